@@ -1,0 +1,37 @@
+/** Which native layers there are, and the switch that turns each of them off. */
+export type LayerName = 'fs-ext' | 'native-fallback';
+
+export interface LayerStatus {
+  loaded: boolean;
+  /** Why it did not load. */
+  reason?: string;
+}
+
+/** `FAIRLOCK_DISABLE=fs-ext,native-fallback` does without the layers it names. */
+export function isDisabled(layer: LayerName): boolean {
+  return (process.env.FAIRLOCK_DISABLE ?? '').split(',').some((name) => name.trim() === layer);
+}
+
+export type Loaded<T> = { api: T; reason?: undefined } | { api?: undefined; reason: string };
+
+/** Loads once, keeps the answer, and turns every failure into a reason: a missing layer is a normal case. */
+export function loader<T>(layer: LayerName, load: () => T): () => Loaded<T> {
+  let loaded: Loaded<T> | undefined;
+  return () => {
+    loaded ??= attempt(layer, load);
+    return loaded;
+  };
+}
+
+function attempt<T>(layer: LayerName, load: () => T): Loaded<T> {
+  if (isDisabled(layer)) return { reason: 'switched off by FAIRLOCK_DISABLE' };
+  try {
+    return { api: load() };
+  } catch (error) {
+    return { reason: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+export function statusOf(loaded: Loaded<unknown>): LayerStatus {
+  return loaded.reason === undefined ? { loaded: true } : { loaded: false, reason: loaded.reason };
+}

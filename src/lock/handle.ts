@@ -1,0 +1,95 @@
+/** The proof of holding a lock, and the way to let go of it. */
+import type { Grant } from '../mechanism/mechanism.js';
+
+export interface LockHandle extends Disposable, AsyncDisposable {
+  /** Whether `release` was called. */
+  readonly released: boolean;
+  readonly shared: boolean;
+  /**
+   * Aborted with `LockLostError` if the lock is lost while it is held: its file removed or replaced by somebody who
+   * does not ask, the heartbeat of a lockfile missed. Watched from the first access until release.
+   */
+  readonly signal: AbortSignal;
+  /**
+   * The descriptor that holds the lock, while it is held. A child that gets it in `stdio` shares the lock, until it
+   * ends or this handle is released.
+   */
+  readonly fd: number | undefined;
+  /** Lets go. Bound, idempotent, never throws; the next waiter of this thread is served before it returns. */
+  readonly release: () => void;
+}
+
+/** Whom a handle belongs to. */
+export interface HandleOwner {
+  readonly path: string | undefined;
+  /** The handle is done with: the grant goes back, the queue goes on. */
+  returned(grant: Grant, shared: boolean): void;
+}
+
+/**
+ * A handle that is lost while it holds says so once. The lock stays held: the section it protects may be running
+ * still, and to unlock under it would make two holders.
+ */
+const lost = new FinalizationRegistry<HandleOwner>((owner) => {
+  stranded.add(owner);
+  const what = owner.path === undefined ? 'an in-process lock' : `the lock '${owner.path}'`;
+  process.emitWarning(
+    `A handle of ${what} was garbage-collected without release(). The lock stays held until the process (or Worker) ends. ` +
+      "Use withLock(), 'using' or try/finally.",
+    { type: 'FairlockWarning', code: 'FAIRLOCK_HANDLE_LOST' },
+  );
+});
+
+/** What is held for ever: its queue must not be forgotten, or a new one would think the lock free. */
+const stranded = new Set<HandleOwner>();
+
+/** Who has only the signal still has the handle. */
+const handleOfSignal = new WeakMap<AbortSignal, Handle>();
+
+export class Handle implements LockHandle {
+  readonly shared: boolean;
+  readonly release: () => void;
+  #released = false;
+  #controller: AbortController | undefined;
+  #endWatch: (() => void) | undefined;
+  readonly #grant: Grant;
+
+  constructor(owner: HandleOwner, grant: Grant, shared: boolean) {
+    this.shared = shared;
+    this.#grant = grant;
+    this.release = () => {
+      if (this.#released) return;
+      this.#released = true;
+      lost.unregister(this);
+      this.#endWatch?.();
+      owner.returned(grant, shared);
+    };
+    lost.register(this, owner, this);
+  }
+
+  get released(): boolean {
+    return this.#released;
+  }
+
+  get fd(): number | undefined {
+    return this.#released ? undefined : this.#grant.fd;
+  }
+
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      const controller = new AbortController();
+      this.#controller = controller;
+      handleOfSignal.set(controller.signal, this);
+      if (!this.#released) this.#endWatch = this.#grant.watch((error) => controller.abort(error));
+    }
+    return this.#controller.signal;
+  }
+
+  [Symbol.dispose](): void {
+    this.release();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.release();
+  }
+}

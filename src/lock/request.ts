@@ -1,0 +1,109 @@
+/** One call of `acquire` that could not be served at once. */
+import { LockTimeoutError } from '../errors.js';
+import type { Grant, Mechanism } from '../mechanism/mechanism.js';
+import type { AcquireOptions, WaitInfo } from '../options.js';
+import { after, type Clock } from '../queue/clock.js';
+import { type FifoQueue, Waiter } from '../queue/fifo-queue.js';
+
+export interface RequestContext {
+  readonly path: string | undefined;
+  readonly queue: FifoQueue;
+  readonly mechanism: Mechanism;
+  readonly clock: Clock;
+  describeWait(request: Request, since: number): WaitInfo;
+}
+
+/**
+ * Grant against cancel: both are decided here, on one thread, and `#settle` lets the first of them win. A request
+ * that is cancelled first withdraws from the mechanism (which undoes a grant that comes too late); one that was
+ * granted first cannot be cancelled any more: whoever awaits it gets the handle.
+ */
+export class Request extends Waiter {
+  readonly #context: RequestContext;
+  readonly #onGrant: (grant: Grant) => void;
+  readonly #onFail: (error: unknown) => void;
+  #withdraw: (() => void) | undefined;
+  #cleanUps: (() => void)[] | undefined;
+  #settled = false;
+
+  constructor(
+    context: RequestContext,
+    readonly shared: boolean,
+    onGrant: (grant: Grant) => void,
+    onFail: (error: unknown) => void,
+  ) {
+    super();
+    this.#context = context;
+    this.#onGrant = onGrant;
+    this.#onFail = onFail;
+  }
+
+  start(options: AcquireOptions): void {
+    const { timeout, signal, onWait } = options;
+    const { clock, path, queue } = this.#context;
+    if (timeout !== undefined && timeout !== Infinity) {
+      this.#onSettle(after(clock, timeout, () => this.fail(new LockTimeoutError(path, timeout))));
+    }
+    if (signal !== undefined) {
+      const abort = (): void => this.fail(signal.reason);
+      signal.addEventListener('abort', abort);
+      this.#onSettle(() => signal.removeEventListener('abort', abort));
+    }
+    const notice = options.waitNotice ?? 1000;
+    if (onWait !== undefined && notice !== Infinity) {
+      const since = clock.now();
+      this.#onSettle(after(clock, notice, () => this.#notify(onWait, since)));
+    }
+    queue.enter(this);
+  }
+
+  override onTurn(): void {
+    const { mechanism } = this.#context;
+    try {
+      const grant = mechanism.tryLock(this.shared);
+      if (grant !== null) return this.#grant(grant);
+      this.#withdraw = mechanism.wait(this.shared, (error, granted) => {
+        this.#withdraw = undefined;
+        if (granted === undefined) this.fail(error);
+        else this.#grant(granted);
+      });
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  fail(error: unknown): void {
+    if (this.#settled) return;
+    this.#settle();
+    // Outside first: the next one in line must not meet our own wait in the kernel's queue.
+    this.#withdraw?.();
+    this.#context.queue.leave(this);
+    this.#onFail(error);
+  }
+
+  #grant(grant: Grant): void {
+    this.#settle();
+    // The promise is resolved before the queue admits the next reader, so that handles come in order of arrival.
+    this.#onGrant(grant);
+    this.#context.queue.granted(this);
+  }
+
+  #notify(onWait: (info: WaitInfo) => void, since: number): void {
+    try {
+      onWait(this.#context.describeWait(this, since));
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  #settle(): void {
+    this.#settled = true;
+    for (const cleanUp of this.#cleanUps ?? []) cleanUp();
+    this.#cleanUps = undefined;
+  }
+
+  #onSettle(cleanUp: () => void): void {
+    this.#cleanUps = this.#cleanUps ?? [];
+    this.#cleanUps.push(cleanUp);
+  }
+}

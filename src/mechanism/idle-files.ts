@@ -1,0 +1,69 @@
+/**
+ * Open lock files that nobody holds at the moment, kept for the next acquisition of the same path: opening costs
+ * more than locking. Few per path, bounded in all, closed after some seconds of idleness.
+ */
+import type { FifoQueue } from '../queue/fifo-queue.js';
+import type { OpenFile } from './lock-file.js';
+
+const PER_PATH = 2;
+const IN_ALL = 64;
+const SWEEP_MS = 2000;
+
+export class IdleFiles {
+  readonly #files: OpenFile[] = [];
+  /** Used since the last sweep. */
+  #used = false;
+
+  take(needsWrite: boolean): OpenFile | undefined {
+    const file = this.#files.pop();
+    if (file === undefined || file.writable || !needsWrite) return file;
+    file.close();
+    return this.take(needsWrite);
+  }
+
+  put(file: OpenFile): void {
+    if (this.#files.length >= PER_PATH) return file.close();
+    this.#files.push(file);
+    this.#used = true;
+    register(this);
+  }
+
+  clear(): void {
+    for (const file of this.#files.splice(0)) file.close();
+    registered.delete(this);
+  }
+
+  /** @internal Closes what was not used since the last sweep. */
+  sweep(): void {
+    if (!this.#used) this.clear();
+    this.#used = false;
+  }
+}
+
+const ofQueue = new WeakMap<FifoQueue, IdleFiles>();
+const registered = new Set<IdleFiles>();
+let sweeper: NodeJS.Timeout | undefined;
+
+export function idleFilesOf(queue: FifoQueue): IdleFiles {
+  const idle = ofQueue.get(queue) ?? new IdleFiles();
+  ofQueue.set(queue, idle);
+  return idle;
+}
+
+/** A path stays registered while its file is in use, so that the loop of one path pays one look-up, no more. */
+function register(idle: IdleFiles): void {
+  if (registered.has(idle)) return;
+  registered.add(idle);
+  if (registered.size > IN_ALL) {
+    const [oldest] = registered;
+    oldest?.clear();
+  }
+  sweeper ??= setInterval(sweepAll, SWEEP_MS).unref();
+}
+
+function sweepAll(): void {
+  for (const idle of registered) idle.sweep();
+  if (registered.size > 0) return;
+  clearInterval(sweeper);
+  sweeper = undefined;
+}

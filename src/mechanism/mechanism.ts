@@ -1,0 +1,26 @@
+/** What stands behind the queue: a way to lock that other processes see. */
+import type { MechanismName } from '../options.js';
+
+/** A lock that is held. */
+export interface Grant {
+  /** The descriptor that holds it. */
+  readonly fd: number | undefined;
+  /** Lets go. Never throws. */
+  unlock(): void;
+  /** Calls back once if the lock is lost while held. Returns what ends the watch. Keeps no process alive. */
+  watch(lost: (error: Error) => void): () => void;
+}
+
+export type Granted = (error: Error | undefined, grant?: Grant) => void;
+
+export interface Mechanism {
+  readonly name: MechanismName | undefined;
+  /** One try, now; null where somebody else has the lock. Throws system errors. */
+  tryLock(shared: boolean): Grant | null;
+  /** Waits; calls back once, later. The function it returns gives up: no call back after it, and nothing stays locked. */
+  wait(shared: boolean, granted: Granted): () => void;
+  /** Waits and blocks the thread; null once `timeout` ms are over. */
+  waitSync(shared: boolean, timeout: number): Grant | null;
+  /** Gives back what is kept for the next time. */
+  dispose(): void;
+}

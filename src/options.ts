@@ -1,0 +1,147 @@
+/** Every option, its default and its check. Nothing here touches the file system. */
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { shown } from './errors.js';
+
+export type MechanismName = 'flock' | 'fcntl' | 'lockfile';
+
+export interface InterProcessLockOptions {
+  /**
+   * The lock that is taken: `flock(2)`, open-file-description `fcntl(2)` locks, or a lock folder with a heartbeat.
+   * `'auto'` is `flock` where a native layer loads, else `lockfile` with a warning; an explicit name never falls back.
+   * @default 'auto'
+   */
+  mechanism?: 'auto' | MechanismName;
+  /** `lockfile` only: after how many ms without heartbeat a lock counts as abandoned. At least 2000. @default 10000 */
+  stale?: number;
+  /** `lockfile` only: ms between heartbeats, 1000 to `stale / 2`. @default stale / 2 */
+  update?: number;
+  /** Permissions of a lock file that is created, before umask. @default 0o666 */
+  mode?: number;
+  /** Lock what a symbolic link at the path points to. Otherwise a link there is an ELOOP error. @default false */
+  followSymlinks?: boolean;
+  /**
+   * Remove the lock file on release, while it is still held. Only for paths that nobody but fairlock locks:
+   * flock(1), fasteners, Go and Rust do not notice a removed file and would make a second holder.
+   * @default false
+   */
+  unlinkOnRelease?: boolean;
+}
+
+export interface AcquireOptions {
+  /** How many ms to wait, from the call on; then `LockTimeoutError`. 0 = try once, in turn. @default Infinity */
+  timeout?: number;
+  /** Aborting it ends the wait; `acquire` rejects with its reason. No effect once the lock is granted. */
+  signal?: AbortSignal;
+  /** Called once, after `waitNotice` ms of waiting, with whom one is waiting for. What it throws rejects `acquire`. */
+  onWait?: (info: WaitInfo) => void;
+  /** After how many ms of waiting `onWait` is called. @default 1000 */
+  waitNotice?: number;
+}
+
+/** A process that holds the lock or waits for it. */
+export interface LockParty {
+  pid: number;
+  /** Its command line, as far as the system tells. */
+  command?: string;
+  shared: boolean;
+}
+
+/** What `onWait` is told. */
+export interface WaitInfo {
+  path: string | undefined;
+  /** When the request was made. */
+  since: Date;
+  /** Requests of this thread that are served before this one. */
+  ahead: number;
+  /** Whoever holds the lock, best effort. */
+  holders: LockParty[];
+}
+
+/** The options with every default filled in. */
+export interface ResolvedLockOptions {
+  mechanism: 'auto' | MechanismName;
+  stale: number;
+  update: number;
+  mode: number;
+  followSymlinks: boolean;
+  unlinkOnRelease: boolean;
+}
+
+const MECHANISMS = ['auto', 'flock', 'fcntl', 'lockfile'] as const;
+
+export function lockPath(path: unknown): string {
+  if (path instanceof URL) return lockPath(fileURLToPath(path));
+  if (typeof path !== 'string') throw new TypeError(`path: expected a string or a file: URL, got ${shown(path)}`);
+  if (path === '') throw new TypeError('path: expected a file name, got an empty string');
+  if (path.includes('\0')) throw new TypeError(`path: must not contain NUL bytes, got ${shown(path)}`);
+  return resolve(path);
+}
+
+export function lockOptions(options: unknown): ResolvedLockOptions {
+  const given = optionsObject<InterProcessLockOptions>(options);
+  const mechanism = oneOf('mechanism', given.mechanism ?? 'auto', MECHANISMS);
+  const lockfileOnly = mechanism === 'lockfile' || mechanism === 'auto';
+  for (const name of ['stale', 'update'] as const) {
+    if (given[name] !== undefined && !lockfileOnly) throw new TypeError(`${name}: only for mechanism 'lockfile', not '${mechanism}'`);
+  }
+  const stale = number('stale', given.stale ?? 10_000, 2000, 2 ** 31 - 1);
+  return {
+    mechanism,
+    stale,
+    update: number('update', given.update ?? stale / 2, 1000, stale / 2),
+    mode: integer('mode', given.mode ?? 0o666, 0, 0o777),
+    followSymlinks: boolean('followSymlinks', given.followSymlinks ?? false),
+    unlinkOnRelease: boolean('unlinkOnRelease', given.unlinkOnRelease ?? false),
+  };
+}
+
+export function acquireOptions(options: unknown): AcquireOptions {
+  const given = optionsObject<AcquireOptions>(options);
+  if (given.timeout !== undefined) timeout(given.timeout);
+  if (given.signal !== undefined && !isAbortSignal(given.signal)) throw new TypeError(`signal: expected an AbortSignal, got ${shown(given.signal)}`);
+  if (given.onWait !== undefined && typeof given.onWait !== 'function')
+    throw new TypeError(`onWait: expected a function, got ${shown(given.onWait)}`);
+  if (given.waitNotice !== undefined) number('waitNotice', given.waitNotice, 0, Infinity);
+  return given;
+}
+
+export function timeout(value: unknown): number {
+  return number('timeout', value, 0, Infinity);
+}
+
+export function callback(fn: unknown): void {
+  if (typeof fn !== 'function') throw new TypeError(`fn: expected a function, got ${shown(fn)}`);
+}
+
+export function optionsObject<T extends object>(options: unknown): T {
+  if (options === undefined) return {} as T;
+  if (typeof options !== 'object' || options === null) throw new TypeError(`options: expected an object, got ${shown(options)}`);
+  return options as T;
+}
+
+function isAbortSignal(value: unknown): value is AbortSignal {
+  return typeof value === 'object' && value !== null && 'aborted' in value && 'addEventListener' in value;
+}
+
+function oneOf<T extends string>(name: string, value: unknown, allowed: readonly T[]): T {
+  if (allowed.includes(value as T)) return value as T;
+  throw new TypeError(`${name}: expected ${allowed.map((one) => `'${one}'`).join(', ')}, got ${shown(value)}`);
+}
+
+function boolean(name: string, value: unknown): boolean {
+  if (typeof value !== 'boolean') throw new TypeError(`${name}: expected true or false, got ${shown(value)}`);
+  return value;
+}
+
+function number(name: string, value: unknown, min: number, max: number): number {
+  if (typeof value !== 'number') throw new TypeError(`${name}: expected a number, got ${shown(value)}`);
+  if (!(value >= min && value <= max)) throw new RangeError(`${name}: expected ${min} to ${max}, got ${value}`);
+  return value;
+}
+
+function integer(name: string, value: unknown, min: number, max: number): number {
+  const checked = number(name, value, min, max);
+  if (!Number.isInteger(checked)) throw new RangeError(`${name}: expected a whole number, got ${checked}`);
+  return checked;
+}

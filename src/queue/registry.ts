@@ -1,0 +1,74 @@
+/** One queue per canonical path and thread. */
+import { readlinkSync, realpathSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { codeOf } from '../errors.js';
+import { FifoQueue } from './fifo-queue.js';
+
+interface Registry {
+  readonly queues: Map<string, WeakRef<FifoQueue>>;
+  readonly forgotten: FinalizationRegistry<string>;
+}
+
+/** Copies of this library share the queues, so the version is that of what one copy calls on the queues of another. */
+const KEY = Symbol.for('fairlock.registry.v1');
+
+function registry(): Registry {
+  const place = globalThis as { [KEY]?: Registry };
+  if (place[KEY] === undefined) {
+    const queues: Registry['queues'] = new Map();
+    const forgotten = new FinalizationRegistry<string>((key) => {
+      // The key may have got a new queue since the old one died.
+      if (queues.get(key)?.deref() === undefined) queues.delete(key);
+    });
+    Object.defineProperty(place, KEY, { value: { queues, forgotten } });
+  }
+  return place[KEY] as Registry;
+}
+
+/** The queue lives as long as a lock object, waiter or handle refers to it, so 100 000 paths in a row cost nothing. */
+export function queueFor(key: string): FifoQueue {
+  const { queues, forgotten } = registry();
+  const known = queues.get(key)?.deref();
+  if (known !== undefined) return known;
+  const fresh = new FifoQueue();
+  queues.set(key, new WeakRef(fresh));
+  forgotten.register(fresh, key);
+  return fresh;
+}
+
+/** The queues of this thread whose keys satisfy a test. */
+export function* queuesWhere(test: (key: string) => boolean): Generator<FifoQueue> {
+  for (const [key, weak] of registry().queues) {
+    const known = test(key) ? weak.deref() : undefined;
+    if (known !== undefined) yield known;
+  }
+}
+
+/** One name for a path however it is spelled: real folders, and for the rest what will be created. */
+export function canonicalPath(path: string, followSymlinks: boolean): string {
+  const target = followSymlinks ? linkTarget(path) : path;
+  return join(realFolder(dirname(target)), basename(target));
+}
+
+/** Where a chain of links at the path ends, whether something is there or not. */
+export function linkTarget(path: string): string {
+  let target = path;
+  for (let hops = 0; hops < 40; hops++) {
+    try {
+      target = resolve(realFolder(dirname(target)), readlinkSync(target));
+    } catch {
+      return target;
+    }
+  }
+  return target;
+}
+
+function realFolder(folder: string): string {
+  try {
+    return realpathSync.native(folder);
+  } catch (error) {
+    const parent = dirname(folder);
+    if (parent === folder || codeOf(error) !== 'ENOENT') return folder;
+    return join(realFolder(parent), basename(folder));
+  }
+}
