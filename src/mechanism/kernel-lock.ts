@@ -1,6 +1,6 @@
 /** Locks of the kernel on an open file: what `flock` and `fcntl` have in common. */
 import { unlinkSync } from 'node:fs';
-import { codeOf, LockUnsupportedError } from '../errors.js';
+import { codeOf, LockLostError, LockUnsupportedError } from '../errors.js';
 import type { ResolvedLockOptions } from '../options.js';
 import type { FifoQueue } from '../queue/fifo-queue.js';
 import { type IdleFiles, idleFilesOf } from './idle-files.js';
@@ -150,6 +150,7 @@ class KernelGrant implements Grant {
   }
 
   watch(lost: (error: Error) => void): () => void {
-    return watchForLoss(this.lock.path, () => this.lock.calls.isCurrent(this.file), lost);
+    const gone = (): void => lost(new LockLostError(this.lock.path, 'its file was removed or replaced'));
+    return watchForLoss(this.lock.path, () => this.lock.calls.isCurrent(this.file), gone);
   }
 }

@@ -54,14 +54,15 @@ export class LockfileLock implements Mechanism {
 
   #makeFolder(retries = 100): LockfileGrant | null {
     properLockfile ??= createRequire(import.meta.url)('proper-lockfile') as typeof ProperLockfile;
-    const grant = new LockfileGrant(this.path, this.#folder);
+    const fs = takeoverFs(this.options.stale);
+    const grant = new LockfileGrant(this.path, this.#folder, () => fs.isOurs(this.#folder));
     try {
       grant.unlocker = properLockfile.lockSync(this.canonical, {
         realpath: false,
         lockfilePath: this.#folder,
         stale: this.options.stale,
         update: this.options.update,
-        fs: takeoverFs(this.options.stale),
+        fs,
         onCompromised: (error) => grant.lose(error),
       });
       return grant;
@@ -100,6 +101,7 @@ class LockfileGrant implements Grant {
   constructor(
     readonly path: string,
     readonly folder: string,
+    readonly isOurs: () => boolean,
   ) {}
 
   /** The heartbeat failed or came too late: somebody else may have the lock. */
@@ -119,8 +121,8 @@ class LockfileGrant implements Grant {
   watch(lost: (error: Error) => void): () => void {
     this.#onLoss = lost;
     if (this.#loss !== undefined) lost(this.#loss);
-    const { ino } = statAt(this.folder, false) ?? {};
-    const endWatch = watchForLoss(this.folder, () => statAt(this.folder, false)?.ino === ino && ino !== undefined, lost);
+    const gone = (): void => lost(new LockLostError(this.path, 'its lock folder was removed or replaced'));
+    const endWatch = watchForLoss(this.folder, this.isOurs, gone);
     return () => {
       this.#onLoss = undefined;
       endWatch();

@@ -1,12 +1,11 @@
 /** Tells when what is locked is no longer what is at its path. Keeps no process alive. */
 import { type FSWatcher, watch } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import { LockLostError } from '../errors.js';
 
 /** For what no file event tells of: other file systems than Linux's own, a folder moved away, no watches left. */
 const CHECK_MS = 1000;
 
-export function watchForLoss(path: string, isOurs: () => boolean, lost: (error: Error) => void): () => void {
+export function watchForLoss(path: string, isOurs: () => boolean, lost: () => void): () => void {
   let ended = false;
   const end = (): void => {
     ended = true;
@@ -21,7 +20,7 @@ export function watchForLoss(path: string, isOurs: () => boolean, lost: (error: 
       return; // Cannot tell now (an unreachable folder, say): the next check may.
     }
     end();
-    lost(new LockLostError(path, 'its file was removed or replaced'));
+    lost();
   };
   const timer = setInterval(check, CHECK_MS).unref();
   const watchers = [watchQuietly(path, check), watchQuietly(dirname(path), check, basename(path))].filter((one) => one !== undefined);

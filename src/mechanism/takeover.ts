@@ -3,8 +3,8 @@
  *
  * Takeover. proper-lockfile finds a stale folder and removes it, then makes its own. Two that find it stale at the
  * same time: the first removes it and makes a fresh one; the second removes *that* and makes another: two holders.
- * Here who removes a folder that is not ours first claims that very instance of it (inode and mtime) by making a
- * folder of that name, which only one can; then looks again, and removes it only if it is still that instance.
+ * Here who removes a folder that is not ours first claims that very instance of it by making a folder of that name,
+ * which only one can; then looks again, and removes it only if it is still that instance.
  *
  * Release after loss. An owner that was stopped for longer than `stale` and then releases before its next heartbeat
  * would remove its successor's folder: so only our own instance is removed.
@@ -20,17 +20,38 @@ const { mkdirSync, rmdirSync, statSync, utimesSync, realpathSync } = nodeFs;
 const NODE_FS: SyncFs = { mkdirSync, rmdirSync, statSync, utimesSync, realpathSync };
 const ENOTDIR = 20;
 
+export interface TakeoverFs extends Record<string, unknown> {
+  /** Whether what is at the path is still the folder we made and kept fresh. */
+  isOurs(path: string): boolean;
+}
+
+/**
+ * Tells a folder from its successor at the same path. The inode number comes back at once on ext4, and
+ * proper-lockfile's first mtime is a full second, the same for two folders of that second: so the ctime too, which
+ * nobody can set.
+ */
+export function instanceOf({ ino, mtimeNs, ctimeNs }: nodeFs.BigIntStats): string {
+  return `${ino}-${mtimeNs}-${ctimeNs}`;
+}
+
 /** One per attempt to lock: it remembers which folder is whose. */
-export function takeoverFs(staleMs: number, fs: SyncFs = NODE_FS): object {
+export function takeoverFs(staleMs: number, fs: SyncFs = NODE_FS): TakeoverFs {
   let seen: string | undefined;
   let ours: string | undefined;
 
-  const instance = (path: string): string => {
-    const stat = fs.statSync(path, { bigint: true });
-    return `${stat.ino}-${stat.mtimeNs}`;
+  const instance = (path: string): string => instanceOf(fs.statSync(path, { bigint: true }));
+
+  const isOurs = (path: string): boolean => {
+    try {
+      return instance(path) === ours;
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return false;
+      throw error;
+    }
   };
 
   return {
+    isOurs,
     realpathSync: fs.realpathSync,
     mkdirSync(path: string): void {
       fs.mkdirSync(path);
@@ -43,12 +64,12 @@ export function takeoverFs(staleMs: number, fs: SyncFs = NODE_FS): object {
     statSync(path: string): nodeFs.BigIntStats {
       const stat = fs.statSync(path, { bigint: true });
       if (!stat.isDirectory()) throw systemError(ENOTDIR, 'mkdir', path);
-      seen = `${stat.ino}-${stat.mtimeNs}`;
+      seen = instanceOf(stat);
       return stat;
     },
     rmdirSync(path: string): void {
       if (ours === undefined) removeStale(path, seen ?? instance(path));
-      else if (instance(path) === ours) fs.rmdirSync(path);
+      else if (isOurs(path)) fs.rmdirSync(path);
     },
   };
 
@@ -72,7 +93,7 @@ export function takeoverFs(staleMs: number, fs: SyncFs = NODE_FS): object {
     }
     const stat = statOrUndefined(name);
     if (stat === undefined || Number(stat.mtimeMs) > Date.now() - staleMs) throw taken(name);
-    return [...claim(`${name}-${stat.ino}-${stat.mtimeNs}`), name];
+    return [...claim(`${name}-${instanceOf(stat)}`), name];
   }
 
   function dropClaim(name: string): void {

@@ -1,0 +1,121 @@
+import { existsSync, mkdirSync, rmdirSync, utimesSync, writeFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { InterProcessLock, LockLostError } from '../../src/index.js';
+import { testFolder } from '../support/paths.js';
+import { Actor, run } from '../support/programs.js';
+
+const OPTIONS = { mechanism: 'lockfile', stale: 2000, update: 1000 } as const;
+const PROGRAM = ['--input-type=module', '-e'];
+
+describe('lockfile', () => {
+  const { path } = testFolder();
+
+  it('excludes plain proper-lockfile and is excluded by it', async () => {
+    const { default: properLockfile } = await import('proper-lockfile');
+    const lock = new InterProcessLock(path(), OPTIONS);
+    writeFileSync(lock.path, '');
+    const handle = await lock.acquire();
+    expect(properLockfile.checkSync(lock.path)).toBe(true);
+    await expect(properLockfile.lock(lock.path)).rejects.toMatchObject({ code: 'ELOCKED' });
+    handle.release();
+    const release = await properLockfile.lock(lock.path);
+    expect(lock.tryAcquire()).toBeNull();
+    await release();
+    (await lock.acquire()).release();
+  });
+
+  it('a folder removed or taken under the holder aborts the signal', async () => {
+    const remove = (folder: string): void => rmdirSync(folder);
+    const replace = (folder: string): void => {
+      rmdirSync(folder);
+      mkdirSync(folder);
+    };
+    for (const loss of [remove, replace]) {
+      const lock = new InterProcessLock(path(), OPTIONS);
+      const handle = await lock.acquire();
+      const aborted = new Promise((resolve) => handle.signal.addEventListener('abort', resolve));
+      loss(`${lock.path}.lock`);
+      await aborted;
+      expect(handle.signal.reason).toBeInstanceOf(LockLostError);
+      handle.release();
+      expect(existsSync(`${lock.path}.lock`)).toBe(loss === replace);
+    }
+  });
+
+  it('a missed heartbeat aborts the signal', async () => {
+    const lock = new InterProcessLock(path(), OPTIONS);
+    const handle = await lock.acquire();
+    const aborted = new Promise((resolve) => handle.signal.addEventListener('abort', resolve));
+    // Somebody else's time stamp: the folder is not as the last heartbeat left it.
+    utimesSync(`${lock.path}.lock`, 1, 1);
+    await aborted;
+    expect(handle.signal.reason).toMatchObject({ code: 'ERR_LOCK_LOST', path: lock.path });
+    handle.release();
+  });
+
+  it("who lost the lock and releases later does not remove its successor's folder", async () => {
+    const lock = new InterProcessLock(path(), OPTIONS);
+    const handle = await lock.acquire();
+    const folder = `${lock.path}.lock`;
+    rmdirSync(folder);
+    const successor = Actor.start();
+    await successor.call('create', 'InterProcessLock', lock.path, OPTIONS);
+    await successor.call('acquire');
+    handle.release();
+    expect(existsSync(folder)).toBe(true);
+    expect(lock.tryAcquire()).toBeNull();
+  });
+
+  it('the lock of a killed process is taken over once it is stale', async () => {
+    const lock = new InterProcessLock(path(), OPTIONS);
+    const holder = Actor.start();
+    await holder.call('create', 'InterProcessLock', lock.path, OPTIONS);
+    await holder.call('acquire');
+    await holder.kill();
+    expect(lock.tryAcquire()).toBeNull();
+    utimesSync(`${lock.path}.lock`, 1, 1); // as if the time had passed
+    (await lock.acquire()).release();
+  });
+
+  it('a file where the folder should be is an error, not a wait without end', async () => {
+    const lock = new InterProcessLock(path(), OPTIONS);
+    writeFileSync(`${lock.path}.lock`, '');
+    await expect(lock.acquire()).rejects.toMatchObject({ code: 'ENOTDIR', path: `${lock.path}.lock` });
+  });
+
+  it('is loaded on first use; importing installs no listener', async () => {
+    const listeners = "['SIGINT', 'SIGTERM', 'SIGHUP', 'exit'].map((name) => process.listenerCount(name)).join()";
+    const program = `
+      const before = ${listeners};
+      const { InterProcessLock } = await import('fairlock');
+      const lock = new InterProcessLock(${JSON.stringify(path())}, { mechanism: 'lockfile' });
+      console.log(before === ${listeners}, Object.keys((await import('node:module')).default._cache).some((file) => file.includes('proper-lockfile')));
+      lock.tryAcquire().release();
+      console.log(Object.keys((await import('node:module')).default._cache).some((file) => file.includes('proper-lockfile')));`;
+    const { stdout, stderr } = await run(process.execPath, [...PROGRAM, program]);
+    expect([stdout, stderr]).toEqual(['true false\ntrue\n', '']);
+  });
+
+  it("'auto' without native layers falls back with one warning that carries a code; a name never falls back", async () => {
+    const program = `
+      import { InterProcessLock } from 'fairlock';
+      process.on('warning', ({ name, code }) => console.log(name, code));
+      console.log(new InterProcessLock('/tmp/a').mechanism, new InterProcessLock('/tmp/b').mechanism);
+      try { new InterProcessLock('/tmp/a', { mechanism: 'flock' }) } catch ({ code, message }) { console.log(code, message) }`;
+    const { stdout } = await run(process.execPath, ['--no-warnings', ...PROGRAM, program], { FAIRLOCK_DISABLE: 'fs-ext, native-fallback' });
+    const [first, second, third] = stdout.split('\n');
+    expect(first).toBe('lockfile lockfile');
+    expect(second).toContain('ERR_LOCK_UNSUPPORTED');
+    expect(second).toContain('/tmp/a');
+    expect(second).toContain('switched off by FAIRLOCK_DISABLE');
+    expect(third).toBe('FairlockWarning FAIRLOCK_FALLBACK');
+    expect(stdout.trim().split('\n').length).toBe(3);
+  });
+
+  it('a process that ends leaves no folder', async () => {
+    const file = path();
+    const program = `import { InterProcessLock } from 'fairlock'; await new InterProcessLock(${JSON.stringify(file)}, { mechanism: 'lockfile' }).acquire();`;
+    expect((await run(process.execPath, [...PROGRAM, program])).code).toBe(0);
+    expect(existsSync(`${file}.lock`)).toBe(false);
+  });
+});

@@ -1,0 +1,68 @@
+// A process that does what it is told over IPC: one lock object, the handles it got, in order.
+import { closeSync, openSync } from 'node:fs';
+import * as fairlock from 'fairlock';
+
+let lock;
+const handles = [];
+const controllers = new Map();
+
+const methods = {
+  layers: () => fairlock.layers(),
+  create(kind, path, options) {
+    lock = new fairlock[kind](path, options);
+    return lock.mechanism;
+  },
+  async acquire(options = {}, { method = 'acquire', abortable } = {}) {
+    if (abortable !== undefined) {
+      controllers.set(abortable, new AbortController());
+      options.signal = controllers.get(abortable).signal;
+    }
+    handles.push(await lock[method](options));
+    return handles.length - 1;
+  },
+  tryAcquire(method = 'tryAcquire') {
+    const handle = lock[method]();
+    if (handle !== null) handles.push(handle);
+    return handle !== null;
+  },
+  acquireSync(options) {
+    handles.push(lock.acquireSync(options));
+  },
+  abort: (which) => controllers.get(which).abort(),
+  release: (index = handles.length - 1) => handles[index].release(),
+  close: () => lock.close(),
+  inspect: () => lock.inspect(),
+  /** Resolves when the handle is told that it lost the lock. */
+  lost(index = handles.length - 1) {
+    const { signal } = handles[index];
+    const reason = () => ({ name: signal.reason.name, code: signal.reason.code });
+    if (signal.aborted) return reason();
+    return new Promise((resolve) => signal.addEventListener('abort', () => resolve(reason())));
+  },
+  watch: (index = handles.length - 1) => handles[index].signal.aborted,
+  setuid: (id) => {
+    process.setgid(id);
+    process.setuid(id);
+  },
+  exhaustDescriptors() {
+    const taken = [];
+    try {
+      for (;;) taken.push(openSync('/dev/null'));
+    } catch {
+      return taken.length;
+    } finally {
+      this.freeDescriptors = () => taken.map((fd) => closeSync(fd)).length;
+    }
+  },
+  exit: (code) => process.exit(code),
+};
+
+process.on('message', async ({ id, method, args }) => {
+  try {
+    process.send({ id, result: (await methods[method](...args)) ?? null });
+  } catch (error) {
+    const { name, message, code, syscall, path } = error;
+    process.send({ id, error: { name, message, code, syscall, path } });
+  }
+});
+process.on('disconnect', () => process.exit());

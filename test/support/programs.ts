@@ -1,0 +1,103 @@
+/** Other processes: the helper programs of test/programs, and how to talk to them. */
+import { type ChildProcess, type ForkOptions, fork, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { afterEach } from 'vitest';
+
+const running = new Set<ChildProcess>();
+
+afterEach(async () => {
+  for (const child of running) {
+    child.kill('SIGKILL');
+    child.kill('SIGCONT');
+  }
+  await Promise.all([...running].map((child) => child.exitCode === null && child.signalCode === null && once(child, 'exit')));
+  running.clear();
+});
+
+export function program(name: string): string {
+  return fileURLToPath(new URL(`../programs/${name}`, import.meta.url));
+}
+
+function track<T extends ChildProcess>(child: T): T {
+  running.add(child);
+  child.once('exit', () => running.delete(child));
+  return child;
+}
+
+/** A process that does what it is told: see test/programs/actor.mjs. */
+export class Actor {
+  #calls = new Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void }>();
+  #next = 0;
+  readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
+
+  constructor(readonly child: ChildProcess) {
+    this.exited = new Promise((resolve) => child.once('exit', (code, signal) => resolve({ code, signal })));
+    child.on('message', ({ id, result, error }: { id: number; result?: unknown; error?: object }) => {
+      const call = this.#calls.get(id);
+      this.#calls.delete(id);
+      if (error === undefined) call?.resolve(result);
+      else call?.reject(Object.assign(new Error(), error));
+    });
+  }
+
+  static start(options: ForkOptions = {}): Actor {
+    return new Actor(track(fork(program('actor.mjs'), { execArgv: ['--expose-gc'], ...options })));
+  }
+
+  call<T = unknown>(method: string, ...args: unknown[]): Promise<T> {
+    const id = this.#next++;
+    return new Promise((resolve, reject) => {
+      this.#calls.set(id, { resolve: resolve as (value: unknown) => void, reject });
+      this.child.send({ id, method, args });
+    });
+  }
+
+  async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    this.child.kill(signal);
+    await this.exited;
+  }
+}
+
+export interface Ran {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** Runs a program to its end. */
+export async function run(command: string, args: string[], env: NodeJS.ProcessEnv = {}, cwd?: string): Promise<Ran> {
+  const child = track(spawn(command, args, { env: { ...process.env, ...env }, cwd, stdio: ['ignore', 'pipe', 'pipe'] }));
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text;
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text;
+  });
+  const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
+  return { code, signal, stdout, stderr };
+}
+
+/** A program that is told by lines on stdin and answers by lines on stdout. */
+export class LineProgram {
+  readonly #lines: AsyncIterator<string>;
+  readonly child;
+
+  constructor(command: string, args: string[]) {
+    this.child = track(spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] }));
+    this.#lines = createInterface(this.child.stdout)[Symbol.asyncIterator]();
+  }
+
+  async line(): Promise<string> {
+    return (await this.#lines.next()).value;
+  }
+
+  async ask(line: string): Promise<string> {
+    this.child.stdin.write(`${line}\n`);
+    return this.line();
+  }
+}
