@@ -1,5 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
+const report = process.env.VITEST_REPORT;
+
 export default defineConfig({
   // Node 20 knows neither `using` nor decorators.
   oxc: { target: 'es2022' },
@@ -9,5 +11,6 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     execArgv: ['--expose-gc'],
+    ...(report === undefined ? {} : { reporters: ['default', 'json'], outputFile: { json: report } }),
   },
 });

@@ -32,7 +32,9 @@ describe('Workers', () => {
   async function together(options: object, rounds: number): Promise<{ counter: string; problems: string[] }> {
     const [file, counter] = [path(), path()];
     writeFileSync(counter, '0');
-    const ran = await run(process.execPath, ['--no-warnings', '--input-type=module', '-e', script(file, counter, options, rounds)]);
+    const ran = await run(process.execPath, ['--no-warnings', '--input-type=module', '-e', script(file, counter, options, rounds)], {
+      NODE_NO_WARNINGS: '1',
+    });
     expect([ran.code, ran.signal, ran.stderr]).toEqual([0, null, '']);
     expect(readFileSync(counter, 'utf8')).toBe(JSON.parse(ran.stdout).counter);
     return JSON.parse(ran.stdout);
