@@ -5,6 +5,11 @@ import { shown } from './errors.js';
 
 export type MechanismName = 'flock' | 'fcntl' | 'lockfile';
 
+export interface ByteRange {
+  start: number;
+  length: number;
+}
+
 export interface InterProcessLockOptions {
   /**
    * The lock that is taken: `flock(2)`, open-file-description `fcntl(2)` locks, or a lock folder with a heartbeat.
@@ -16,6 +21,11 @@ export interface InterProcessLockOptions {
   stale?: number;
   /** `lockfile` only: ms between heartbeats, 1000 to `stale / 2`. @default stale / 2 */
   update?: number;
+  /**
+   * `fcntl` only: lock these bytes of the file and no others. They need not exist. `length: Infinity` = to the end.
+   * @default the whole file
+   */
+  range?: ByteRange;
   /** Permissions of a lock file that is created, before umask. @default 0o666 */
   mode?: number;
   /** Lock what a symbolic link at the path points to. Otherwise a link there is an ELOOP error. @default false */
@@ -61,6 +71,7 @@ export interface WaitInfo {
 /** The options with every default filled in. */
 export interface ResolvedLockOptions {
   mechanism: 'auto' | MechanismName;
+  range: ByteRange | undefined;
   stale: number;
   update: number;
   mode: number;
@@ -85,9 +96,14 @@ export function lockOptions(options: unknown): ResolvedLockOptions {
   for (const name of ['stale', 'update'] as const) {
     if (given[name] !== undefined && !lockfileOnly) throw new TypeError(`${name}: only for mechanism 'lockfile', not '${mechanism}'`);
   }
+  if (given.range !== undefined && mechanism !== 'fcntl') throw new TypeError(`range: only for mechanism 'fcntl', not '${mechanism}'`);
+  if (given.range !== undefined && given.unlinkOnRelease === true) {
+    throw new TypeError('unlinkOnRelease: not with range, since removing the file needs the lock on all of it');
+  }
   const stale = number('stale', given.stale ?? 10_000, 2000, 2 ** 31 - 1);
   return {
     mechanism,
+    range: given.range === undefined ? undefined : byteRange(given.range),
     stale,
     update: number('update', given.update ?? stale / 2, 1000, stale / 2),
     mode: integer('mode', given.mode ?? 0o666, 0, 0o777),
@@ -118,6 +134,13 @@ export function optionsObject<T extends object>(options: unknown): T {
   if (options === undefined) return {} as T;
   if (typeof options !== 'object' || options === null) throw new TypeError(`options: expected an object, got ${shown(options)}`);
   return options as T;
+}
+
+function byteRange(range: unknown): ByteRange {
+  const { start, length } = optionsObject<Partial<ByteRange>>(range);
+  const from = integer('range.start', start, 0, Number.MAX_SAFE_INTEGER);
+  if (length === Infinity) return { start: from, length };
+  return { start: from, length: integer('range.length', length, 1, Number.MAX_SAFE_INTEGER - from) };
 }
 
 function isAbortSignal(value: unknown): value is AbortSignal {

@@ -1,8 +1,9 @@
 /** What the native layers come to on this machine, in this thread. */
 import { loadFsExt } from './fs-ext.js';
 import { type LayerName, type LayerStatus, statusOf } from './layers.js';
+import { loadNativeFallback } from './native-fallback.js';
 
-/** Which native layers load, and why not. */
-export function layers(): Partial<Record<LayerName, LayerStatus>> {
-  return { 'fs-ext': statusOf(loadFsExt()) };
+/** Which native layers load in this thread, and why not. `FAIRLOCK_DISABLE=fs-ext,native-fallback` does without them. */
+export function layers(): Record<LayerName, LayerStatus> {
+  return { 'fs-ext': statusOf(loadFsExt()), 'native-fallback': statusOf(loadNativeFallback()) };
 }

@@ -1,5 +1,5 @@
 /** The lock between processes. */
-import type { LayerName } from '../binding/layers.js';
+import type { Mechanism } from '../mechanism/mechanism.js';
 import { selectMechanism } from '../mechanism/select.js';
 import { type AcquireOptions, type InterProcessLockOptions, type LockParty, lockOptions, lockPath, type MechanismName } from '../options.js';
 import { canonicalPath, queueFor } from '../queue/registry.js';
@@ -11,7 +11,7 @@ export interface LockInspection {
   path: string;
   mechanism: MechanismName;
   /** What locks, and how a waiter waits. */
-  layers: { lock: LayerName | 'proper-lockfile'; wait: 'poll' };
+  layers: Mechanism['layers'];
   /** Whether this object holds it. */
   held: boolean;
   holders: LockParty[];
@@ -41,7 +41,7 @@ export class InterProcessLock implements Disposable {
     const given = lockOptions(options);
     this.path = lockPath(path);
     const canonical = canonicalPath(this.path, given.followSymlinks);
-    const queue = queueFor(canonical);
+    const queue = queueFor(given.range === undefined ? canonical : `${canonical}\0${given.range.start}+${given.range.length}`);
     const mechanism = selectMechanism(this.path, canonical, given, queue);
     this.mechanism = mechanism.name as MechanismName;
     this.#lock = new QueuedLock(this.path, queue, mechanism);
@@ -91,7 +91,7 @@ export class InterProcessLock implements Disposable {
     return {
       path: this.path,
       mechanism: this.mechanism,
-      layers: { lock: this.mechanism === 'lockfile' ? 'proper-lockfile' : 'fs-ext', wait: 'poll' },
+      layers: this.#lock.mechanism.layers,
       held: this.held,
       holders: Array.from({ length: queue.holders }, () => party(queue.heldShared)),
       waiters: [...queue].map((waiter) => party(waiter.shared)),

@@ -4,32 +4,37 @@
  */
 import type { FifoQueue } from '../queue/fifo-queue.js';
 import type { OpenFile } from './lock-file.js';
+import type { ParkedWait } from './parked-wait.js';
 
 const PER_PATH = 2;
 const IN_ALL = 64;
 const SWEEP_MS = 2000;
 
 export class IdleFiles {
-  readonly #files: OpenFile[] = [];
+  readonly #files: { file: OpenFile; key: string }[] = [];
+  /** Waits whose owners gave up but that cannot be interrupted: the next request adopts one. */
+  readonly abandoned: ParkedWait[] = [];
   /** Used since the last sweep. */
   #used = false;
 
-  take(needsWrite: boolean): OpenFile | undefined {
-    const file = this.#files.pop();
-    if (file === undefined || file.writable || !needsWrite) return file;
-    file.close();
-    return this.take(needsWrite);
+  /** Another spelling of the path, another range or mechanism makes another key: such a file is of no use. */
+  take(key: string, needsWrite: boolean): OpenFile | undefined {
+    for (let one = this.#files.pop(); one !== undefined; one = this.#files.pop()) {
+      if (one.key === key && (one.file.writable || !needsWrite)) return one.file;
+      one.file.close();
+    }
+    return undefined;
   }
 
-  put(file: OpenFile): void {
+  put(key: string, file: OpenFile): void {
     if (this.#files.length >= PER_PATH) return file.close();
-    this.#files.push(file);
+    this.#files.push({ file, key });
     this.#used = true;
     register(this);
   }
 
   clear(): void {
-    for (const file of this.#files.splice(0)) file.close();
+    for (const { file } of this.#files.splice(0)) file.close();
     registered.delete(this);
   }
 

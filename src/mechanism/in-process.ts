@@ -9,6 +9,7 @@ const GRANT: Grant = {
 
 export const inProcess: Mechanism = {
   name: undefined,
+  layers: { lock: 'none', wait: 'none' },
   tryLock: () => GRANT,
   wait: neverContended,
   waitSync: neverContended,

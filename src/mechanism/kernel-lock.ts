@@ -1,32 +1,25 @@
 /** Locks of the kernel on an open file: what `flock` and `fcntl` have in common. */
 import { unlinkSync } from 'node:fs';
-import { codeOf, LockLostError, LockUnsupportedError } from '../errors.js';
+import { CONTENDED, GRANTED, type NativeFallback } from '../binding/native-fallback.js';
+import { codeOf, LockLostError, LockUnsupportedError, systemError } from '../errors.js';
 import type { ResolvedLockOptions } from '../options.js';
 import type { FifoQueue } from '../queue/fifo-queue.js';
 import { type IdleFiles, idleFilesOf } from './idle-files.js';
+import type { KernelCalls } from './kernel-calls.js';
 import { type OpenFile, openLockFile } from './lock-file.js';
 import { watchForLoss } from './loss-watch.js';
 import type { Grant, Granted, Mechanism } from './mechanism.js';
+import { ParkedWait, type ParkOutcome } from './parked-wait.js';
 import { poll, pollSync } from './poll.js';
-
-/** The system calls of one kind of kernel lock. */
-export interface KernelCalls {
-  readonly name: 'flock' | 'fcntl';
-  /** Whether a directory can be locked. */
-  readonly directories: boolean;
-  needsWrite(shared: boolean): boolean;
-  /** False: somebody else holds it. */
-  tryLock(file: OpenFile, shared: boolean): boolean;
-  unlock(file: OpenFile): void;
-  /** Whether the open file is still the one at the path. */
-  isCurrent(file: OpenFile): boolean;
-}
 
 /** What the kernel says where a file system has no locks (NFS without lockd, some FUSE) or no OFD locks (EINVAL). */
 const NO_LOCKS_HERE = new Set(['ENOLCK', 'ENOSYS', 'EOPNOTSUPP', 'ENOTSUP', 'EINVAL']);
 
 /** Granted at once on a file just opened, and already not the one at the path: that needs bad luck every time. */
 const ORPHANS_IN_A_ROW = 100;
+
+/** A thread that blocks in `acquireSync` looks up this often, so that a Worker can be terminated. */
+const SYNC_SLICE_MS = 50;
 
 /**
  * The file rules. Every holder and every wait has an open file of its own: a second lock through the same open file
@@ -48,24 +41,26 @@ export class KernelLock implements Mechanism {
     this.#idle = idleFilesOf(queue);
   }
 
+  get layers(): KernelCalls['layers'] {
+    return this.calls.layers;
+  }
+
   tryLock(shared: boolean): Grant | null {
     for (let orphans = 0; orphans < ORPHANS_IN_A_ROW; orphans++) {
       const file = this.#take(shared);
-      let granted: boolean;
-      let current: boolean;
+      let status: number;
       try {
-        granted = this.calls.tryLock(file, shared);
-        current = this.calls.isCurrent(file);
+        status = this.calls.tryLock(file, shared);
       } catch (error) {
         file.close();
         throw this.#explained(error);
       }
-      if (current && granted) return new KernelGrant(this, file, shared);
-      if (current) {
-        this.#idle.put(file);
+      if (status === GRANTED) return new KernelGrant(this, file, shared);
+      if (status === CONTENDED) {
+        this.#idle.put(this.calls.key, file);
         return null;
       }
-      // Closing drops the lock, if the orphan had given it to us: nobody can share a file we have just opened.
+      // Closing drops the lock, if the orphan had given it to us: nobody else has a file that we opened.
       file.close();
     }
     throw new LockUnsupportedError(
@@ -75,11 +70,40 @@ export class KernelLock implements Mechanism {
   }
 
   wait(shared: boolean, granted: Granted): () => void {
-    return poll(() => this.tryLock(shared), granted);
+    const tryAgain = (): Grant | null => this.tryLock(shared);
+    let withdraw: () => void;
+    const park = (): void => {
+      withdraw = this.#park(shared, onOutcome) ?? poll(tryAgain, granted);
+    };
+    const onOutcome = (outcome: ParkOutcome): void => {
+      try {
+        if ('error' in outcome) throw this.#explained(outcome.error);
+        // Granted on an orphan: the file was removed or replaced while we waited. Now for the new one.
+        const grant = outcome.current ? new KernelGrant(this, outcome.file, shared) : tryAgain();
+        if (grant === null) park();
+        else granted(undefined, grant);
+      } catch (error) {
+        granted(error as Error);
+      }
+    };
+    park();
+    return () => withdraw();
   }
 
   waitSync(shared: boolean, timeout: number): Grant | null {
-    return pollSync(() => this.tryLock(shared), timeout);
+    const { addon } = this.calls;
+    if (addon === undefined) return pollSync(() => this.tryLock(shared), timeout);
+    const end = performance.now() + timeout;
+    for (;;) {
+      const file = this.#take(shared);
+      const status = this.#parkSync(addon, file, shared, end);
+      if (status === GRANTED) return new KernelGrant(this, file, shared);
+      file.unlockAndClose(addon);
+      if (status === undefined) return null;
+      if (status < 0) throw this.#explained(systemError(-status, this.name, this.path));
+      const grant = this.tryLock(shared);
+      if (grant !== null) return grant;
+    }
   }
 
   dispose(): void {
@@ -91,7 +115,7 @@ export class KernelLock implements Mechanism {
     try {
       if (this.options.unlinkOnRelease && this.#remove(file, shared)) return file.close();
       this.calls.unlock(file);
-      if (keep) this.#idle.put(file);
+      if (keep) this.#idle.put(this.calls.key, file);
       else file.close();
     } catch {
       file.close();
@@ -99,8 +123,45 @@ export class KernelLock implements Mechanism {
   }
 
   #take(shared: boolean): OpenFile {
-    const needsWrite = this.calls.needsWrite(shared);
-    return this.#idle.take(needsWrite) ?? openLockFile({ path: this.path, ...this.options }, { needsWrite, directories: this.calls.directories });
+    const { calls } = this;
+    const needsWrite = calls.needsWrite(shared);
+    const idle = this.#idle.take(calls.key, needsWrite);
+    if (idle !== undefined) return idle;
+    const file = openLockFile({ path: this.path, ...this.options }, { needsWrite, directories: calls.directories });
+    calls.opened(file);
+    return file;
+  }
+
+  /** Undefined where there is no thread to wait on. */
+  #park(shared: boolean, onOutcome: (outcome: ParkOutcome) => void): (() => void) | undefined {
+    const { addon } = this.calls;
+    if (addon === undefined) return undefined;
+    const withdraw = (wait: ParkedWait) => (): void => {
+      if (!wait.cancel()) this.#idle.abandoned.push(wait);
+    };
+    const abandoned = this.#idle.abandoned.findIndex((one) => one.shared === shared && one.key === this.calls.key);
+    const [orphan] = abandoned < 0 ? [] : this.#idle.abandoned.splice(abandoned, 1);
+    if (orphan?.adopt(onOutcome)) return withdraw(orphan);
+    const file = this.#take(shared);
+    try {
+      return withdraw(new ParkedWait(addon, file, shared, this.calls.key, this.name, this.path, onOutcome));
+    } catch (error) {
+      file.close();
+      if (codeOf(error) === 'EAGAIN') return undefined;
+      throw error;
+    }
+  }
+
+  /** Undefined: not granted before `end`. */
+  #parkSync(addon: NativeFallback, file: OpenFile, shared: boolean, end: number): number | undefined {
+    const wait = addon.waitSync(file.nativeFile, shared);
+    if (typeof wait === 'number') return wait;
+    for (let left = end - performance.now(); left > 0; left = end - performance.now()) {
+      const status = addon.join(wait, Math.min(left, SYNC_SLICE_MS));
+      if (status !== undefined) return status;
+    }
+    addon.cancel(wait);
+    return undefined;
   }
 
   /**
@@ -109,17 +170,19 @@ export class KernelLock implements Mechanism {
    * go of its share, tries without waiting, and leaves the file to whoever has it if that fails.
    */
   #remove(file: OpenFile, shared: boolean): boolean {
+    const { calls } = this;
     if (shared) {
-      this.calls.unlock(file);
-      if (!file.writable || !this.calls.tryLock(file, false)) return false;
+      calls.unlock(file);
+      if (!file.writable || calls.tryLock(file, false) !== GRANTED) return false;
+    } else if (!calls.isCurrent(file)) {
+      return true;
     }
-    if (!this.calls.isCurrent(file)) return true;
     try {
       unlinkSync(this.path);
     } catch {
       // A folder without write permission, say: the file stays, which is harmless.
     }
-    this.calls.unlock(file);
+    calls.unlock(file);
     return true;
   }
 

@@ -1,6 +1,7 @@
 /** The file that is locked: how it is opened, marked, and told from another one that has taken its place. */
 import { type BigIntStats, closeSync, constants, fchmodSync, fstatSync, lstatSync, mkdirSync, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
+import type { NativeFallback, NativeFile } from '../binding/native-fallback.js';
 import { codeOf, LockMismatchError, LockUnsupportedError, systemError } from '../errors.js';
 import { linkTarget } from '../queue/registry.js';
 
@@ -22,12 +23,26 @@ export interface LockFileOptions {
 }
 
 export class OpenFile {
+  /** What the addon makes of it, where there is an addon. */
+  native: NativeFile | undefined = undefined;
+
   constructor(
     readonly fd: number,
     readonly dev: bigint,
     readonly ino: bigint,
     readonly writable: boolean,
   ) {}
+
+  get nativeFile(): NativeFile {
+    if (this.native === undefined) throw new Error('unreachable: opened without the addon');
+    return this.native;
+  }
+
+  /** Explicitly, since a child may have the open file too. */
+  unlockAndClose(addon: NativeFallback): void {
+    addon.unlock(this.nativeFile);
+    this.close();
+  }
 
   close(): void {
     try {

@@ -18,6 +18,7 @@ let properLockfile: typeof ProperLockfile | undefined;
 
 export class LockfileLock implements Mechanism {
   readonly name = 'lockfile';
+  readonly layers = { lock: 'proper-lockfile', wait: 'poll' } as const;
   /** Where the folder is, however the path is spelled. */
   readonly #folder: string;
 

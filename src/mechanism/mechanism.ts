@@ -1,4 +1,5 @@
 /** What stands behind the queue: a way to lock that other processes see. */
+import type { LayerName } from '../binding/layers.js';
 import type { MechanismName } from '../options.js';
 
 /** A lock that is held. */
@@ -15,6 +16,8 @@ export type Granted = (error: Error | undefined, grant?: Grant) => void;
 
 export interface Mechanism {
   readonly name: MechanismName | undefined;
+  /** Which layer locks, and how a waiter waits. */
+  readonly layers: { lock: LayerName | 'proper-lockfile' | 'none'; wait: 'native-fallback' | 'poll' | 'none' };
   /** One try, now; null where somebody else has the lock. Throws system errors. */
   tryLock(shared: boolean): Grant | null;
   /** Waits; calls back once, later. The function it returns gives up: no call back after it, and nothing stays locked. */

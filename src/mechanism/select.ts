@@ -2,19 +2,22 @@
 import { LockUnsupportedError } from '../errors.js';
 import type { ResolvedLockOptions } from '../options.js';
 import type { FifoQueue } from '../queue/fifo-queue.js';
-import { flockCalls, flockMissing } from './flock.js';
+import { fcntlCalls, flockCalls } from './kernel-calls.js';
 import { KernelLock } from './kernel-lock.js';
 import { LockfileLock } from './lockfile.js';
 import type { Mechanism } from './mechanism.js';
 
 export function selectMechanism(path: string, canonical: string, options: ResolvedLockOptions, queue: FifoQueue): Mechanism {
+  const file = { path, ...options };
   if (options.mechanism === 'lockfile') return new LockfileLock(path, canonical, options);
-  if (options.mechanism === 'fcntl') throw new LockUnsupportedError(path, "mechanism 'fcntl' is not there yet");
-  const calls = flockCalls({ path, ...options });
-  if (calls !== undefined) return new KernelLock(path, options, queue, calls);
-  if (options.mechanism === 'flock') throw flockMissing(path);
-  warnOfFallback(flockMissing(path).message);
-  return new LockfileLock(path, canonical, options);
+  if (options.mechanism === 'fcntl') return new KernelLock(path, options, queue, fcntlCalls(file, options.range));
+  try {
+    return new KernelLock(path, options, queue, flockCalls(file));
+  } catch (error) {
+    if (options.mechanism === 'flock' || !(error instanceof LockUnsupportedError)) throw error;
+    warnOfFallback(error.message);
+    return new LockfileLock(path, canonical, options);
+  }
 }
 
 let warned = false;

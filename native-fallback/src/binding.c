@@ -1,0 +1,297 @@
+// Node-API glue: JavaScript values in, calls of lock.h and waiter.h, plain numbers out. Statuses: see native-fallback.ts.
+#include <node_api.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "waiter.h"
+
+enum { GRANTED = 0, CONTENDED = 1, REPLACED = 2 };  // errors are -errno
+
+// One per JavaScript environment (main thread, Worker).
+typedef struct {
+  napi_env env;
+  waiter_group *group;
+  napi_threadsafe_function wake;
+  int waiting;  // waits that keep the event loop alive
+} environment;
+
+// A wait's way back to JavaScript.
+typedef struct {
+  napi_ref function;
+  bool keeps_alive;
+} callback;
+
+// An open lock file, as JavaScript holds it.
+typedef struct {
+  lock_target target;
+  lock_identity identity;
+  char path[];
+} lock_file;
+
+#define ARGUMENTS(count)                                                      \
+  napi_value arguments[count];                                                \
+  size_t given = count;                                                       \
+  environment *self;                                                          \
+  napi_get_cb_info(env, info, &given, arguments, NULL, (void **)&self);       \
+  (void)self;                                                                 \
+  if (given < count) return throw_error(env, "too few arguments")
+
+static napi_value throw_error(napi_env env, const char *message) {
+  napi_throw_error(env, NULL, message);
+  return NULL;
+}
+
+static napi_value number(napi_env env, int value) {
+  napi_value result;
+  napi_create_int32(env, value, &result);
+  return result;
+}
+
+static napi_value boolean(napi_env env, bool value) {
+  napi_value result;
+  napi_get_boolean(env, value, &result);
+  return result;
+}
+
+static int to_int(napi_env env, napi_value value) {
+  int32_t result = 0;
+  napi_get_value_int32(env, value, &result);
+  return result;
+}
+
+static bool to_bool(napi_env env, napi_value value) {
+  bool result = false;
+  napi_get_value_bool(env, value, &result);
+  return result;
+}
+
+static double to_double(napi_env env, napi_value value) {
+  double result = 0;
+  napi_get_value_double(env, value, &result);
+  return result;
+}
+
+static void *to_pointer(napi_env env, napi_value value) {
+  void *result = NULL;
+  napi_get_value_external(env, value, &result);
+  return result;
+}
+
+static int status_of(int error) {
+  return error == 0 ? GRANTED : error == EAGAIN ? CONTENDED : error == ESTALE ? REPLACED : -error;
+}
+
+// --- lock files ----------------------------------------------------------------------------------------------------
+
+static void free_file(napi_env env, void *file, void *hint) {
+  (void)env, (void)hint;
+  free(file);
+}
+
+// file(fd, path, follow, ofd, start, length): the descriptor stays the caller's.
+static napi_value make_file(napi_env env, napi_callback_info info) {
+  ARGUMENTS(6);
+  size_t length = 0;
+  if (napi_get_value_string_utf8(env, arguments[1], NULL, 0, &length) != napi_ok) return throw_error(env, "path: not a string");
+  lock_file *file = calloc(1, sizeof *file + length + 1);
+  if (file == NULL) return throw_error(env, "out of memory");
+  napi_get_value_string_utf8(env, arguments[1], file->path, length + 1, &length);
+  file->target = (lock_target){.fd = to_int(env, arguments[0]),
+                               .ofd = to_bool(env, arguments[3]),
+                               .start = (off_t)to_double(env, arguments[4]),
+                               .length = (off_t)to_double(env, arguments[5])};
+  struct stat stat;
+  if (fstat(file->target.fd, &stat) != 0) {
+    free(file);
+    return throw_error(env, strerror(errno));
+  }
+  file->identity =
+      (lock_identity){.path = file->path, .follow = to_bool(env, arguments[2]), .dev = stat.st_dev, .ino = stat.st_ino};
+  napi_value result;
+  if (napi_create_external(env, file, free_file, NULL, &result) == napi_ok) return result;
+  free(file);
+  return throw_error(env, "no external value");
+}
+
+static napi_value is_current(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+  lock_file *file = to_pointer(env, arguments[0]);
+  return number(env, status_of(check_identity(&file->identity)));
+}
+
+// tryLock(file, shared): the try and the look at the path in one call.
+static napi_value try_lock(napi_env env, napi_callback_info info) {
+  ARGUMENTS(2);
+  lock_file *file = to_pointer(env, arguments[0]);
+  int locked = lock_try(&file->target, to_bool(env, arguments[1]));
+  if (locked != 0 && locked != EAGAIN) return number(env, -locked);
+  int identity = check_identity(&file->identity);
+  return number(env, status_of(identity != 0 ? identity : locked));
+}
+
+static napi_value unlock(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+  lock_file *file = to_pointer(env, arguments[0]);
+  return number(env, -lock_undo(&file->target));
+}
+
+// --- waits ---------------------------------------------------------------------------------------------------------
+
+// The event loop lives as long as somebody waits.
+static void keep_alive(environment *self, callback *one, bool keep) {
+  if (one->keeps_alive == keep) return;
+  one->keeps_alive = keep;
+  self->waiting += keep ? 1 : -1;
+  if (keep && self->waiting == 1) napi_ref_threadsafe_function(self->env, self->wake);
+  if (!keep && self->waiting == 0) napi_unref_threadsafe_function(self->env, self->wake);
+}
+
+static void free_callback(environment *self, waiter *one) {
+  callback *back = waiter_data(one);
+  if (back == NULL) return;
+  waiter_set_data(one, NULL);
+  keep_alive(self, back, false);
+  napi_delete_reference(self->env, back->function);
+  free(back);
+}
+
+// On a waiter's thread.
+static void on_finished(void *data) { napi_call_threadsafe_function(((environment *)data)->wake, NULL, napi_tsfn_nonblocking); }
+
+// On the JavaScript thread: tells everybody who is done.
+static void deliver(napi_env env, napi_value unused, void *context, void *data) {
+  (void)unused, (void)data;
+  environment *self = context;
+  if (env == NULL || self->group == NULL) return;
+  for (waiter *one = group_take(self->group); one != NULL; one = group_take(self->group)) {
+    callback *back = waiter_data(one);
+    if (back != NULL) {  // else it was cancelled after it had finished
+      napi_handle_scope scope;
+      napi_value function, global, status;
+      napi_open_handle_scope(env, &scope);
+      napi_get_reference_value(env, back->function, &function);
+      free_callback(self, one);
+      status = number(env, status_of(waiter_result(one)));
+      napi_get_global(env, &global);
+      napi_call_function(env, global, function, 1, &status, NULL);
+      napi_close_handle_scope(env, scope);
+    }
+    waiter_release(one);
+  }
+}
+
+static void free_waiter(napi_env env, void *data, void *hint) {
+  (void)env, (void)hint;
+  waiter_release(data);
+}
+
+static napi_value start(napi_env env, environment *self, napi_value file_value, bool shared, napi_value function) {
+  if (self->group == NULL) return throw_error(env, "the environment is ending");
+  lock_file *file = to_pointer(env, file_value);
+  callback *back = function == NULL ? NULL : calloc(1, sizeof *back);
+  if (function != NULL && back == NULL) return number(env, -ENOMEM);
+  waiter *one;
+  int error = waiter_start(self->group, &file->target, &file->identity, shared, function != NULL, &one);
+  if (error != 0) {
+    free(back);
+    return number(env, -error);
+  }
+  waiter_set_data(one, back);
+  if (back != NULL) {
+    napi_create_reference(env, function, 1, &back->function);
+    keep_alive(self, back, true);
+  }
+  napi_value result;
+  napi_create_external(env, one, free_waiter, NULL, &result);
+  return result;
+}
+
+// wait(file, shared, callback): a wait, or a negative errno. The callback gets a status, once, later.
+static napi_value wait_async(napi_env env, napi_callback_info info) {
+  ARGUMENTS(3);
+  return start(env, self, arguments[0], to_bool(env, arguments[1]), arguments[2]);
+}
+
+// waitSync(file, shared): a wait to be asked with join().
+static napi_value wait_sync(napi_env env, napi_callback_info info) {
+  ARGUMENTS(2);
+  return start(env, self, arguments[0], to_bool(env, arguments[1]), NULL);
+}
+
+// join(wait, ms): its status, or undefined if it still waits after `ms`.
+static napi_value join(napi_env env, napi_callback_info info) {
+  ARGUMENTS(2);
+  waiter *one = to_pointer(env, arguments[0]);
+  return waiter_join(one, to_double(env, arguments[1])) ? number(env, status_of(waiter_result(one))) : NULL;
+}
+
+// cancel(wait): no callback after it. False: the wait cannot be interrupted and goes on, but keeps no process alive.
+static napi_value cancel(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+  waiter *one = to_pointer(env, arguments[0]);
+  bool cancelled = waiter_cancel(one);
+  callback *back = waiter_data(one);
+  if (cancelled) free_callback(self, one);
+  else if (back != NULL) keep_alive(self, back, false);
+  return boolean(env, cancelled);
+}
+
+// adopt(wait): somebody waits for it again.
+static napi_value adopt(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+  callback *back = waiter_data(to_pointer(env, arguments[0]));
+  if (back != NULL) keep_alive(self, back, true);
+  return NULL;
+}
+
+static napi_value threads(napi_env env, napi_callback_info info) {
+  (void)info;
+  return number(env, waiter_threads());
+}
+
+// --- the environment -----------------------------------------------------------------------------------------------
+
+static void on_environment_end(void *data) {
+  environment *self = data;
+  group_destroy(self->group);
+  self->group = NULL;
+}
+
+static void free_environment(napi_env env, void *data, void *context) {
+  (void)env, (void)context;
+  free(data);
+}
+
+NAPI_MODULE_INIT() {
+  static const struct {
+    const char *name;
+    napi_callback call;
+  } functions[] = {
+      {"file", make_file}, {"isCurrent", is_current}, {"tryLock", try_lock}, {"unlock", unlock},   {"wait", wait_async},
+      {"waitSync", wait_sync}, {"join", join},        {"cancel", cancel},    {"adopt", adopt},
+      {"threads", threads},
+  };
+  environment *self = calloc(1, sizeof *self);
+  if (self == NULL) return throw_error(env, "out of memory");
+  self->env = env;
+  napi_value name;
+  napi_create_string_utf8(env, "fairlock", NAPI_AUTO_LENGTH, &name);
+  if (napi_create_threadsafe_function(env, NULL, NULL, name, 0, 1, self, free_environment, self, deliver, &self->wake) != napi_ok) {
+    free(self);
+    return throw_error(env, "no thread-safe function");
+  }
+  napi_unref_threadsafe_function(env, self->wake);
+  self->group = group_create(on_finished, self);
+  // Runs before the thread-safe function ends (last added, first run), so no thread calls a dead one.
+  napi_add_env_cleanup_hook(env, on_environment_end, self);
+
+  for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+    napi_value function;
+    napi_create_function(env, functions[i].name, NAPI_AUTO_LENGTH, functions[i].call, self, &function);
+    napi_set_named_property(env, exports, functions[i].name, function);
+  }
+  napi_value has_ofd = boolean(env, HAS_OFD);
+  napi_set_named_property(env, exports, "hasOfd", has_ofd);
+  return exports;
+}

@@ -1,0 +1,70 @@
+// The lock system calls, and the question whether an open file is still the one at its path.
+#ifndef FAIRLOCK_LOCK_H
+#define FAIRLOCK_LOCK_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#ifdef F_OFD_SETLK
+#define HAS_OFD 1
+#else
+#define HAS_OFD 0
+#define F_OFD_SETLK -1
+#define F_OFD_SETLKW -1
+#define F_OFD_GETLK -1
+#endif
+
+// What is locked: a whole open file with flock(2), or a byte range of it with an open-file-description lock.
+typedef struct {
+  int fd;
+  bool ofd;
+  off_t start, length;  // length 0: to the end, wherever that is
+} lock_target;
+
+// What is at a path, to tell an open file from another one that has taken its place.
+typedef struct {
+  const char *path;
+  bool follow;
+  dev_t dev;
+  ino_t ino;
+} lock_identity;
+
+static inline struct flock byte_range(short type, off_t start, off_t length) {
+  return (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+}
+
+// All return 0 or errno. A contended try is EAGAIN.
+static inline int lock_call(const lock_target *target, short type, bool wait) {
+  if (target->ofd) {
+    struct flock range = byte_range(type, target->start, target->length);
+    if (fcntl(target->fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &range) == 0) return 0;
+    return errno == EACCES ? EAGAIN : errno;
+  }
+  int operation = type == F_UNLCK ? LOCK_UN : type == F_RDLCK ? LOCK_SH : LOCK_EX;
+  return flock(target->fd, wait ? operation : operation | LOCK_NB) == 0 ? 0 : errno;
+}
+
+static inline int lock_try(const lock_target *target, bool shared) {
+  return lock_call(target, shared ? F_RDLCK : F_WRLCK, false);
+}
+
+static inline int lock_wait(const lock_target *target, bool shared) {
+  return lock_call(target, shared ? F_RDLCK : F_WRLCK, true);
+}
+
+static inline int lock_undo(const lock_target *target) { return lock_call(target, F_UNLCK, false); }
+
+// 0: it is. ESTALE: another file or none is at the path. Else why that cannot be told.
+static inline int check_identity(const lock_identity *identity) {
+  struct stat here;
+  if (fstatat(AT_FDCWD, identity->path, &here, identity->follow ? 0 : AT_SYMLINK_NOFOLLOW) != 0) {
+    return errno == ENOENT || errno == ENOTDIR ? ESTALE : errno;
+  }
+  return here.st_dev == identity->dev && here.st_ino == identity->ino ? 0 : ESTALE;
+}
+
+#endif

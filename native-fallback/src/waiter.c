@@ -1,0 +1,378 @@
+#include "waiter.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { STACK_BYTES = 128 * 1024, IDLE_SECONDS = 2, JOIN_MS = 100 };
+
+struct waiter_group {
+  void (*wake)(void *);
+  void *data;
+  waiter *finished, **finished_tail;
+  waiter *running;  // a doubly linked list
+  bool destroyed;
+  int references;
+};
+
+struct waiter {
+  waiter *next, *previous;
+  waiter_group *group;
+  lock_target target;  // the descriptor is our own duplicate
+  lock_identity identity;
+  bool shared, listed;
+  enum { STARTING, PARKED, ENDING, DONE } state;
+  atomic_bool cancelled;
+  int result;
+  int references;
+  pthread_t thread;
+  void *data;
+  char path[];
+};
+
+typedef struct idle_thread {
+  struct idle_thread *next;
+  pthread_cond_t wake;
+  waiter *job;
+} idle_thread;
+
+// One mutex for everything: it is taken twice per wait, for a moment each.
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t any_done;
+static pthread_condattr_t monotonic;
+static idle_thread *idle_threads;
+static int threads;
+static int cancel_signal;    // 0: none to be had
+static int inert_fd = -1;    // no lock call on it ever waits
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+// The descriptor that this thread waits on, -1 when it does not.
+static _Thread_local volatile sig_atomic_t parked_fd = -1;
+
+// Interrupts the system call by being handled at all. The signal may also come just before the call begins: so it
+// puts the inert descriptor in the place of the one waited on, and the call fails (EBADF) instead of waiting.
+static void on_cancel_signal(int number) {
+  (void)number;
+  int saved = errno;
+#ifdef __linux__
+  if (parked_fd >= 0) dup3(inert_fd, parked_fd, O_CLOEXEC);
+#else
+  if (parked_fd >= 0) dup2(inert_fd, parked_fd);
+#endif
+  errno = saved;
+}
+
+static bool signal_is_ours(void) {
+  struct sigaction current;
+  return cancel_signal != 0 && sigaction(cancel_signal, NULL, &current) == 0 && current.sa_handler == on_cancel_signal;
+}
+
+// The first signal from SIGRTMIN+7 on that nobody uses: glibc has the first ones, valgrind the last.
+static void choose_signal(void) {
+#ifdef SIGRTMIN
+  int first = SIGRTMIN + 7, last = SIGRTMAX - 1;
+#else
+  int first = SIGURG, last = SIGURG;
+#endif
+  for (int number = first; number <= last; number++) {
+    struct sigaction current, ours = {.sa_handler = on_cancel_signal};  // no SA_RESTART
+    if (sigaction(number, NULL, &current) != 0 || current.sa_handler != SIG_DFL) continue;
+    sigfillset(&ours.sa_mask);
+    if (sigaction(number, &ours, NULL) == 0) cancel_signal = number;
+    return;
+  }
+}
+
+static void initialize(void) {
+  pthread_condattr_init(&monotonic);
+#ifndef __APPLE__
+  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+#endif
+  pthread_cond_init(&any_done, &monotonic);
+#ifdef O_PATH
+  inert_fd = open("/", O_PATH | O_CLOEXEC);
+#else
+  int ends[2];
+  if (pipe(ends) == 0) {
+    close(ends[1]);
+    inert_fd = ends[0];
+    fcntl(inert_fd, F_SETFD, FD_CLOEXEC);
+  }
+#endif
+  if (inert_fd >= 0) choose_signal();
+}
+
+static struct timespec from_now(double ms) {
+  struct timespec at;
+#ifdef __APPLE__
+  clock_gettime(CLOCK_REALTIME, &at);
+#else
+  clock_gettime(CLOCK_MONOTONIC, &at);
+#endif
+  double seconds = ms / 1e3;
+  at.tv_sec += (time_t)seconds;
+  at.tv_nsec += (long)((seconds - (double)(time_t)seconds) * 1e9);
+  if (at.tv_nsec >= 1000000000) {
+    at.tv_sec++;
+    at.tv_nsec -= 1000000000;
+  }
+  return at;
+}
+
+// --- with the mutex held -------------------------------------------------------------------------------------------
+
+static void release_group(waiter_group *group) {
+  if (--group->references == 0) free(group);
+}
+
+static void release_locked(waiter *self) {
+  if (--self->references > 0) return;
+  release_group(self->group);
+  free(self);
+}
+
+static void leave_running(waiter *self) {
+  if (self->previous != NULL) self->previous->next = self->next;
+  else self->group->running = self->next;
+  if (self->next != NULL) self->next->previous = self->previous;
+  self->next = self->previous = NULL;
+}
+
+// The one place where grant meets cancel. Cancelled first: nobody hears of the result, and a lock that was granted all
+// the same goes with the last descriptor of its open file: our duplicate is closed by now, the caller closes its own
+// when it cancels. Finished first: the result is listed, and cancelling finds nothing to interrupt.
+static void finish(waiter *self, int result) {
+  self->state = DONE;
+  self->result = result;
+  leave_running(self);
+  pthread_cond_broadcast(&any_done);
+  if (!atomic_load(&self->cancelled) && self->listed && !self->group->destroyed) {
+    waiter_group *group = self->group;
+    bool first = group->finished == NULL;
+    *group->finished_tail = self;
+    group->finished_tail = &self->next;
+    if (first) group->wake(group->data);
+  } else {
+    release_locked(self);
+  }
+}
+
+static bool cancel_locked(waiter *self) {
+  if (self->state == PARKED && !signal_is_ours()) return false;
+  atomic_store(&self->cancelled, true);  // STARTING: it looks before it parks
+  // A parked thread leaves that state under the mutex only, so it is there; one signal is enough: see the handler.
+  if (self->state == PARKED) pthread_kill(self->thread, cancel_signal);
+  return true;
+}
+
+// --- the threads ---------------------------------------------------------------------------------------------------
+
+static int park(waiter *self) {
+  int result;
+  do {
+    result = lock_wait(&self->target, self->shared);
+  } while (result == EINTR && !atomic_load(&self->cancelled));
+  return result;
+}
+
+// A copy of the signal that is still pending must not hit this thread's next wait.
+static void drain(const sigset_t *cancel_only) {
+#ifdef __linux__
+  while (sigtimedwait(cancel_only, NULL, &(struct timespec){0}) >= 0) continue;
+#else
+  sigset_t pending;
+  int number;
+  while (sigpending(&pending) == 0 && sigismember(&pending, cancel_signal) == 1) sigwait(cancel_only, &number);
+#endif
+}
+
+static void run(waiter *self) {
+  sigset_t cancel_only;
+  sigemptyset(&cancel_only);
+  if (cancel_signal != 0) sigaddset(&cancel_only, cancel_signal);
+
+  int result = ECANCELED;
+  self->thread = pthread_self();
+  if (!atomic_load(&self->cancelled)) {
+    self->state = PARKED;
+    parked_fd = self->target.fd;
+    pthread_mutex_unlock(&mutex);
+    pthread_sigmask(SIG_UNBLOCK, &cancel_only, NULL);
+    result = park(self);
+    pthread_sigmask(SIG_BLOCK, &cancel_only, NULL);
+    if (result == 0 && !atomic_load(&self->cancelled)) {
+      result = check_identity(&self->identity);
+    }
+    pthread_mutex_lock(&mutex);
+    parked_fd = -1;
+  }
+  self->state = ENDING;  // from here on nobody sends the signal
+  pthread_mutex_unlock(&mutex);
+  if (cancel_signal != 0) drain(&cancel_only);
+  if (atomic_load(&self->cancelled)) lock_undo(&self->target);
+  close(self->target.fd);
+  pthread_mutex_lock(&mutex);
+  finish(self, result);
+}
+
+static void *thread_main(void *argument) {
+  idle_thread self = {.job = argument};
+  parked_fd = -1;  // touched here, so that the signal handler need not allocate it
+  pthread_cond_init(&self.wake, &monotonic);
+  pthread_mutex_lock(&mutex);
+  while (self.job != NULL) {
+    run(self.job);
+    self.job = NULL;
+    self.next = idle_threads;
+    idle_threads = &self;
+    struct timespec end = from_now(IDLE_SECONDS * 1e3);
+    while (self.job == NULL && pthread_cond_timedwait(&self.wake, &mutex, &end) != ETIMEDOUT) continue;
+    if (self.job == NULL) {
+      idle_thread **link = &idle_threads;
+      while (*link != &self) link = &(*link)->next;
+      *link = self.next;
+    }
+  }
+  threads--;
+  pthread_mutex_unlock(&mutex);
+  pthread_cond_destroy(&self.wake);
+  return NULL;
+}
+
+// Blocks every signal in the new thread: no foreign handler shall run on its small stack.
+static int create_thread(waiter *job) {
+  pthread_attr_t attributes;
+  pthread_t thread;
+  sigset_t all, before;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, STACK_BYTES);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int error = pthread_create(&thread, &attributes, thread_main, job);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  pthread_attr_destroy(&attributes);
+  if (error == 0) threads++;
+  return error;
+}
+
+static int assign(waiter *job) {
+  idle_thread *idle = idle_threads;
+  if (idle == NULL) return create_thread(job);
+  idle_threads = idle->next;
+  idle->job = job;
+  pthread_cond_signal(&idle->wake);
+  return 0;
+}
+
+// --- the interface -------------------------------------------------------------------------------------------------
+
+waiter_group *group_create(void (*wake)(void *), void *data) {
+  pthread_once(&once, initialize);
+  parked_fd = -1;  // as in thread_main, should a stranger send the signal to this thread
+  waiter_group *group = calloc(1, sizeof *group);
+  if (group == NULL) return NULL;
+  *group = (waiter_group){.wake = wake, .data = data, .finished_tail = &group->finished, .references = 1};
+  return group;
+}
+
+void group_destroy(waiter_group *group) {
+  pthread_mutex_lock(&mutex);
+  group->destroyed = true;
+  for (waiter *one = group->running; one != NULL; one = one->next) cancel_locked(one);
+  struct timespec end = from_now(JOIN_MS);
+  while (group->running != NULL && pthread_cond_timedwait(&any_done, &mutex, &end) != ETIMEDOUT) continue;
+  while (group->finished != NULL) {
+    waiter *one = group->finished;
+    group->finished = one->next;
+    release_locked(one);
+  }
+  release_group(group);
+  pthread_mutex_unlock(&mutex);
+}
+
+waiter *group_take(waiter_group *group) {
+  pthread_mutex_lock(&mutex);
+  waiter *one = group->finished;
+  if (one != NULL) {
+    group->finished = one->next;
+    if (group->finished == NULL) group->finished_tail = &group->finished;
+    one->next = NULL;
+  }
+  pthread_mutex_unlock(&mutex);
+  return one;
+}
+
+int waiter_start(waiter_group *group, const lock_target *target, const lock_identity *identity, bool shared, bool listed,
+                 waiter **result) {
+  size_t path_size = strlen(identity->path) + 1;
+  waiter *self = calloc(1, sizeof *self + path_size);
+  if (self == NULL) return ENOMEM;
+  memcpy(self->path, identity->path, path_size);
+  self->group = group;
+  self->target = *target;
+  self->identity = *identity;
+  self->identity.path = self->path;
+  self->shared = shared;
+  self->listed = listed;
+  self->references = 2;
+  // A duplicate, so that no closing of the caller's descriptor, nor another file under its number, can touch the wait.
+  self->target.fd = fcntl(target->fd, F_DUPFD_CLOEXEC, 3);
+  int error = self->target.fd < 0 ? errno : 0;
+
+  pthread_mutex_lock(&mutex);
+  if (error == 0) error = assign(self);
+  if (error == 0) {
+    group->references++;
+    self->next = group->running;
+    if (self->next != NULL) self->next->previous = self;
+    group->running = self;
+  }
+  pthread_mutex_unlock(&mutex);
+
+  if (error != 0) {
+    if (self->target.fd >= 0) close(self->target.fd);
+    free(self);
+    return error;
+  }
+  *result = self;
+  return 0;
+}
+
+bool waiter_cancel(waiter *self) {
+  pthread_mutex_lock(&mutex);
+  bool interrupted = cancel_locked(self);
+  pthread_mutex_unlock(&mutex);
+  return interrupted;
+}
+
+bool waiter_join(waiter *self, double ms) {
+  struct timespec end = from_now(ms);
+  pthread_mutex_lock(&mutex);
+  while (self->state != DONE && pthread_cond_timedwait(&any_done, &mutex, &end) != ETIMEDOUT) continue;
+  bool done = self->state == DONE;
+  pthread_mutex_unlock(&mutex);
+  return done;
+}
+
+int waiter_result(const waiter *self) { return self->result; }
+
+void *waiter_data(const waiter *self) { return self->data; }
+
+void waiter_set_data(waiter *self, void *data) { self->data = data; }
+
+void waiter_release(waiter *self) {
+  pthread_mutex_lock(&mutex);
+  release_locked(self);
+  pthread_mutex_unlock(&mutex);
+}
+
+int waiter_threads(void) {
+  pthread_mutex_lock(&mutex);
+  int count = threads;
+  pthread_mutex_unlock(&mutex);
+  return count;
+}

@@ -1,0 +1,59 @@
+/** One wait in the kernel's queue: on a thread and an open file of its own. */
+import { GRANTED, type NativeFallback, type NativeWait, REPLACED } from '../binding/native-fallback.js';
+import { systemError } from '../errors.js';
+import type { OpenFile } from './lock-file.js';
+
+export type ParkOutcome = { file: OpenFile; current: boolean } | { error: Error };
+
+/** JavaScript is told of the outcome at most once, on its own thread: there, and only there, grant meets cancel. */
+export class ParkedWait {
+  readonly #native: NativeWait;
+  #owner: ((outcome: ParkOutcome) => void) | undefined;
+  #finished = false;
+
+  /** @throws system errors: EMFILE (no descriptor), EAGAIN (no thread) */
+  constructor(
+    private readonly addon: NativeFallback,
+    private readonly file: OpenFile,
+    readonly shared: boolean,
+    /** Of the calls it waits with: who may adopt it. */
+    readonly key: string,
+    private readonly syscall: string,
+    private readonly path: string,
+    owner: (outcome: ParkOutcome) => void,
+  ) {
+    this.#owner = owner;
+    const wait = addon.wait(file.nativeFile, shared, (status) => this.#finish(status));
+    if (typeof wait === 'number') throw systemError(-wait, syscall, path);
+    this.#native = wait;
+  }
+
+  /**
+   * Gives up. A grant that comes all the same goes with the descriptors: the thread closes its own, we close ours.
+   * False: it cannot be interrupted (the signal is somebody else's). Then it stays parked, lets go when granted, and
+   * may be adopted by the next request meanwhile.
+   */
+  cancel(): boolean {
+    this.#owner = undefined;
+    if (!this.addon.cancel(this.#native)) return false;
+    this.#finished = true;
+    this.file.unlockAndClose(this.addon);
+    return true;
+  }
+
+  /** Takes over a wait that its owner could not end. False: it is over. */
+  adopt(owner: (outcome: ParkOutcome) => void): boolean {
+    if (this.#finished) return false;
+    this.#owner = owner;
+    this.addon.adopt(this.#native);
+    return true;
+  }
+
+  #finish(status: number): void {
+    this.#finished = true;
+    const outcome: ParkOutcome =
+      status < 0 ? { error: systemError(-status, this.syscall, this.path) } : { file: this.file, current: status === GRANTED };
+    if (status === REPLACED || status < 0 || this.#owner === undefined) this.file.unlockAndClose(this.addon);
+    this.#owner?.(outcome);
+  }
+}
