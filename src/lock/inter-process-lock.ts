@@ -86,16 +86,7 @@ export class InterProcessLock implements Disposable {
 
   /** Who holds and who waits, and which layer serves. */
   inspect(): LockInspection {
-    const { queue } = this.#lock;
-    const party = (shared: boolean): LockParty => ({ pid: process.pid, command: process.argv.join(' '), shared });
-    return {
-      path: this.path,
-      mechanism: this.mechanism,
-      layers: this.#lock.mechanism.layers,
-      held: this.held,
-      holders: Array.from({ length: queue.holders }, () => party(queue.heldShared)),
-      waiters: [...queue].map((waiter) => party(waiter.shared)),
-    };
+    return { path: this.path, mechanism: this.mechanism, layers: this.#lock.mechanism.layers, held: this.held, ...this.#lock.parties() };
   }
 
   /** Pending waits of this object reject with `LockClosedError`; what is held stays held until it is released. */

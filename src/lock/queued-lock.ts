@@ -1,11 +1,15 @@
 /** What all locks share: a queue, a mechanism behind it, and the ways to ask. */
 import { LockClosedError, LockDeadlockError, LockTimeoutError } from '../errors.js';
 import type { Grant, Mechanism } from '../mechanism/mechanism.js';
-import { type AcquireOptions, acquireOptions, callback, timeout as checkTimeout, optionsObject, type WaitInfo } from '../options.js';
+import { type AcquireOptions, acquireOptions, callback, timeout as checkTimeout, type LockParty, optionsObject, type WaitInfo } from '../options.js';
 import { type Clock, systemClock } from '../queue/clock.js';
 import type { FifoQueue } from '../queue/fifo-queue.js';
 import { Handle, type HandleOwner, type LockHandle } from './handle.js';
+import { type Parties, partiesOf } from './parties.js';
 import { Request, type RequestContext } from './request.js';
+
+/** What the kernel's list of locks calls what we take. */
+const KERNEL_NAMES = { flock: ['FLOCK'], fcntl: ['OFDLCK', 'POSIX'], lockfile: [] } as const;
 
 export class QueuedLock implements HandleOwner, RequestContext {
   readonly #requests = new Set<Request>();
@@ -87,8 +91,21 @@ export class QueuedLock implements HandleOwner, RequestContext {
       if (waiter === request) break;
       ahead++;
     }
-    const holders = Array.from({ length: this.queue.holders }, () => ({ pid: process.pid, shared: this.queue.heldShared }));
-    return { path: this.path, since: new Date(since), ahead, holders };
+    return { path: this.path, since: new Date(since), ahead, holders: this.parties().holders };
+  }
+
+  /** Who holds and who waits: this thread as its queue knows it, other processes as the kernel tells. */
+  parties(): Parties {
+    const { queue, path, mechanism } = this;
+    const self = (shared: boolean): LockParty => ({ pid: process.pid, command: process.argv.join(' '), shared });
+    const others = path === undefined ? undefined : partiesOf(path, KERNEL_NAMES[mechanism.name ?? 'lockfile']);
+    const strangers = (parties: LockParty[] = []): LockParty[] => parties.filter(({ pid }) => pid !== process.pid);
+    const ours = Array.from({ length: queue.holders }, () => self(queue.heldShared));
+    return {
+      // If it is our process but not our thread, it is another Worker.
+      holders: ours.length === 0 ? (others?.holders ?? []) : [...ours, ...strangers(others?.holders)],
+      waiters: [...Array.from(queue, (waiter) => self(waiter.shared)), ...strangers(others?.waiters)],
+    };
   }
 
   #wait(shared: boolean, options: AcquireOptions): Promise<LockHandle> {

@@ -1,0 +1,134 @@
+// Exercises waiter.c without Node, for the sanitizers (npm run sanitize): many threads' worth of grants against
+// cancels, joins, and groups that end under their waits. Exits non-zero if anything is wrong.
+#include <assert.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../src/waiter.h"
+
+enum { ROUNDS = 400, WAITS = 8 };
+
+static char path[] = "/tmp/fairlock-stress-XXXXXX";
+static lock_identity identity;
+
+static void wake(void *data) { __atomic_add_fetch((int *)data, 1, __ATOMIC_SEQ_CST); }
+
+static lock_target open_target(bool ofd) {
+  lock_target target = {.fd = open(path, O_RDWR | O_CLOEXEC), .ofd = ofd};
+  assert(target.fd >= 0);
+  return target;
+}
+
+// Half of the waits are cancelled, at a moment that differs; the others must all be granted, one after the other.
+static void grants_against_cancels(bool ofd) {
+  int woken = 0, granted = 0, expected = 0;
+  waiter_group *group = group_create(wake, &woken);
+  for (int round = 0; round < ROUNDS; round++) {
+    lock_target holder = open_target(ofd), targets[WAITS];
+    waiter *waits[WAITS];
+    assert(lock_wait(&holder, false) == 0);  // a cancelled wait's late grant may be on its way out
+    for (int i = 0; i < WAITS; i++) {
+      targets[i] = open_target(ofd);
+      assert(waiter_start(group, &targets[i], &identity, true, true, &waits[i]) == 0);
+    }
+    if (round % 3 == 0) assert(lock_undo(&holder) == 0);
+    for (int i = 0; i < WAITS; i += 2) {
+      assert(waiter_cancel(waits[i]));
+      waiter_set_data(waits[i], &identity);  // marks it as cancelled
+      close(targets[i].fd);
+    }
+    lock_undo(&holder);
+    for (int done = 0; done < WAITS / 2;) {
+      waiter *one = group_take(group);
+      if (one == NULL) {
+        sched_yield();
+        continue;
+      }
+      if (waiter_data(one) == NULL) {
+        assert(waiter_result(one) == 0);
+        done++;
+        granted++;
+      }
+      waiter_release(one);
+    }
+    expected += WAITS / 2;
+    for (int i = 0; i < WAITS; i++) waiter_release(waits[i]);
+    for (int i = 1; i < WAITS; i += 2) close(targets[i].fd);
+    close(holder.fd);
+  }
+  assert(granted == expected && woken > 0);
+  group_destroy(group);
+}
+
+// After everything was cancelled or closed, the lock is free: nothing was leaked.
+static void lock_is_free(bool ofd) {
+  for (int tries = 0;; tries++) {
+    lock_target target = open_target(ofd);
+    int result = lock_try(&target, false);
+    close(target.fd);
+    if (result == 0) return;
+    assert(tries < 100000);
+    sched_yield();
+  }
+}
+
+static void groups_that_end(bool ofd) {
+  for (int round = 0; round < ROUNDS / 4; round++) {
+    int woken = 0;
+    waiter_group *group = group_create(wake, &woken);
+    lock_target holder = open_target(ofd), targets[WAITS];
+    assert(lock_wait(&holder, false) == 0);
+    for (int i = 0; i < WAITS; i++) {
+      waiter *one;
+      targets[i] = open_target(ofd);
+      assert(waiter_start(group, &targets[i], &identity, false, i % 2 == 0, &one) == 0);
+      waiter_release(one);
+    }
+    if (round % 2 == 0) lock_undo(&holder);
+    for (int i = 0; i < WAITS; i++) close(targets[i].fd);
+    group_destroy(group);
+    close(holder.fd);
+  }
+}
+
+static void joins(bool ofd) {
+  int woken = 0;
+  waiter_group *group = group_create(wake, &woken);
+  for (int round = 0; round < ROUNDS / 4; round++) {
+    lock_target holder = open_target(ofd), target = open_target(ofd);
+    waiter *one;
+    assert(lock_wait(&holder, false) == 0);
+    assert(waiter_start(group, &target, &identity, false, false, &one) == 0);
+    assert(!waiter_join(one, 0));
+    lock_undo(&holder);
+    while (!waiter_join(one, 50)) continue;
+    assert(waiter_result(one) == 0);
+    waiter_release(one);
+    close(target.fd);
+    close(holder.fd);
+  }
+  assert(woken == 0);
+  group_destroy(group);
+}
+
+int main(void) {
+  int fd = mkstemp(path);
+  struct stat stat;
+  assert(fd >= 0 && fstat(fd, &stat) == 0);
+  identity = (lock_identity){.path = path, .dev = stat.st_dev, .ino = stat.st_ino};
+  for (int ofd = 0; ofd <= HAS_OFD; ofd++) {
+    grants_against_cancels(ofd);
+    lock_is_free(ofd);
+    groups_that_end(ofd);
+    lock_is_free(ofd);
+    joins(ofd);
+    lock_is_free(ofd);
+  }
+  while (waiter_threads() > 0) usleep(10000);  // idle threads end by themselves
+  unlink(path);
+  close(fd);
+  puts("clean");
+}
