@@ -1,8 +1,12 @@
 /** What can be tested here: probed, never guessed from the platform's name. */
+import { loadNativeFallback } from '../../src/binding/native-fallback.js';
 import { layers } from '../../src/index.js';
 
 const { 'fs-ext': fsExt, 'native-fallback': addon } = layers();
 
 /** Some layer can do flock(2) in this thread. */
-export const hasFlock = fsExt?.loaded === true || addon?.loaded === true;
+export const hasFlock = fsExt.loaded || addon.loaded;
+/** Waits park in the kernel. */
+export const hasParking = addon.loaded;
+export const hasFcntl = loadNativeFallback().api?.hasOfd === true;
 export const isRoot = process.getuid?.() === 0;
