@@ -2,7 +2,7 @@
 import type { Mechanism } from '../mechanism/mechanism.js';
 import { selectMechanism } from '../mechanism/select.js';
 import { type AcquireOptions, type InterProcessLockOptions, type LockParty, lockOptions, lockPath, type MechanismName } from '../options.js';
-import { canonicalPath, queueFor } from '../queue/registry.js';
+import { canonicalPath, queueFor, queueKey } from '../queue/registry.js';
 import type { LockHandle } from './handle.js';
 import { QueuedLock } from './queued-lock.js';
 
@@ -41,7 +41,7 @@ export class InterProcessLock implements Disposable {
     const given = lockOptions(options);
     this.path = lockPath(path);
     const canonical = canonicalPath(this.path, given.followSymlinks);
-    const queue = queueFor(given.range === undefined ? canonical : `${canonical}\0${given.range.start}+${given.range.length}`);
+    const queue = queueFor(queueKey(canonical, given.range));
     const mechanism = selectMechanism(this.path, canonical, given, queue);
     this.mechanism = mechanism.name as MechanismName;
     this.#lock = new QueuedLock(this.path, queue, mechanism);

@@ -53,8 +53,8 @@ export class QueuedLock implements HandleOwner, RequestContext {
     checkTimeout(timeout);
     const handle = this.tryAcquire(shared);
     if (handle !== null) return handle;
-    if (!this.queue.isFree(shared)) {
-      const who = this.queue.holders > 0 ? 'holds it' : 'stands before this call';
+    if (!this.queue.isFree(shared) || this.mechanism.overlapsHeld?.()) {
+      const who = this.queue.waiting > 0 && this.queue.holders === 0 ? 'stands before this call' : 'holds it';
       throw new LockDeadlockError(this.path, `this thread's own code ${who}, and acquireSync would block the thread it needs to let go`);
     }
     const grant = timeout === 0 ? null : this.mechanism.waitSync(shared, timeout);

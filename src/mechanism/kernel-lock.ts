@@ -36,6 +36,7 @@ export class KernelLock implements Mechanism {
     readonly options: ResolvedLockOptions,
     queue: FifoQueue,
     readonly calls: KernelCalls,
+    readonly overlapsHeld?: (() => boolean) | undefined,
   ) {
     this.name = calls.name;
     this.#idle = idleFilesOf(queue);

@@ -18,6 +18,8 @@ export interface Mechanism {
   readonly name: MechanismName | undefined;
   /** Which layer locks, and how a waiter waits. */
   readonly layers: { lock: LayerName | 'proper-lockfile' | 'none'; wait: 'native-fallback' | 'poll' | 'none' };
+  /** Whether this thread holds what the lock overlaps under another queue's name, so that to block would be for ever. */
+  readonly overlapsHeld?: (() => boolean) | undefined;
   /** One try, now; null where somebody else has the lock. Throws system errors. */
   tryLock(shared: boolean): Grant | null;
   /** Waits; calls back once, later. The function it returns gives up: no call back after it, and nothing stays locked. */

@@ -2,6 +2,7 @@
 import { LockUnsupportedError } from '../errors.js';
 import type { ResolvedLockOptions } from '../options.js';
 import type { FifoQueue } from '../queue/fifo-queue.js';
+import { overlapsHeld } from '../queue/registry.js';
 import { fcntlCalls, flockCalls } from './kernel-calls.js';
 import { KernelLock } from './kernel-lock.js';
 import { LockfileLock } from './lockfile.js';
@@ -10,7 +11,9 @@ import type { Mechanism } from './mechanism.js';
 export function selectMechanism(path: string, canonical: string, options: ResolvedLockOptions, queue: FifoQueue): Mechanism {
   const file = { path, ...options };
   if (options.mechanism === 'lockfile') return new LockfileLock(path, canonical, options);
-  if (options.mechanism === 'fcntl') return new KernelLock(path, options, queue, fcntlCalls(file, options.range));
+  if (options.mechanism === 'fcntl') {
+    return new KernelLock(path, options, queue, fcntlCalls(file, options.range), () => overlapsHeld(canonical, options.range));
+  }
   try {
     return new KernelLock(path, options, queue, flockCalls(file));
   } catch (error) {

@@ -2,6 +2,7 @@
 import { readlinkSync, realpathSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { codeOf } from '../errors.js';
+import type { ByteRange } from '../options.js';
 import { FifoQueue } from './fifo-queue.js';
 
 interface Registry {
@@ -36,12 +37,24 @@ export function queueFor(key: string): FifoQueue {
   return fresh;
 }
 
-/** The queues of this thread whose keys satisfy a test. */
-export function* queuesWhere(test: (key: string) => boolean): Generator<FifoQueue> {
+/** A range of a file has a queue of its own. */
+export function queueKey(canonical: string, range: ByteRange | undefined): string {
+  return range === undefined ? canonical : `${canonical}\0${range.start}\0${range.length}`;
+}
+
+/** Whether this thread holds another range of the file, or all of it, that overlaps this one. */
+export function overlapsHeld(canonical: string, range: ByteRange | undefined): boolean {
+  const own = queueKey(canonical, range);
+  const all: ByteRange = { start: 0, length: Infinity };
+  const { start, length } = range ?? all;
   for (const [key, weak] of registry().queues) {
-    const known = test(key) ? weak.deref() : undefined;
-    if (known !== undefined) yield known;
+    if (key === own || (key !== canonical && !key.startsWith(`${canonical}\0`))) continue;
+    const [, otherStart, otherLength] = key.split('\0');
+    const other = otherStart === undefined ? all : { start: Number(otherStart), length: Number(otherLength) };
+    const overlaps = start < other.start + other.length && other.start < start + length;
+    if (overlaps && (weak.deref()?.holders ?? 0) > 0) return true;
   }
+  return false;
 }
 
 /** One name for a path however it is spelled: real folders, and for the rest what will be created. */

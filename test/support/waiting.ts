@@ -1,8 +1,8 @@
 /** Waits for a state, looking again until it is there. The test's own time limit ends it. */
-export async function until<T>(look: () => T | Promise<T>): Promise<NonNullable<T>> {
+export async function until<T>(look: () => T | Promise<T>): Promise<Exclude<T, false | null | undefined>> {
   for (;;) {
     const seen = await look();
-    if (seen !== false && seen !== null && seen !== undefined) return seen as NonNullable<T>;
+    if (seen !== false && seen !== null && seen !== undefined) return seen as Exclude<T, false | null | undefined>;
     await new Promise((resolve) => setImmediate(resolve));
   }
 }

@@ -1,0 +1,70 @@
+/** The package as its users get it: packed, installed without install scripts, imported by what it exports. */
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { testFolder } from './support/paths.js';
+import { run } from './support/programs.js';
+
+const root = new URL('..', import.meta.url).pathname;
+const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { exports: Record<string, unknown>; version: string };
+const subpaths = Object.keys(manifest.exports).filter((name) => name !== './package.json');
+const hasPrebuild = existsSync(join(root, 'native-fallback', 'prebuilds', `${process.platform}-${process.arch}.node`));
+
+describe('the packed tarball, installed with install scripts disabled', () => {
+  const { folder } = testFolder();
+  let consumer: string;
+
+  beforeAll(() => {
+    consumer = mkdtempSync(join(folder, 'consumer-'));
+    const npm = (cwd: string, ...args: string[]): string => execFileSync('npm', args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+    const tarball = JSON.parse(npm(root, 'pack', '--json', '--ignore-scripts', '--pack-destination', folder))[0].filename as string;
+    writeFileSync(join(consumer, 'package.json'), JSON.stringify({ name: 'consumer', type: 'module', private: true }));
+    npm(consumer, 'install', '--ignore-scripts', '--prefer-offline', join(folder, tarball));
+  }, 300_000);
+
+  it('exports every subpath, with types that compile strictly', async () => {
+    const lines = subpaths.map((name, i) => `import * as m${i} from '${join('fairlock', name)}';\nvoid m${i};`);
+    writeFileSync(join(consumer, 'use.ts'), lines.join('\n'));
+    writeFileSync(
+      join(consumer, 'tsconfig.json'),
+      JSON.stringify({
+        compilerOptions: {
+          module: 'NodeNext',
+          target: 'ES2022',
+          lib: ['ES2023', 'ESNext.Disposable', 'DOM'],
+          strict: true,
+          noEmit: true,
+          types: ['node'],
+          typeRoots: [join(root, 'node_modules/@types')],
+        },
+        files: ['use.ts'],
+      }),
+    );
+    const compiled = await run(join(root, 'node_modules/.bin/tsc'), ['-p', consumer]);
+    expect(compiled.stdout).toBe('');
+    for (const name of subpaths) {
+      const { code, stderr } = await run(process.execPath, ['--input-type=module', '-e', `await import('${join('fairlock', name)}')`], {}, consumer);
+      expect([code, stderr]).toEqual([0, '']);
+    }
+  });
+
+  it.runIf(hasPrebuild)('parks its waits all the same: the binary travels in the package, fs-ext is a quiet miss', async () => {
+    const script = `
+      import { InterProcessLock, layers } from 'fairlock';
+      const lock = new InterProcessLock('x.lock');
+      await lock.withLock(() => {});
+      console.log(JSON.stringify([layers()['native-fallback'], layers()['fs-ext'].loaded, lock.inspect().layers]));`;
+    const { stdout, stderr } = await run(process.execPath, ['--input-type=module', '-e', script], { FAIRLOCK_DISABLE: '' }, consumer);
+    expect(stderr).toBe('');
+    expect(JSON.parse(stdout)).toEqual([{ loaded: true }, false, { lock: 'native-fallback', wait: 'native-fallback' }]);
+  });
+
+  it('has no install script and no binding.gyp in its root', () => {
+    const installed = join(consumer, 'node_modules', 'fairlock');
+    const { scripts } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'));
+    expect(['preinstall', 'install', 'postinstall'].filter((name) => name in scripts)).toEqual([]);
+    expect(existsSync(join(installed, 'binding.gyp'))).toBe(false);
+    expect(existsSync(join(installed, 'LICENSE'))).toBe(true);
+  });
+});
