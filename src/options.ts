@@ -17,6 +17,13 @@ export interface InterProcessLockOptions {
    * @default 'auto'
    */
   mechanism?: 'auto' | MechanismName;
+  /**
+   * Order between processes: the kernel's, in which who releases and asks again may overtake waiters; strictly first
+   * come, first served (`'fifo'`, Linux with the addon, not with `lockfile` or `range`); or fifo where it can be had.
+   * All processes that use a path should agree: those without fifo are excluded, but overtake.
+   * @default 'kernel'
+   */
+  fairness?: 'kernel' | 'fifo' | 'auto';
   /** `lockfile` only: after how many ms without heartbeat a lock counts as abandoned. At least 2000. @default 10000 */
   stale?: number;
   /** `lockfile` only: ms between heartbeats, 1000 to `stale / 2`. @default stale / 2 */
@@ -71,6 +78,7 @@ export interface WaitInfo {
 /** The options with every default filled in. */
 export interface ResolvedLockOptions {
   mechanism: 'auto' | MechanismName;
+  fairness: 'kernel' | 'fifo' | 'auto';
   range: ByteRange | undefined;
   stale: number;
   update: number;
@@ -79,6 +87,7 @@ export interface ResolvedLockOptions {
   unlinkOnRelease: boolean;
 }
 
+const FAIRNESSES = ['kernel', 'fifo', 'auto'] as const;
 const MECHANISMS = ['auto', 'flock', 'fcntl', 'lockfile'] as const;
 
 export function lockPath(path: unknown): string {
@@ -103,6 +112,7 @@ export function lockOptions(options: unknown): ResolvedLockOptions {
   const stale = number('stale', given.stale ?? 10_000, 2000, 2 ** 31 - 1);
   return {
     mechanism,
+    fairness: oneOf('fairness', given.fairness ?? 'kernel', FAIRNESSES),
     range: given.range === undefined ? undefined : byteRange(given.range),
     stale,
     update: number('update', given.update ?? stale / 2, 1000, stale / 2),

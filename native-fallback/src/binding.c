@@ -6,7 +6,7 @@
 
 #include "waiter.h"
 
-enum { GRANTED = 0, CONTENDED = 1, REPLACED = 2 };  // errors are -errno
+enum { GRANTED = 0, CONTENDED = 1, REPLACED = 2, REMOVED = 3 };  // errors are -errno
 
 // One per JavaScript environment (main thread, Worker).
 typedef struct {
@@ -16,18 +16,20 @@ typedef struct {
   int waiting;  // waits that keep the event loop alive
 } environment;
 
-// A wait's way back to JavaScript.
-typedef struct {
-  napi_ref function;
-  bool keeps_alive;
-} callback;
-
 // An open lock file, as JavaScript holds it.
 typedef struct {
   lock_target target;
   lock_identity identity;
+  int64_t ticket;  // of a sidecar
   char path[];
 } lock_file;
+
+// A wait's way back to JavaScript.
+typedef struct {
+  napi_ref function;
+  bool keeps_alive;
+  lock_file *line;  // the function keeps it
+} callback;
 
 #define ARGUMENTS(count)                                                      \
   napi_value arguments[count];                                                \
@@ -42,14 +44,15 @@ static napi_value throw_error(napi_env env, const char *message) {
   return NULL;
 }
 
+// Results begin as NULL (undefined): while a Worker is being terminated, calls that would run JavaScript fail.
 static napi_value number(napi_env env, int value) {
-  napi_value result;
+  napi_value result = NULL;
   napi_create_int32(env, value, &result);
   return result;
 }
 
 static napi_value boolean(napi_env env, bool value) {
-  napi_value result;
+  napi_value result = NULL;
   napi_get_boolean(env, value, &result);
   return result;
 }
@@ -78,6 +81,11 @@ static void *to_pointer(napi_env env, napi_value value) {
   return result;
 }
 
+// The object behind an argument; a call with anything else is undefined.
+#define POINTER(type, name, index)                        \
+  type *name = to_pointer(env, arguments[index]);         \
+  if (name == NULL) return NULL
+
 static int status_of(int error) {
   return error == 0 ? GRANTED : error == EAGAIN ? CONTENDED : error == ESTALE ? REPLACED : -error;
 }
@@ -97,6 +105,7 @@ static napi_value make_file(napi_env env, napi_callback_info info) {
   lock_file *file = calloc(1, sizeof *file + length + 1);
   if (file == NULL) return throw_error(env, "out of memory");
   napi_get_value_string_utf8(env, arguments[1], file->path, length + 1, &length);
+  file->ticket = NO_TICKET;
   file->target = (lock_target){.fd = to_int(env, arguments[0]),
                                .ofd = to_bool(env, arguments[3]),
                                .start = (off_t)to_double(env, arguments[4]),
@@ -108,22 +117,22 @@ static napi_value make_file(napi_env env, napi_callback_info info) {
   }
   file->identity =
       (lock_identity){.path = file->path, .follow = to_bool(env, arguments[2]), .dev = stat.st_dev, .ino = stat.st_ino};
-  napi_value result;
+  napi_value result = NULL;
   if (napi_create_external(env, file, free_file, NULL, &result) == napi_ok) return result;
   free(file);
-  return throw_error(env, "no external value");
+  return NULL;
 }
 
 static napi_value is_current(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
-  lock_file *file = to_pointer(env, arguments[0]);
+  POINTER(lock_file, file, 0);
   return number(env, status_of(check_identity(&file->identity)));
 }
 
 // tryLock(file, shared): the try and the look at the path in one call.
 static napi_value try_lock(napi_env env, napi_callback_info info) {
   ARGUMENTS(2);
-  lock_file *file = to_pointer(env, arguments[0]);
+  POINTER(lock_file, file, 0);
   int locked = lock_try(&file->target, to_bool(env, arguments[1]));
   if (locked != 0 && locked != EAGAIN) return number(env, -locked);
   int identity = check_identity(&file->identity);
@@ -132,8 +141,66 @@ static napi_value try_lock(napi_env env, napi_callback_info info) {
 
 static napi_value unlock(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
-  lock_file *file = to_pointer(env, arguments[0]);
+  POINTER(lock_file, file, 0);
   return number(env, -lock_undo(&file->target));
+}
+
+// --- the line of those who wait, on a sidecar file (ticket.h) --------------------------------------------------------
+
+// tryFirst(file, probe, shared): like tryLock, but contended where anybody stands in line; `probe` is any open sidecar.
+// REMOVED: that sidecar is not in use any more, and the lock was let go.
+static napi_value try_first(napi_env env, napi_callback_info info) {
+  ARGUMENTS(3);
+  POINTER(lock_file, file, 0);
+  POINTER(lock_file, probe, 1);
+  int locked = lock_try(&file->target, to_bool(env, arguments[2]));
+  if (locked != 0 && locked != EAGAIN) return number(env, -locked);
+  int identity = check_identity(&file->identity);
+  if (identity != 0 || locked != 0) return number(env, status_of(identity != 0 ? identity : locked));
+  int queue = ticket_queue_empty(probe->target.fd);
+  if (queue != 0) lock_undo(&file->target);
+  return number(env, queue == ESTALE ? REMOVED : status_of(queue));
+}
+
+// tryTurn(file, line, shared): like tryLock, for who has a ticket; contended where anybody has an earlier one.
+static napi_value try_turn(napi_env env, napi_callback_info info) {
+  ARGUMENTS(3);
+  POINTER(lock_file, file, 0);
+  POINTER(lock_file, line, 1);
+  off_t earlier;
+  int first = ticket_is_first(line->target.fd, line->ticket, &earlier);
+  if (first != 0) return number(env, status_of(first));
+  int locked = lock_try(&file->target, to_bool(env, arguments[2]));
+  if (locked != 0 && locked != EAGAIN) return number(env, -locked);
+  int identity = check_identity(&file->identity);
+  if (locked == 0 && identity == 0) {
+    ticket_drop(line->target.fd, line->ticket);
+    line->ticket = NO_TICKET;
+  }
+  return number(env, status_of(identity != 0 ? identity : locked));
+}
+
+// draw(line): GRANTED: it has a ticket; CONTENDED: somebody else is drawing; REPLACED: not the sidecar any more.
+static napi_value draw(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+  POINTER(lock_file, line, 0);
+  return number(env, status_of(ticket_draw(line->target.fd, &line->identity, false, &line->ticket)));
+}
+
+// drop(line): gives up the ticket, if there is one.
+static napi_value drop(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+  POINTER(lock_file, line, 0);
+  if (line->ticket != NO_TICKET) ticket_drop(line->target.fd, line->ticket);
+  line->ticket = NO_TICKET;
+  return NULL;
+}
+
+// removeSidecar(line): only by the holder of the main lock. GRANTED: it is gone.
+static napi_value remove_sidecar(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+  POINTER(lock_file, line, 0);
+  return number(env, status_of(ticket_remove_sidecar(line->target.fd, &line->identity)));
 }
 
 // --- waits ---------------------------------------------------------------------------------------------------------
@@ -168,9 +235,10 @@ static void deliver(napi_env env, napi_value unused, void *context, void *data) 
     callback *back = waiter_data(one);
     if (back != NULL) {  // else it was cancelled after it had finished
       napi_handle_scope scope;
-      napi_value function, global, status;
+      napi_value function = NULL, global = NULL, status;
       napi_open_handle_scope(env, &scope);
       napi_get_reference_value(env, back->function, &function);
+      if (back->line != NULL) back->line->ticket = waiter_ticket(one);
       free_callback(self, one);
       status = number(env, status_of(waiter_result(one)));
       napi_get_global(env, &global);
@@ -186,50 +254,72 @@ static void free_waiter(napi_env env, void *data, void *hint) {
   waiter_release(data);
 }
 
-static napi_value start(napi_env env, environment *self, napi_value file_value, bool shared, napi_value function) {
+static bool is_object(napi_env env, napi_value value) {
+  napi_valuetype type = napi_undefined;
+  napi_typeof(env, value, &type);
+  return type != napi_undefined && type != napi_null;
+}
+
+static napi_value start(napi_env env, environment *self, napi_value *arguments, napi_value function) {
   if (self->group == NULL) return throw_error(env, "the environment is ending");
-  lock_file *file = to_pointer(env, file_value);
+  lock_file *lock = is_object(env, arguments[0]) ? to_pointer(env, arguments[0]) : NULL;
+  lock_file *line = is_object(env, arguments[1]) ? to_pointer(env, arguments[1]) : NULL;
   callback *back = function == NULL ? NULL : calloc(1, sizeof *back);
   if (function != NULL && back == NULL) return number(env, -ENOMEM);
+  wait_order order = {.shared = to_bool(env, arguments[2]), .listed = function != NULL, .ticket = NO_TICKET};
+  if (lock != NULL) {
+    order.lock = &lock->identity;
+    order.target = lock->target;
+  }
+  if (line != NULL) {
+    order.line = &line->identity;
+    order.line_fd = line->target.fd;
+    order.ticket = line->ticket;
+  }
   waiter *one;
-  int error = waiter_start(self->group, &file->target, &file->identity, shared, function != NULL, &one);
+  int error = waiter_start(self->group, &order, &one);
   if (error != 0) {
     free(back);
     return number(env, -error);
   }
   waiter_set_data(one, back);
   if (back != NULL) {
+    back->line = line;
     napi_create_reference(env, function, 1, &back->function);
     keep_alive(self, back, true);
   }
-  napi_value result;
-  napi_create_external(env, one, free_waiter, NULL, &result);
-  return result;
+  napi_value result = NULL;
+  if (napi_create_external(env, one, free_waiter, NULL, &result) == napi_ok) return result;
+  waiter_cancel(one);
+  free_callback(self, one);
+  waiter_release(one);
+  return NULL;
 }
 
-// wait(file, shared, callback): a wait, or a negative errno. The callback gets a status, once, later.
+// wait(file | undefined, line | undefined, shared, callback): a wait, or a negative errno. In the line first, then for
+// the file; without a file it only draws a ticket. The callback gets a status, once, later.
 static napi_value wait_async(napi_env env, napi_callback_info info) {
-  ARGUMENTS(3);
-  return start(env, self, arguments[0], to_bool(env, arguments[1]), arguments[2]);
+  ARGUMENTS(4);
+  return start(env, self, arguments, arguments[3]);
 }
 
-// waitSync(file, shared): a wait to be asked with join().
+// waitSync(file, line | undefined, shared): a wait to be asked with join().
 static napi_value wait_sync(napi_env env, napi_callback_info info) {
-  ARGUMENTS(2);
-  return start(env, self, arguments[0], to_bool(env, arguments[1]), NULL);
+  ARGUMENTS(3);
+  return start(env, self, arguments, NULL);
 }
 
 // join(wait, ms): its status, or undefined if it still waits after `ms`.
 static napi_value join(napi_env env, napi_callback_info info) {
   ARGUMENTS(2);
-  waiter *one = to_pointer(env, arguments[0]);
+  POINTER(waiter, one, 0);
   return waiter_join(one, to_double(env, arguments[1])) ? number(env, status_of(waiter_result(one))) : NULL;
 }
 
 // cancel(wait): no callback after it. False: the wait cannot be interrupted and goes on, but keeps no process alive.
 static napi_value cancel(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
-  waiter *one = to_pointer(env, arguments[0]);
+  POINTER(waiter, one, 0);
   bool cancelled = waiter_cancel(one);
   callback *back = waiter_data(one);
   if (cancelled) free_callback(self, one);
@@ -240,7 +330,8 @@ static napi_value cancel(napi_env env, napi_callback_info info) {
 // adopt(wait): somebody waits for it again.
 static napi_value adopt(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
-  callback *back = waiter_data(to_pointer(env, arguments[0]));
+  POINTER(waiter, one, 0);
+  callback *back = waiter_data(one);
   if (back != NULL) keep_alive(self, back, true);
   return NULL;
 }
@@ -270,7 +361,8 @@ NAPI_MODULE_INIT() {
   } functions[] = {
       {"file", make_file}, {"isCurrent", is_current}, {"tryLock", try_lock}, {"unlock", unlock},   {"wait", wait_async},
       {"waitSync", wait_sync}, {"join", join},        {"cancel", cancel},    {"adopt", adopt},
-      {"threads", threads},
+      {"threads", threads},    {"tryFirst", try_first},   {"tryTurn", try_turn}, {"draw", draw},       {"drop", drop},
+      {"removeSidecar", remove_sidecar},
   };
   environment *self = calloc(1, sizeof *self);
   if (self == NULL) return throw_error(env, "out of memory");

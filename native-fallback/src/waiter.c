@@ -21,16 +21,15 @@ struct waiter_group {
 struct waiter {
   waiter *next, *previous;
   waiter_group *group;
-  lock_target target;  // the descriptor is our own duplicate
-  lock_identity identity;
-  bool shared, listed;
+  wait_order order;             // the descriptors are our own duplicates, -1 if none
+  lock_identity lock, line;
   enum { STARTING, PARKED, ENDING, DONE } state;
   atomic_bool cancelled;
   int result;
   int references;
   pthread_t thread;
   void *data;
-  char path[];
+  char paths[];
 };
 
 typedef struct idle_thread {
@@ -49,19 +48,21 @@ static int cancel_signal;    // 0: none to be had
 static int inert_fd = -1;    // no lock call on it ever waits
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-// The descriptor that this thread waits on, -1 when it does not.
-static _Thread_local volatile sig_atomic_t parked_fd = -1;
+// The descriptors that this thread waits on, -1 when it does not.
+static _Thread_local volatile sig_atomic_t parked_fds[2] = {-1, -1};
 
 // Interrupts the system call by being handled at all. The signal may also come just before the call begins: so it
 // puts the inert descriptor in the place of the one waited on, and the call fails (EBADF) instead of waiting.
 static void on_cancel_signal(int number) {
   (void)number;
   int saved = errno;
+  for (int i = 0; i < 2; i++) {
 #ifdef __linux__
-  if (parked_fd >= 0) dup3(inert_fd, parked_fd, O_CLOEXEC);
+    if (parked_fds[i] >= 0) dup3(inert_fd, parked_fds[i], O_CLOEXEC);
 #else
-  if (parked_fd >= 0) dup2(inert_fd, parked_fd);
+    if (parked_fds[i] >= 0) dup2(inert_fd, parked_fds[i]);
 #endif
+  }
   errno = saved;
 }
 
@@ -149,7 +150,7 @@ static void finish(waiter *self, int result) {
   self->result = result;
   leave_running(self);
   pthread_cond_broadcast(&any_done);
-  if (!atomic_load(&self->cancelled) && self->listed && !self->group->destroyed) {
+  if (!atomic_load(&self->cancelled) && self->order.listed && !self->group->destroyed) {
     waiter_group *group = self->group;
     bool first = group->finished == NULL;
     *group->finished_tail = self;
@@ -170,12 +171,39 @@ static bool cancel_locked(waiter *self) {
 
 // --- the threads ---------------------------------------------------------------------------------------------------
 
-static int park(waiter *self) {
-  int result;
-  do {
-    result = lock_wait(&self->target, self->shared);
-  } while (result == EINTR && !atomic_load(&self->cancelled));
+// Every step can be begun again after a signal that was not meant for it.
+static bool interrupted(const waiter *self, int result) { return result == EINTR && !atomic_load(&self->cancelled); }
+
+static int wait_for_turn(waiter *self) {
+  wait_order *order = &self->order;
+  int result = 0;
+  if (order->ticket == NO_TICKET) {
+    do result = ticket_draw(order->line_fd, &self->line, true, &order->ticket);
+    while (interrupted(self, result));
+  }
+  if (result != 0 || order->lock == NULL) return result;
+  do result = ticket_wait_turn(order->line_fd, order->ticket);
+  while (interrupted(self, result));
   return result;
+}
+
+static int wait_for_lock(waiter *self) {
+  wait_order *order = &self->order;
+  int result;
+  do result = lock_wait(&order->target, order->shared);
+  while (interrupted(self, result));
+  if (result == 0) result = check_identity(&self->lock);
+  if (result == 0 && order->line != NULL) {
+    // Passes the turn: the next in line parks behind the main lock while its holder works.
+    ticket_drop(order->line_fd, order->ticket);
+    order->ticket = NO_TICKET;
+  }
+  return result;
+}
+
+static int work(waiter *self) {
+  int result = self->order.line == NULL ? 0 : wait_for_turn(self);
+  return result != 0 || self->order.lock == NULL ? result : wait_for_lock(self);
 }
 
 // A copy of the signal that is still pending must not hit this thread's next wait.
@@ -189,6 +217,11 @@ static void drain(const sigset_t *cancel_only) {
 #endif
 }
 
+static void close_both(const wait_order *order) {
+  if (order->line_fd >= 0) close(order->line_fd);
+  if (order->target.fd >= 0) close(order->target.fd);
+}
+
 static void run(waiter *self) {
   sigset_t cancel_only;
   sigemptyset(&cancel_only);
@@ -198,29 +231,27 @@ static void run(waiter *self) {
   self->thread = pthread_self();
   if (!atomic_load(&self->cancelled)) {
     self->state = PARKED;
-    parked_fd = self->target.fd;
+    parked_fds[0] = self->order.line_fd;
+    parked_fds[1] = self->order.target.fd;
     pthread_mutex_unlock(&mutex);
     pthread_sigmask(SIG_UNBLOCK, &cancel_only, NULL);
-    result = park(self);
+    result = work(self);
     pthread_sigmask(SIG_BLOCK, &cancel_only, NULL);
-    if (result == 0 && !atomic_load(&self->cancelled)) {
-      result = check_identity(&self->identity);
-    }
     pthread_mutex_lock(&mutex);
-    parked_fd = -1;
+    parked_fds[0] = parked_fds[1] = -1;
   }
   self->state = ENDING;  // from here on nobody sends the signal
   pthread_mutex_unlock(&mutex);
   if (cancel_signal != 0) drain(&cancel_only);
-  if (atomic_load(&self->cancelled)) lock_undo(&self->target);
-  close(self->target.fd);
+  if (atomic_load(&self->cancelled) && self->order.lock != NULL) lock_undo(&self->order.target);
+  close_both(&self->order);
   pthread_mutex_lock(&mutex);
   finish(self, result);
 }
 
 static void *thread_main(void *argument) {
   idle_thread self = {.job = argument};
-  parked_fd = -1;  // touched here, so that the signal handler need not allocate it
+  parked_fds[0] = parked_fds[1] = -1;  // touched here, so that the signal handler need not allocate them
   pthread_cond_init(&self.wake, &monotonic);
   pthread_mutex_lock(&mutex);
   while (self.job != NULL) {
@@ -272,7 +303,7 @@ static int assign(waiter *job) {
 
 waiter_group *group_create(void (*wake)(void *), void *data) {
   pthread_once(&once, initialize);
-  parked_fd = -1;  // as in thread_main, should a stranger send the signal to this thread
+  parked_fds[0] = parked_fds[1] = -1;  // as in thread_main, should a stranger send the signal to this thread
   waiter_group *group = calloc(1, sizeof *group);
   if (group == NULL) return NULL;
   *group = (waiter_group){.wake = wake, .data = data, .finished_tail = &group->finished, .references = 1};
@@ -306,22 +337,31 @@ waiter *group_take(waiter_group *group) {
   return one;
 }
 
-int waiter_start(waiter_group *group, const lock_target *target, const lock_identity *identity, bool shared, bool listed,
-                 waiter **result) {
-  size_t path_size = strlen(identity->path) + 1;
-  waiter *self = calloc(1, sizeof *self + path_size);
+// Duplicates, so that no closing of the caller's descriptor, nor another file under its number, can touch the wait.
+static int duplicate(bool wanted, int fd, int *result) {
+  *result = wanted ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
+  return wanted && *result < 0 ? errno : 0;
+}
+
+static char *copy_identity(lock_identity *copy, const lock_identity *identity, char *at) {
+  if (identity == NULL) return at;
+  *copy = *identity;
+  copy->path = strcpy(at, identity->path);
+  return at + strlen(at) + 1;
+}
+
+int waiter_start(waiter_group *group, const wait_order *order, waiter **result) {
+  size_t lock_size = order->lock == NULL ? 0 : strlen(order->lock->path) + 1;
+  size_t line_size = order->line == NULL ? 0 : strlen(order->line->path) + 1;
+  waiter *self = calloc(1, sizeof *self + lock_size + line_size);
   if (self == NULL) return ENOMEM;
-  memcpy(self->path, identity->path, path_size);
   self->group = group;
-  self->target = *target;
-  self->identity = *identity;
-  self->identity.path = self->path;
-  self->shared = shared;
-  self->listed = listed;
+  self->order = *order;
+  copy_identity(&self->line, order->line, copy_identity(&self->lock, order->lock, self->paths));
   self->references = 2;
-  // A duplicate, so that no closing of the caller's descriptor, nor another file under its number, can touch the wait.
-  self->target.fd = fcntl(target->fd, F_DUPFD_CLOEXEC, 3);
-  int error = self->target.fd < 0 ? errno : 0;
+  int error = duplicate(order->line != NULL, order->line_fd, &self->order.line_fd);
+  int lock_error = duplicate(order->lock != NULL, order->target.fd, &self->order.target.fd);
+  if (error == 0) error = lock_error;
 
   pthread_mutex_lock(&mutex);
   if (error == 0) error = assign(self);
@@ -334,7 +374,7 @@ int waiter_start(waiter_group *group, const lock_target *target, const lock_iden
   pthread_mutex_unlock(&mutex);
 
   if (error != 0) {
-    if (self->target.fd >= 0) close(self->target.fd);
+    close_both(&self->order);
     free(self);
     return error;
   }
@@ -359,6 +399,8 @@ bool waiter_join(waiter *self, double ms) {
 }
 
 int waiter_result(const waiter *self) { return self->result; }
+
+int64_t waiter_ticket(const waiter *self) { return self->order.ticket; }
 
 void *waiter_data(const waiter *self) { return self->data; }
 

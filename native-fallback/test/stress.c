@@ -22,6 +22,11 @@ static lock_target open_target(bool ofd) {
   return target;
 }
 
+static int start(waiter_group *group, lock_target target, bool shared, bool listed, waiter **result) {
+  wait_order order = {.shared = shared, .listed = listed, .ticket = NO_TICKET, .lock = &identity, .target = target};
+  return waiter_start(group, &order, result);
+}
+
 // Half of the waits are cancelled, at a moment that differs; the others must all be granted, one after the other.
 static void grants_against_cancels(bool ofd) {
   int woken = 0, granted = 0, expected = 0;
@@ -32,7 +37,7 @@ static void grants_against_cancels(bool ofd) {
     assert(lock_wait(&holder, false) == 0);  // a cancelled wait's late grant may be on its way out
     for (int i = 0; i < WAITS; i++) {
       targets[i] = open_target(ofd);
-      assert(waiter_start(group, &targets[i], &identity, true, true, &waits[i]) == 0);
+      assert(start(group, targets[i], true, true, &waits[i]) == 0);
     }
     if (round % 3 == 0) assert(lock_undo(&holder) == 0);
     for (int i = 0; i < WAITS; i += 2) {
@@ -84,7 +89,7 @@ static void groups_that_end(bool ofd) {
     for (int i = 0; i < WAITS; i++) {
       waiter *one;
       targets[i] = open_target(ofd);
-      assert(waiter_start(group, &targets[i], &identity, false, i % 2 == 0, &one) == 0);
+      assert(start(group, targets[i], false, i % 2 == 0, &one) == 0);
       waiter_release(one);
     }
     if (round % 2 == 0) lock_undo(&holder);
@@ -101,7 +106,7 @@ static void joins(bool ofd) {
     lock_target holder = open_target(ofd), target = open_target(ofd);
     waiter *one;
     assert(lock_wait(&holder, false) == 0);
-    assert(waiter_start(group, &target, &identity, false, false, &one) == 0);
+    assert(start(group, target, false, false, &one) == 0);
     assert(!waiter_join(one, 0));
     lock_undo(&holder);
     while (!waiter_join(one, 50)) continue;

@@ -12,6 +12,8 @@ export const GRANTED = 0;
 export const CONTENDED = 1;
 /** The open file is not the one at the path any more (and may have been locked). */
 export const REPLACED = 2;
+/** The sidecar was removed, and the lock let go. */
+export const REMOVED = 3;
 
 /** `native-fallback/src/binding.c`. */
 export interface NativeFallback {
@@ -20,11 +22,19 @@ export interface NativeFallback {
   isCurrent(file: NativeFile): number;
   tryLock(file: NativeFile, shared: boolean): number;
   unlock(file: NativeFile): number;
-  wait(file: NativeFile, shared: boolean, callback: (status: number) => void): NativeWait | number;
-  waitSync(file: NativeFile, shared: boolean): NativeWait | number;
+  /** In the line first, if there is one, then for the file. Without a file it only draws a ticket. */
+  wait(file: NativeFile | undefined, line: NativeFile | undefined, shared: boolean, callback: (status: number) => void): NativeWait | number;
+  waitSync(file: NativeFile, line: NativeFile | undefined, shared: boolean): NativeWait | number;
   join(wait: NativeWait, ms: number): number | undefined;
   cancel(wait: NativeWait): boolean;
   adopt(wait: NativeWait): void;
+  /** Like `tryLock`, but contended where anybody stands in line; REMOVED: `probe` is not the sidecar any more. */
+  tryFirst(file: NativeFile, probe: NativeFile, shared: boolean): number;
+  /** Like `tryLock`, for who has a ticket: contended where anybody has an earlier one. */
+  tryTurn(file: NativeFile, line: NativeFile, shared: boolean): number;
+  draw(line: NativeFile): number;
+  drop(line: NativeFile): void;
+  removeSidecar(line: NativeFile): number;
   /** How many threads there are, parked or kept for re-use. */
   threads(): number;
 }

@@ -1,8 +1,10 @@
 /** The lock between processes. */
+
+import { canonicalPath } from '../file/paths.js';
 import type { Mechanism } from '../mechanism/mechanism.js';
 import { selectMechanism } from '../mechanism/select.js';
 import { type AcquireOptions, type InterProcessLockOptions, type LockParty, lockOptions, lockPath, type MechanismName } from '../options.js';
-import { canonicalPath, queueFor, queueKey } from '../queue/registry.js';
+import { queueFor, queueKey } from '../queue/registry.js';
 import type { LockHandle } from './handle.js';
 import { QueuedLock } from './queued-lock.js';
 

@@ -1,6 +1,7 @@
 /** One call of `acquire` that could not be served at once. */
 import { LockTimeoutError } from '../errors.js';
-import type { Grant, Mechanism } from '../mechanism/mechanism.js';
+import type { Ticket } from '../fairness/ticket-queue.js';
+import type { Grant, Granted, Mechanism } from '../mechanism/mechanism.js';
 import type { AcquireOptions, WaitInfo } from '../options.js';
 import { after, type Clock } from '../queue/clock.js';
 import { type FifoQueue, Waiter } from '../queue/fifo-queue.js';
@@ -23,6 +24,7 @@ export class Request extends Waiter {
   readonly #onGrant: (grant: Grant) => void;
   readonly #onFail: (error: unknown) => void;
   #withdraw: (() => void) | undefined;
+  #ticket: Ticket | undefined;
   #cleanUps: (() => void)[] | undefined;
   #settled = false;
 
@@ -54,19 +56,22 @@ export class Request extends Waiter {
       const since = clock.now();
       this.#onSettle(after(clock, notice, () => this.#notify(onWait, since)));
     }
+    // The ticket is that of the moment of asking, not that of the turn among our own.
+    this.#ticket = this.#context.mechanism.join?.();
     queue.enter(this);
   }
 
   override onTurn(): void {
     const { mechanism } = this.#context;
     try {
-      const grant = mechanism.tryLock(this.shared);
+      const grant = mechanism.tryLock(this.shared, this.#ticket);
       if (grant !== null) return this.#grant(grant);
-      this.#withdraw = mechanism.wait(this.shared, (error, granted) => {
+      const onEnd: Granted = (error, granted) => {
         this.#withdraw = undefined;
         if (granted === undefined) this.fail(error);
         else this.#grant(granted);
-      });
+      };
+      this.#withdraw = mechanism.wait(this.shared, onEnd, this.#ticket);
     } catch (error) {
       this.fail(error);
     }
@@ -77,6 +82,7 @@ export class Request extends Waiter {
     this.#settle();
     // Outside first: the next one in line must not meet our own wait in the kernel's queue.
     this.#withdraw?.();
+    this.#ticket?.leave();
     this.#context.queue.leave(this);
     this.#onFail(error);
   }

@@ -1,10 +1,11 @@
 /** The system calls behind `flock` and `fcntl`, from whichever layer has them. */
 import { type FlockCalls, loadFsExt } from '../binding/fs-ext.js';
 import type { LayerName } from '../binding/layers.js';
-import { CONTENDED, GRANTED, loadNativeFallback, type NativeFallback, REPLACED } from '../binding/native-fallback.js';
+import { CONTENDED, GRANTED, loadNativeFallback, type NativeFallback, REMOVED, REPLACED } from '../binding/native-fallback.js';
 import { LockUnsupportedError, systemError } from '../errors.js';
+import type { TicketQueue } from '../fairness/ticket-queue.js';
+import { isCurrent, type LockFileOptions, type OpenFile } from '../file/lock-file.js';
 import type { ByteRange } from '../options.js';
-import { isCurrent, type LockFileOptions, type OpenFile } from './lock-file.js';
 
 /** GRANTED and CONTENDED are said of a file that is still at the path; REPLACED may have been granted or not. */
 export type LockStatus = typeof GRANTED | typeof CONTENDED | typeof REPLACED;
@@ -23,6 +24,8 @@ export interface KernelCalls {
   tryLock(file: OpenFile, shared: boolean): LockStatus;
   unlock(file: OpenFile): void;
   isCurrent(file: OpenFile): boolean;
+  /** The line of all processes, where strict order was asked for. */
+  readonly tickets?: TicketQueue;
   /** Waits in the kernel's queue; undefined: there is nothing to wait with, so poll. */
   readonly addon: NativeFallback | undefined;
 }
@@ -50,6 +53,29 @@ export function fcntlCalls(options: LockFileOptions, range: ByteRange | undefine
     directories: false,
     needsWrite: (shared) => !shared,
     ...fileCalls(options, addon, range ?? { start: 0, length: Infinity }),
+  };
+}
+
+/** The same calls with strict order between processes: a try gives way to whoever stands in line. */
+export function fifoCalls(calls: KernelCalls, addon: NativeFallback, tickets: TicketQueue, path: string): KernelCalls {
+  const tryFirst = (file: OpenFile, shared: boolean): number => {
+    for (;;) {
+      const probe = tickets.open();
+      const status = addon.tryFirst(file.nativeFile, probe.nativeFile, shared);
+      if (status === REMOVED) probe.close();
+      else tickets.putBack(probe);
+      if (status !== REMOVED) return status;
+    }
+  };
+  return {
+    ...calls,
+    tickets,
+    layers: { lock: 'native-fallback', wait: 'native-fallback' },
+    tryLock(file, shared) {
+      const status = tryFirst(file, shared);
+      if (status < 0) throw systemError(-status, calls.name, path);
+      return status as LockStatus;
+    },
   };
 }
 

@@ -1,13 +1,14 @@
 /** Locks of the kernel on an open file: what `flock` and `fcntl` have in common. */
 import { unlinkSync } from 'node:fs';
-import { CONTENDED, GRANTED, type NativeFallback } from '../binding/native-fallback.js';
+import { CONTENDED, GRANTED, type NativeFallback, type NativeFile } from '../binding/native-fallback.js';
 import { codeOf, LockLostError, LockUnsupportedError, systemError } from '../errors.js';
+import type { Ticket } from '../fairness/ticket-queue.js';
+import { type IdleFiles, idleFilesOf } from '../file/idle-files.js';
+import { type OpenFile, openLockFile } from '../file/lock-file.js';
+import { watchForLoss } from '../file/loss-watch.js';
 import type { ResolvedLockOptions } from '../options.js';
 import type { FifoQueue } from '../queue/fifo-queue.js';
-import { type IdleFiles, idleFilesOf } from './idle-files.js';
 import type { KernelCalls } from './kernel-calls.js';
-import { type OpenFile, openLockFile } from './lock-file.js';
-import { watchForLoss } from './loss-watch.js';
 import type { Grant, Granted, Mechanism } from './mechanism.js';
 import { ParkedWait, type ParkOutcome } from './parked-wait.js';
 import { poll, pollSync } from './poll.js';
@@ -30,6 +31,7 @@ const SYNC_SLICE_MS = 50;
 export class KernelLock implements Mechanism {
   readonly name: 'flock' | 'fcntl';
   readonly #idle: IdleFiles;
+  readonly #queue: FifoQueue;
 
   constructor(
     readonly path: string,
@@ -40,23 +42,34 @@ export class KernelLock implements Mechanism {
   ) {
     this.name = calls.name;
     this.#idle = idleFilesOf(queue);
+    this.#queue = queue;
+  }
+
+  get fairness(): 'kernel' | 'fifo' {
+    return this.calls.tickets === undefined ? 'kernel' : 'fifo';
   }
 
   get layers(): KernelCalls['layers'] {
     return this.calls.layers;
   }
 
-  tryLock(shared: boolean): Grant | null {
+  join(): Ticket | undefined {
+    return this.calls.tickets?.join();
+  }
+
+  tryLock(shared: boolean, ticket?: Ticket): Grant | null {
+    const line = ticket?.line;
+    if (ticket !== undefined && line === undefined) return null; // It is being drawn.
     for (let orphans = 0; orphans < ORPHANS_IN_A_ROW; orphans++) {
       const file = this.#take(shared);
       let status: number;
       try {
-        status = this.calls.tryLock(file, shared);
+        status = line === undefined ? this.calls.tryLock(file, shared) : this.#tryTurn(file, line, shared);
       } catch (error) {
         file.close();
         throw this.#explained(error);
       }
-      if (status === GRANTED) return new KernelGrant(this, file, shared);
+      if (status === GRANTED) return this.#granted(file, shared, ticket);
       if (status === CONTENDED) {
         this.#idle.put(this.calls.key, file);
         return null;
@@ -70,45 +83,59 @@ export class KernelLock implements Mechanism {
     );
   }
 
-  wait(shared: boolean, granted: Granted): () => void {
-    const tryAgain = (): Grant | null => this.tryLock(shared);
-    let withdraw: () => void;
-    const park = (): void => {
-      withdraw = this.#park(shared, onOutcome) ?? poll(tryAgain, granted);
-    };
-    const onOutcome = (outcome: ParkOutcome): void => {
+  wait(shared: boolean, granted: Granted, ticket?: Ticket): () => void {
+    const tryAgain = (): Grant | null => this.tryLock(shared, ticket);
+    let withdraw: () => void = () => {};
+    const attempt = (step: () => void) => (): void => {
       try {
-        if ('error' in outcome) throw this.#explained(outcome.error);
-        // Granted on an orphan: the file was removed or replaced while we waited. Now for the new one.
-        const grant = outcome.current ? new KernelGrant(this, outcome.file, shared) : tryAgain();
-        if (grant === null) park();
-        else granted(undefined, grant);
+        step();
       } catch (error) {
         granted(error as Error);
       }
     };
-    park();
+    const park = (): void => {
+      withdraw = this.#park(shared, ticket, (outcome) => attempt(() => onOutcome(outcome))()) ?? poll(tryAgain, granted);
+    };
+    const onOutcome = (outcome: ParkOutcome): void => {
+      if ('error' in outcome) throw this.#explained(outcome.error);
+      // Granted on an orphan: the file was removed or replaced while we waited. Now for the new one.
+      const grant = outcome.current ? this.#granted(outcome.file, shared, ticket) : tryAgain();
+      if (grant === null) park();
+      else granted(undefined, grant);
+    };
+    if (ticket === undefined || ticket.line !== undefined) park();
+    else {
+      ticket.whenReady(
+        attempt(() => {
+          const grant = tryAgain();
+          if (grant === null) park();
+          else granted(undefined, grant);
+        }),
+      );
+    }
     return () => withdraw();
   }
 
   waitSync(shared: boolean, timeout: number): Grant | null {
-    const { addon } = this.calls;
+    const { addon, tickets } = this.calls;
     if (addon === undefined) return pollSync(() => this.tryLock(shared), timeout);
     const end = performance.now() + timeout;
     for (;;) {
       const file = this.#take(shared);
-      const status = this.#parkSync(addon, file, shared, end);
+      const line = tickets?.open();
+      const status = this.#parkSync(addon, file, line, shared, end);
+      // With the line's descriptor goes the ticket, if it was not given up with the grant.
+      line?.close();
       if (status === GRANTED) return new KernelGrant(this, file, shared);
       file.unlockAndClose(addon);
       if (status === undefined) return null;
       if (status < 0) throw this.#explained(systemError(-status, this.name, this.path));
-      const grant = this.tryLock(shared);
-      if (grant !== null) return grant;
     }
   }
 
   dispose(): void {
     this.#idle.clear();
+    this.calls.tickets?.dispose();
   }
 
   /** @internal A grant ends here. Never throws: what cannot be unlocked is closed, which unlocks it. */
@@ -133,19 +160,34 @@ export class KernelLock implements Mechanism {
     return file;
   }
 
+  #granted(file: OpenFile, shared: boolean, ticket: Ticket | undefined): Grant {
+    ticket?.granted();
+    return new KernelGrant(this, file, shared);
+  }
+
+  #tryTurn(file: OpenFile, line: NativeFile, shared: boolean): number {
+    const status = this.calls.addon?.tryTurn(file.nativeFile, line, shared) ?? CONTENDED;
+    if (status < 0) throw systemError(-status, this.name, this.path);
+    return status;
+  }
+
   /** Undefined where there is no thread to wait on. */
-  #park(shared: boolean, onOutcome: (outcome: ParkOutcome) => void): (() => void) | undefined {
-    const { addon } = this.calls;
+  #park(shared: boolean, ticket: Ticket | undefined, onOutcome: (outcome: ParkOutcome) => void): (() => void) | undefined {
+    const { addon, key } = this.calls;
     if (addon === undefined) return undefined;
+    const abandoned = abandonedOf(this.#queue);
     const withdraw = (wait: ParkedWait) => (): void => {
-      if (!wait.cancel()) this.#idle.abandoned.push(wait);
+      // The ticket first: nobody behind us has to wait until the thread has noticed.
+      ticket?.leave();
+      if (!wait.cancel() && ticket === undefined) abandoned.push(wait);
     };
-    const abandoned = this.#idle.abandoned.findIndex((one) => one.shared === shared && one.key === this.calls.key);
-    const [orphan] = abandoned < 0 ? [] : this.#idle.abandoned.splice(abandoned, 1);
-    if (orphan?.adopt(onOutcome)) return withdraw(orphan);
+    const orphan = abandoned.findIndex((one) => one.shared === shared && one.key === key);
+    const [adopted] = orphan < 0 || ticket !== undefined ? [] : abandoned.splice(orphan, 1);
+    if (adopted?.adopt(onOutcome)) return withdraw(adopted);
     const file = this.#take(shared);
     try {
-      return withdraw(new ParkedWait(addon, file, shared, this.calls.key, this.name, this.path, onOutcome));
+      ticket?.park();
+      return withdraw(new ParkedWait(addon, file, ticket?.line, shared, key, this.name, this.path, onOutcome));
     } catch (error) {
       file.close();
       if (codeOf(error) === 'EAGAIN') return undefined;
@@ -154,8 +196,8 @@ export class KernelLock implements Mechanism {
   }
 
   /** Undefined: not granted before `end`. */
-  #parkSync(addon: NativeFallback, file: OpenFile, shared: boolean, end: number): number | undefined {
-    const wait = addon.waitSync(file.nativeFile, shared);
+  #parkSync(addon: NativeFallback, file: OpenFile, line: OpenFile | undefined, shared: boolean, end: number): number | undefined {
+    const wait = addon.waitSync(file.nativeFile, line?.nativeFile, shared);
     if (typeof wait === 'number') return wait;
     for (let left = end - performance.now(); left > 0; left = end - performance.now()) {
       const status = addon.join(wait, Math.min(left, SYNC_SLICE_MS));
@@ -179,6 +221,7 @@ export class KernelLock implements Mechanism {
       return true;
     }
     try {
+      calls.tickets?.removeSidecar();
       unlinkSync(this.path);
     } catch {
       // A folder without write permission, say: the file stays, which is harmless.
@@ -192,6 +235,15 @@ export class KernelLock implements Mechanism {
     if (!NO_LOCKS_HERE.has(code)) return error;
     return new LockUnsupportedError(this.path, `${this.name} locks do not work on its file system (${code})`, error);
   }
+}
+
+/** Waits of a path whose owners gave up but that cannot be interrupted: the path's next request adopts one. */
+const abandonedWaits = new WeakMap<FifoQueue, ParkedWait[]>();
+
+function abandonedOf(queue: FifoQueue): ParkedWait[] {
+  const abandoned = abandonedWaits.get(queue) ?? [];
+  abandonedWaits.set(queue, abandoned);
+  return abandoned;
 }
 
 class KernelGrant implements Grant {

@@ -1,5 +1,7 @@
 /** What stands behind the queue: a way to lock that other processes see. */
+
 import type { LayerName } from '../binding/layers.js';
+import type { Ticket } from '../fairness/ticket-queue.js';
 import type { MechanismName } from '../options.js';
 
 /** A lock that is held. */
@@ -20,10 +22,12 @@ export interface Mechanism {
   readonly layers: { lock: LayerName | 'proper-lockfile' | 'none'; wait: 'native-fallback' | 'poll' | 'none' };
   /** Whether this thread holds what the lock overlaps under another queue's name, so that to block would be for ever. */
   readonly overlapsHeld?: (() => boolean) | undefined;
-  /** One try, now; null where somebody else has the lock. Throws system errors. */
-  tryLock(shared: boolean): Grant | null;
+  /** Takes a place in the line of all processes, where there is one: to be given to `tryLock` and `wait`. */
+  join?(): Ticket | undefined;
+  /** One try, now; null where somebody else has the lock, or comes first. Throws system errors. */
+  tryLock(shared: boolean, ticket?: Ticket): Grant | null;
   /** Waits; calls back once, later. The function it returns gives up: no call back after it, and nothing stays locked. */
-  wait(shared: boolean, granted: Granted): () => void;
+  wait(shared: boolean, granted: Granted, ticket?: Ticket): () => void;
   /** Waits and blocks the thread; null once `timeout` ms are over. */
   waitSync(shared: boolean, timeout: number): Grant | null;
   /** Gives back what is kept for the next time. */

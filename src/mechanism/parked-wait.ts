@@ -1,7 +1,7 @@
 /** One wait in the kernel's queue: on a thread and an open file of its own. */
-import { GRANTED, type NativeFallback, type NativeWait, REPLACED } from '../binding/native-fallback.js';
+import { GRANTED, type NativeFallback, type NativeFile, type NativeWait, REPLACED } from '../binding/native-fallback.js';
 import { systemError } from '../errors.js';
-import type { OpenFile } from './lock-file.js';
+import type { OpenFile } from '../file/lock-file.js';
 
 export type ParkOutcome = { file: OpenFile; current: boolean } | { error: Error };
 
@@ -15,6 +15,7 @@ export class ParkedWait {
   constructor(
     private readonly addon: NativeFallback,
     private readonly file: OpenFile,
+    line: NativeFile | undefined,
     readonly shared: boolean,
     /** Of the calls it waits with: who may adopt it. */
     readonly key: string,
@@ -23,7 +24,7 @@ export class ParkedWait {
     owner: (outcome: ParkOutcome) => void,
   ) {
     this.#owner = owner;
-    const wait = addon.wait(file.nativeFile, shared, (status) => this.#finish(status));
+    const wait = addon.wait(file.nativeFile, line, shared, (status) => this.#finish(status));
     if (typeof wait === 'number') throw systemError(-wait, syscall, path);
     this.#native = wait;
   }

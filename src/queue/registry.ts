@@ -1,7 +1,4 @@
 /** One queue per canonical path and thread. */
-import { readlinkSync, realpathSync } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
-import { codeOf } from '../errors.js';
 import type { ByteRange } from '../options.js';
 import { FifoQueue } from './fifo-queue.js';
 
@@ -55,33 +52,4 @@ export function overlapsHeld(canonical: string, range: ByteRange | undefined): b
     if (overlaps && (weak.deref()?.holders ?? 0) > 0) return true;
   }
   return false;
-}
-
-/** One name for a path however it is spelled: real folders, and for the rest what will be created. */
-export function canonicalPath(path: string, followSymlinks: boolean): string {
-  const target = followSymlinks ? linkTarget(path) : path;
-  return join(realFolder(dirname(target)), basename(target));
-}
-
-/** Where a chain of links at the path ends, whether something is there or not. */
-export function linkTarget(path: string): string {
-  let target = path;
-  for (let hops = 0; hops < 40; hops++) {
-    try {
-      target = resolve(realFolder(dirname(target)), readlinkSync(target));
-    } catch {
-      return target;
-    }
-  }
-  return target;
-}
-
-function realFolder(folder: string): string {
-  try {
-    return realpathSync.native(folder);
-  } catch (error) {
-    const parent = dirname(folder);
-    if (parent === folder || codeOf(error) !== 'ENOENT') return folder;
-    return join(realFolder(parent), basename(folder));
-  }
 }

@@ -1,7 +1,8 @@
 import { mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { canonicalPath, queueFor } from '../../src/queue/registry.js';
+import { canonicalPath } from '../../src/file/paths.js';
+import { queueFor } from '../../src/queue/registry.js';
 import { testFolder } from '../support/paths.js';
 import { until } from '../support/waiting.js';
 

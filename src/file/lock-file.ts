@@ -3,7 +3,7 @@ import { type BigIntStats, closeSync, constants, fchmodSync, fstatSync, lstatSyn
 import { dirname } from 'node:path';
 import type { NativeFallback, NativeFile } from '../binding/native-fallback.js';
 import { codeOf, LockMismatchError, LockUnsupportedError, systemError } from '../errors.js';
-import { linkTarget } from '../queue/registry.js';
+import { linkTarget } from './paths.js';
 
 const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL } = constants;
 /** Node adds O_CLOEXEC to every open. O_NONBLOCK: a FIFO must not make us wait for its other end. */

@@ -4,7 +4,6 @@
  */
 import type { FifoQueue } from '../queue/fifo-queue.js';
 import type { OpenFile } from './lock-file.js';
-import type { ParkedWait } from './parked-wait.js';
 
 const PER_PATH = 2;
 const IN_ALL = 64;
@@ -12,8 +11,6 @@ const SWEEP_MS = 2000;
 
 export class IdleFiles {
   readonly #files: { file: OpenFile; key: string }[] = [];
-  /** Waits whose owners gave up but that cannot be interrupted: the next request adopts one. */
-  readonly abandoned: ParkedWait[] = [];
   /** Used since the last sweep. */
   #used = false;
 

@@ -1,0 +1,132 @@
+// Strict order between processes: a queue of byte-range locks on a sidecar file. See docs/fairness.md for the whole.
+//
+//   byte 0            held for the moment in which a ticket is drawn
+//   byte BASE + t     held exclusively by whoever has ticket t, until he has the main lock or gives up; a process that
+//                     dies drops it, and so the queue heals itself
+//
+// The content is a magic header, so that no file of somebody else is ever written, and a counter of tickets. Nothing
+// depends on the counter but speed: where it is missing or wrong the locks themselves tell the next ticket.
+// Every ticket has an open file of its own, so all tickets are seen by all others, and closing it gives up everything.
+#ifndef FAIRLOCK_TICKET_H
+#define FAIRLOCK_TICKET_H
+
+#include <stdint.h>
+#include <string.h>
+
+#include "lock.h"
+
+#define TICKET_MAGIC "fairlock-queue 1"
+#define TICKET_BASE ((off_t)4096)
+#define TICKET_LIMIT ((int64_t)1 << 61)
+#define NO_TICKET ((int64_t)-1)
+
+typedef struct {
+  char magic[16];
+  int64_t next;
+} ticket_header;
+
+static inline int ticket_byte(int fd, off_t byte, short type, bool wait) {
+  lock_target target = {.fd = fd, .ofd = true, .start = byte, .length = 1};
+  return lock_call(&target, type, wait);
+}
+
+// The first byte found in [from, to] that another open file has locked so that `type` would conflict; -1 if none.
+static inline off_t ticket_taken(int fd, short type, off_t from, off_t to, int *error) {
+  struct flock range = byte_range(type, from, to < 0 ? 0 : to - from + 1);
+  *error = fcntl(fd, F_OFD_GETLK, &range) == 0 ? 0 : errno;
+  if (*error != 0 || range.l_type == F_UNLCK) return -1;
+  return range.l_start < from ? from : range.l_start;
+}
+
+// 0: nobody has a ticket. EAGAIN: somebody has. ESTALE: this sidecar was removed.
+static inline int ticket_queue_empty(int fd) {
+  struct stat stat;
+  int error;
+  if (fstat(fd, &stat) != 0) return errno;
+  if (stat.st_nlink == 0) return ESTALE;
+  off_t found = ticket_taken(fd, F_RDLCK, TICKET_BASE, -1, &error);
+  return error != 0 ? error : found < 0 ? 0 : EAGAIN;
+}
+
+// 0: nobody has an earlier ticket. EAGAIN: somebody has. F_RDLCK, so that only tickets answer: shared locks are of
+// others who wait for their predecessors, and one who is stopped there must not keep the first in line from going on.
+static inline int ticket_is_first(int fd, int64_t ticket, off_t *earlier) {
+  int error = 0;
+  *earlier = ticket == 0 ? -1 : ticket_taken(fd, F_RDLCK, TICKET_BASE, TICKET_BASE + ticket - 1, &error);
+  return error != 0 ? error : *earlier < 0 ? 0 : EAGAIN;
+}
+
+static inline int64_t ticket_after_all_others(int fd, int *error) {
+  off_t highest = TICKET_BASE - 1;
+  for (off_t found = TICKET_BASE - 1; found >= 0; found = ticket_taken(fd, F_WRLCK, highest + 1, -1, error)) highest = found;
+  return highest + 1 - TICKET_BASE;
+}
+
+// With byte 0 held.
+static inline int ticket_draw_inside(int fd, const lock_identity *identity, int64_t *ticket) {
+  ticket_header header = {0};
+  int error = check_identity(identity);
+  if (error != 0) return error;
+  ssize_t size = pread(fd, &header, sizeof header, 0);
+  if (size < 0) return errno;
+  bool ours = size == 0 || memcmp(header.magic, TICKET_MAGIC, size < 16 ? (size_t)size : 16) == 0;
+  int64_t next = ours && size == sizeof header ? header.next : -1;
+
+  error = next < 0 || next >= TICKET_LIMIT ? EAGAIN : ticket_byte(fd, TICKET_BASE + next, F_WRLCK, false);
+  if (error == EAGAIN) {
+    error = 0;
+    next = ticket_after_all_others(fd, &error);
+    if (error == 0) error = ticket_byte(fd, TICKET_BASE + next, F_WRLCK, false);
+  }
+  if (error != 0) return error;
+  *ticket = next;
+  if (ours) {
+    memcpy(header.magic, TICKET_MAGIC, 16);
+    header.next = next + 1;
+    bool complete = size == sizeof header;
+    // A disk that is full is no reason to fail: the locks tell the next ticket.
+    ssize_t written = complete ? pwrite(fd, &header.next, 8, 16) : pwrite(fd, &header, sizeof header, 0);
+    (void)written;
+  }
+  return 0;
+}
+
+// 0, EAGAIN (somebody else is drawing, and `wait` is false), ESTALE (this sidecar is not at its path), EINTR, …
+static inline int ticket_draw(int fd, const lock_identity *identity, bool wait, int64_t *ticket) {
+  int error = ticket_byte(fd, 0, F_WRLCK, wait);
+  if (error != 0) return error;
+  error = ticket_draw_inside(fd, identity, ticket);
+  ticket_byte(fd, 0, F_UNLCK, false);
+  return error == EAGAIN ? EIO : error;  // cannot be: only with byte 0 held is a ticket byte taken
+}
+
+static inline void ticket_drop(int fd, int64_t ticket) { ticket_byte(fd, TICKET_BASE + ticket, F_UNLCK, false); }
+
+// Waits until nobody has an earlier ticket. The predecessor first; when it is gone, one between may have given up
+// while an earlier one lives: so look, and wait for whoever is left. Can be begun again after EINTR.
+static inline int ticket_wait_turn(int fd, int64_t ticket) {
+  off_t wait_for = TICKET_BASE + ticket - 1;
+  while (ticket > 0) {
+    int error = ticket_byte(fd, wait_for, F_RDLCK, true);
+    if (error != 0) return error;
+    ticket_byte(fd, wait_for, F_UNLCK, false);
+    error = ticket_is_first(fd, ticket, &wait_for);
+    if (error != EAGAIN) return error;
+  }
+  return 0;
+}
+
+// Removes a sidecar that nobody uses. Only by who holds the main lock: nobody else is at the head then, and whoever
+// draws a ticket after this finds, under byte 0, that the sidecar is not at its path any more.
+static inline int ticket_remove_sidecar(int fd, const lock_identity *identity) {
+  int error = ticket_byte(fd, 0, F_WRLCK, false);
+  if (error != 0) return error;
+  off_t found = ticket_taken(fd, F_WRLCK, 1, -1, &error);
+  if (error == 0 && found >= 0) error = EAGAIN;
+  if (error == 0) error = check_identity(identity);
+  if (error == 0 && unlink(identity->path) != 0) error = errno;
+  ticket_byte(fd, 0, F_UNLCK, false);
+  return error;
+}
+
+#endif
