@@ -21,6 +21,7 @@ typedef struct {
   lock_target target;
   lock_identity identity;
   int64_t ticket;  // of a sidecar
+  bool crowded;    // the last look found somebody in line
   char path[];
 } lock_file;
 
@@ -153,11 +154,14 @@ static napi_value try_first(napi_env env, napi_callback_info info) {
   ARGUMENTS(3);
   POINTER(lock_file, file, 0);
   POINTER(lock_file, probe, 1);
+  // Where there was a line the last time, look first: taking the lock for a moment would only wake who is at its head.
+  if (probe->crowded && ticket_queue_empty(probe->target.fd) == EAGAIN) return number(env, CONTENDED);
   int locked = lock_try(&file->target, to_bool(env, arguments[2]));
   if (locked != 0 && locked != EAGAIN) return number(env, -locked);
   int identity = check_identity(&file->identity);
   if (identity != 0 || locked != 0) return number(env, status_of(identity != 0 ? identity : locked));
   int queue = ticket_queue_empty(probe->target.fd);
+  probe->crowded = queue == EAGAIN;
   if (queue != 0) lock_undo(&file->target);
   return number(env, queue == ESTALE ? REMOVED : status_of(queue));
 }
