@@ -11,6 +11,10 @@ export {
 } from './errors.js';
 export { FifoMutex, type FifoMutexOptions } from './lock/fifo-mutex.js';
 export type { LockHandle } from './lock/handle.js';
-export { InterProcessLock, type LockInspection } from './lock/inter-process-lock.js';
-export type { AcquireOptions, InterProcessLockOptions, LockParty, MechanismName, WaitInfo } from './options.js';
+export { InterProcessLock } from './lock/inter-process-lock.js';
+export { InterProcessReaderWriterLock } from './lock/inter-process-reader-writer-lock.js';
+export { InterProcessSemaphore } from './lock/inter-process-semaphore.js';
+export type { LockInspection } from './lock/path-lock.js';
+export { ReaderWriterLock, type ReaderWriterLockOptions } from './lock/reader-writer-lock.js';
+export type { AcquireOptions, InterProcessLockOptions, InterProcessSemaphoreOptions, LockParty, MechanismName, WaitInfo } from './options.js';
 export type { Clock } from './queue/clock.js';

@@ -24,6 +24,12 @@ export interface InterProcessLockOptions {
    * @default 'kernel'
    */
   fairness?: 'kernel' | 'fifo' | 'auto';
+  /**
+   * Whether an async context that holds the lock (a function run by `withLock`, and what it calls) acquires it again
+   * without waiting. The last release frees it. Contexts are told apart by AsyncLocalStorage.
+   * @default false
+   */
+  reentrant?: boolean;
   /** `lockfile` only: after how many ms without heartbeat a lock counts as abandoned. At least 2000. @default 10000 */
   stale?: number;
   /** `lockfile` only: ms between heartbeats, 1000 to `stale / 2`. @default stale / 2 */
@@ -43,6 +49,17 @@ export interface InterProcessLockOptions {
    * @default false
    */
   unlinkOnRelease?: boolean;
+}
+
+export interface InterProcessSemaphoreOptions {
+  /** How many may hold it at once: 1 to 64, the same for all who use the path. */
+  permits: number;
+  /** See `InterProcessLockOptions`. @default 'kernel' */
+  fairness?: 'kernel' | 'fifo' | 'auto';
+  /** Permissions of a file that is created, before umask. @default 0o666 */
+  mode?: number;
+  /** @default false */
+  followSymlinks?: boolean;
 }
 
 export interface AcquireOptions {
@@ -73,12 +90,15 @@ export interface WaitInfo {
   ahead: number;
   /** Whoever holds the lock, best effort. */
   holders: LockParty[];
+  /** Why this wait may never end: the async context that waits holds the lock itself. */
+  warning?: string;
 }
 
 /** The options with every default filled in. */
 export interface ResolvedLockOptions {
   mechanism: 'auto' | MechanismName;
   fairness: 'kernel' | 'fifo' | 'auto';
+  reentrant: boolean;
   range: ByteRange | undefined;
   stale: number;
   update: number;
@@ -112,6 +132,7 @@ export function lockOptions(options: unknown): ResolvedLockOptions {
   const stale = number('stale', given.stale ?? 10_000, 2000, 2 ** 31 - 1);
   return {
     mechanism,
+    reentrant: boolean('reentrant', given.reentrant ?? false),
     fairness: oneOf('fairness', given.fairness ?? 'kernel', FAIRNESSES),
     range: given.range === undefined ? undefined : byteRange(given.range),
     stale,
@@ -120,6 +141,12 @@ export function lockOptions(options: unknown): ResolvedLockOptions {
     followSymlinks: boolean('followSymlinks', given.followSymlinks ?? false),
     unlinkOnRelease: boolean('unlinkOnRelease', given.unlinkOnRelease ?? false),
   };
+}
+
+export function semaphoreOptions(options: unknown): Required<InterProcessSemaphoreOptions> {
+  const given = optionsObject<Partial<InterProcessSemaphoreOptions>>(options);
+  const { fairness, mode, followSymlinks } = lockOptions({ ...given, mechanism: 'fcntl' });
+  return { permits: integer('permits', given.permits, 1, 64), fairness, mode, followSymlinks };
 }
 
 export function acquireOptions(options: unknown): AcquireOptions {

@@ -184,6 +184,26 @@ static napi_value try_turn(napi_env env, napi_callback_info info) {
   return number(env, status_of(identity != 0 ? identity : locked));
 }
 
+// isFirst(line): GRANTED: nobody has an earlier ticket, or without one: nobody has a ticket. Else CONTENDED or REMOVED.
+static napi_value is_first(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+  POINTER(lock_file, line, 0);
+  off_t earlier;
+  if (line->ticket != NO_TICKET) return number(env, status_of(ticket_is_first(line->target.fd, line->ticket, &earlier)));
+  int empty = ticket_queue_empty(line->target.fd);
+  return number(env, empty == ESTALE ? REMOVED : status_of(empty));
+}
+
+// isTaken(file): GRANTED: nobody else has locked any of its bytes, shared or not. Else CONTENDED.
+static napi_value is_taken(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+  POINTER(lock_file, file, 0);
+  int error;
+  off_t end = file->target.start + file->target.length - 1;
+  off_t found = ticket_taken(file->target.fd, F_WRLCK, file->target.start, end, &error);
+  return number(env, error != 0 ? -error : found < 0 ? GRANTED : CONTENDED);
+}
+
 // draw(line): GRANTED: it has a ticket; CONTENDED: somebody else is drawing; REPLACED: not the sidecar any more.
 static napi_value draw(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
@@ -264,13 +284,13 @@ static bool is_object(napi_env env, napi_value value) {
   return type != napi_undefined && type != napi_null;
 }
 
-static napi_value start(napi_env env, environment *self, napi_value *arguments, napi_value function) {
+static napi_value start(napi_env env, environment *self, napi_value *arguments, bool draw_only, napi_value function) {
   if (self->group == NULL) return throw_error(env, "the environment is ending");
   lock_file *lock = is_object(env, arguments[0]) ? to_pointer(env, arguments[0]) : NULL;
   lock_file *line = is_object(env, arguments[1]) ? to_pointer(env, arguments[1]) : NULL;
   callback *back = function == NULL ? NULL : calloc(1, sizeof *back);
   if (function != NULL && back == NULL) return number(env, -ENOMEM);
-  wait_order order = {.shared = to_bool(env, arguments[2]), .listed = function != NULL, .ticket = NO_TICKET};
+  wait_order order = {.shared = to_bool(env, arguments[2]), .draw_only = draw_only, .listed = function != NULL, .ticket = NO_TICKET};
   if (lock != NULL) {
     order.lock = &lock->identity;
     order.target = lock->target;
@@ -300,17 +320,25 @@ static napi_value start(napi_env env, environment *self, napi_value *arguments, 
   return NULL;
 }
 
-// wait(file | undefined, line | undefined, shared, callback): a wait, or a negative errno. In the line first, then for
-// the file; without a file it only draws a ticket. The callback gets a status, once, later.
+// wait(file | undefined, line | undefined, shared, callback): a wait, or a negative errno. For its turn in the line, then
+// for the file. The callback gets a status, once, later.
 static napi_value wait_async(napi_env env, napi_callback_info info) {
   ARGUMENTS(4);
-  return start(env, self, arguments, arguments[3]);
+  return start(env, self, arguments, false, arguments[3]);
+}
+
+// waitToDraw(line, callback): draws a ticket as soon as nobody else is drawing.
+static napi_value wait_to_draw(napi_env env, napi_callback_info info) {
+  ARGUMENTS(2);
+  napi_value no_file = NULL;
+  napi_get_undefined(env, &no_file);
+  return start(env, self, (napi_value[]){no_file, arguments[0], no_file}, true, arguments[1]);
 }
 
 // waitSync(file, line | undefined, shared): a wait to be asked with join().
 static napi_value wait_sync(napi_env env, napi_callback_info info) {
   ARGUMENTS(3);
-  return start(env, self, arguments, NULL);
+  return start(env, self, arguments, false, NULL);
 }
 
 // join(wait, ms): its status, or undefined if it still waits after `ms`.
@@ -366,7 +394,7 @@ NAPI_MODULE_INIT() {
       {"file", make_file}, {"isCurrent", is_current}, {"tryLock", try_lock}, {"unlock", unlock},   {"wait", wait_async},
       {"waitSync", wait_sync}, {"join", join},        {"cancel", cancel},    {"adopt", adopt},
       {"threads", threads},    {"tryFirst", try_first},   {"tryTurn", try_turn}, {"draw", draw},       {"drop", drop},
-      {"removeSidecar", remove_sidecar},
+      {"removeSidecar", remove_sidecar}, {"isFirst", is_first}, {"isTaken", is_taken}, {"waitToDraw", wait_to_draw},
   };
   environment *self = calloc(1, sizeof *self);
   if (self == NULL) return throw_error(env, "out of memory");

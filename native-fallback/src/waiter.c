@@ -181,7 +181,7 @@ static int wait_for_turn(waiter *self) {
     do result = ticket_draw(order->line_fd, &self->line, true, &order->ticket);
     while (interrupted(self, result));
   }
-  if (result != 0 || order->lock == NULL) return result;
+  if (result != 0 || order->draw_only) return result;
   do result = ticket_wait_turn(order->line_fd, order->ticket);
   while (interrupted(self, result));
   return result;

@@ -19,8 +19,9 @@ waiter *group_take(waiter_group *group);
 // What a waiter does, in this order; descriptors are duplicated, paths copied.
 typedef struct {
   bool shared;
+  bool draw_only;
   bool listed;  // it goes to the group's list when it is finished; else the result is fetched with waiter_join
-  // 1. If there is a line: draws a ticket there, unless it has one, and waits for its turn.
+  // 1. If there is a line: draws a ticket there, unless it has one, and waits for its turn, unless `draw_only`.
   const lock_identity *line;
   int line_fd;
   int64_t ticket;

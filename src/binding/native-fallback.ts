@@ -22,7 +22,7 @@ export interface NativeFallback {
   isCurrent(file: NativeFile): number;
   tryLock(file: NativeFile, shared: boolean): number;
   unlock(file: NativeFile): number;
-  /** In the line first, if there is one, then for the file. Without a file it only draws a ticket. */
+  /** For its turn in the line, if there is one, then for the file, if there is one. */
   wait(file: NativeFile | undefined, line: NativeFile | undefined, shared: boolean, callback: (status: number) => void): NativeWait | number;
   waitSync(file: NativeFile, line: NativeFile | undefined, shared: boolean): NativeWait | number;
   join(wait: NativeWait, ms: number): number | undefined;
@@ -33,6 +33,12 @@ export interface NativeFallback {
   /** Like `tryLock`, for who has a ticket: contended where anybody has an earlier one. */
   tryTurn(file: NativeFile, line: NativeFile, shared: boolean): number;
   draw(line: NativeFile): number;
+  /** Draws as soon as nobody else is drawing. */
+  waitToDraw(line: NativeFile, callback: (status: number) => void): NativeWait | number;
+  /** GRANTED: nobody has an earlier ticket (or, without a ticket, any). Else CONTENDED or REMOVED. */
+  isFirst(line: NativeFile): number;
+  /** CONTENDED: somebody else has locked one of its bytes, shared or not. */
+  isTaken(file: NativeFile): number;
   drop(line: NativeFile): void;
   removeSidecar(line: NativeFile): number;
   /** How many threads there are, parked or kept for re-use. */

@@ -4,7 +4,7 @@
  * Here: which of this thread's requests has a ticket, and what becomes of it.
  */
 import { basename, dirname, join } from 'node:path';
-import { CONTENDED, GRANTED, type NativeFallback, type NativeFile, type NativeWait, REPLACED } from '../binding/native-fallback.js';
+import { CONTENDED, GRANTED, type NativeFallback, type NativeFile, type NativeWait, REMOVED, REPLACED } from '../binding/native-fallback.js';
 import { LockUnsupportedError, systemError } from '../errors.js';
 import { IdleFiles } from '../file/idle-files.js';
 import { type OpenFile, openLockFile } from '../file/lock-file.js';
@@ -69,6 +69,18 @@ export class TicketQueue {
     this.addon.removeSidecar(file.nativeFile);
     file.close();
     this.#idle.clear();
+  }
+
+  /** Whether nobody stands in line. */
+  isEmpty(): boolean {
+    for (;;) {
+      const probe = this.open();
+      const status = this.addon.isFirst(probe.nativeFile);
+      if (status === REMOVED) probe.close();
+      else this.putBack(probe);
+      if (status < 0) throw systemError(-status, 'fcntl', this.sidecar);
+      if (status !== REMOVED) return status === GRANTED;
+    }
   }
 
   dispose(): void {
@@ -173,7 +185,7 @@ export class Ticket {
   /** Somebody is drawing at this very moment: wait for that where it hurts nobody. */
   #drawOnThread(line: OpenFile): void {
     const { addon, sidecar } = this.queue;
-    const wait = addon.wait(undefined, line.nativeFile, false, (status) => {
+    const wait = addon.waitToDraw(line.nativeFile, (status) => {
       this.#drawWait = undefined;
       if (status === GRANTED) return this.#finish('drawn');
       line.close();

@@ -19,11 +19,18 @@ export interface LockHandle extends Disposable, AsyncDisposable {
   readonly release: () => void;
 }
 
+/** One grant of the lock, and the handles of it: several where a context acquired it again. */
+export interface Hold {
+  readonly grant: Grant;
+  readonly shared: boolean;
+  handles: number;
+}
+
 /** Whom a handle belongs to. */
 export interface HandleOwner {
   readonly path: string | undefined;
-  /** The handle is done with: the grant goes back, the queue goes on. */
-  returned(grant: Grant, shared: boolean): void;
+  /** A handle is done with. */
+  returned(hold: Hold): void;
 }
 
 /**
@@ -52,17 +59,17 @@ export class Handle implements LockHandle {
   #released = false;
   #controller: AbortController | undefined;
   #endWatch: (() => void) | undefined;
-  readonly #grant: Grant;
+  /** @internal */ readonly hold: Hold;
 
-  constructor(owner: HandleOwner, grant: Grant, shared: boolean) {
-    this.shared = shared;
-    this.#grant = grant;
+  constructor(owner: HandleOwner, hold: Hold) {
+    this.shared = hold.shared;
+    this.hold = hold;
     this.release = () => {
       if (this.#released) return;
       this.#released = true;
       lost.unregister(this);
       this.#endWatch?.();
-      owner.returned(grant, shared);
+      owner.returned(hold);
     };
     lost.register(this, owner, this);
   }
@@ -72,7 +79,7 @@ export class Handle implements LockHandle {
   }
 
   get fd(): number | undefined {
-    return this.#released ? undefined : this.#grant.fd;
+    return this.#released ? undefined : this.hold.grant.fd;
   }
 
   get signal(): AbortSignal {
@@ -80,7 +87,7 @@ export class Handle implements LockHandle {
       const controller = new AbortController();
       this.#controller = controller;
       handleOfSignal.set(controller.signal, this);
-      if (!this.#released) this.#endWatch = this.#grant.watch((error) => controller.abort(error));
+      if (!this.#released) this.#endWatch = this.hold.grant.watch((error) => controller.abort(error));
     }
     return this.#controller.signal;
   }

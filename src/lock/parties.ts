@@ -21,19 +21,39 @@ const SYS_FCNTL = new Set(['72', '25']);
 /** A line of /proc/locks or of /proc/PID/fdinfo/FD: `1: -> OFDLCK ADVISORY WRITE -1 fd:01:1234 0 EOF`. */
 const LINE = /^\d+:\s+(-> )?(\w+)\s+\w+\s+(READ|WRITE)\s+(-?\d+) ([0-9a-f]+:[0-9a-f]+:\d+) (\d+) (\d+|EOF)/;
 
+/** A ticket's byte is at least this: native-fallback/src/ticket.h. */
+const FIRST_TICKET = 4096;
+
+interface Identity {
+  file: string;
+  realPath: string | undefined;
+}
+
 interface KernelLockLine {
   waiting: boolean;
   kind: string;
   shared: boolean;
   pid: number;
   file: string;
+  start: number;
+}
+
+/** Who has a ticket of the line on a sidecar (fairness 'fifo'), first come first. */
+export function inLine(sidecar: string): LockParty[] {
+  const identity = identify(sidecar);
+  if (identity === undefined) return [];
+  const tickets: { ticket: number; pid: number }[] = [];
+  for (const { pid, line } of locksByOpenFile(identity)) {
+    if (!line.shared && line.start >= FIRST_TICKET) tickets.push({ ticket: line.start, pid });
+  }
+  return tickets.sort((a, b) => a.ticket - b.ticket).map(({ pid }) => ({ ...partyOf(pid), shared: false }));
 }
 
 /** Undefined where there is no /proc to look at, or no file. */
 export function partiesOf(path: string, kinds: readonly string[]): Parties | undefined {
   const identity = identify(path);
   if (identity === undefined) return undefined;
-  const { file, realPath } = identity;
+  const { file } = identity;
   const seen = new Map<string, KernelLockLine>();
   for (let reading = 0; reading < READINGS; reading++) {
     for (const line of parse(read('/proc/locks'))) {
@@ -42,7 +62,7 @@ export function partiesOf(path: string, kinds: readonly string[]): Parties | und
   }
   const lines = [...seen.values()];
   // An open-file-description lock belongs to no process: who has the open file is to be looked up.
-  const byOpenFile = lines.some((line) => line.pid < 0) ? partiesByOpenFile(file, realPath) : { holders: [], waiters: [] };
+  const byOpenFile = lines.some((line) => line.pid < 0) ? partiesByOpenFile(identity) : { holders: [], waiters: [] };
   const holders = [...lines.filter((line) => !line.waiting && line.pid > 0).map(party), ...byOpenFile.holders];
   const waiters = [...lines.filter((line) => line.waiting && line.pid > 0).map(party), ...byOpenFile.waiters];
   return { holders, waiters };
@@ -53,7 +73,7 @@ export function commandOf(pid: number): string | undefined {
 }
 
 /** Its `major:minor:inode` as the kernel's lock list says it, which is not what stat says on overlayfs or btrfs. */
-function identify(path: string): { file: string; realPath: string | undefined } | undefined {
+function identify(path: string): Identity | undefined {
   let fd: number;
   try {
     fd = openSync(path, constants.O_RDONLY | O_PATH);
@@ -73,20 +93,34 @@ function identify(path: string): { file: string; realPath: string | undefined } 
   }
 }
 
-function partiesByOpenFile(file: string, path: string | undefined): Parties {
-  const parties: Parties = { holders: [], waiters: [] };
+function partiesByOpenFile(identity: Identity): Parties {
+  const holders = [...locksByOpenFile(identity)].map(({ pid, line }) => ({ ...partyOf(pid), shared: line.shared }));
+  const waiters = [...openersOf(identity)].flatMap(({ pid, descriptors }) => waitsOf(pid, new Set(descriptors)));
+  return { holders: unique(holders), waiters };
+}
+
+/** The locks of a file's open files. One that two descriptors share (a wait's own, a child's) comes once. */
+function* locksByOpenFile(identity: Identity): Generator<{ pid: number; line: KernelLockLine }> {
+  const seen = new Set<string>();
+  for (const { pid, descriptors } of openersOf(identity)) {
+    for (const fd of descriptors) {
+      for (const line of parse(read(`/proc/${pid}/fdinfo/${fd}`).replaceAll('lock:\t', ''))) {
+        const key = [pid, line.shared, line.start].join();
+        if (line.file !== identity.file || line.kind !== 'OFDLCK' || seen.has(key)) continue;
+        seen.add(key);
+        yield { pid, line };
+      }
+    }
+  }
+}
+
+function* openersOf({ realPath }: Identity): Generator<{ pid: number; descriptors: string[] }> {
   for (const name of list('/proc')) {
     const pid = Number(name);
     if (!Number.isInteger(pid)) continue;
-    const open = list(`/proc/${pid}/fd`).filter((fd) => linkOf(`/proc/${pid}/fd/${fd}`) === path);
-    for (const fd of open) {
-      const held = parse(read(`/proc/${pid}/fdinfo/${fd}`).replaceAll('lock:\t', '')).find((line) => line.file === file && line.kind === 'OFDLCK');
-      if (held !== undefined) parties.holders.push({ ...party(held), ...partyOf(pid) });
-    }
-    if (open.length > 0) parties.waiters.push(...waitsOf(pid, new Set(open)));
+    const descriptors = list(`/proc/${pid}/fd`).filter((fd) => linkOf(`/proc/${pid}/fd/${fd}`) === realPath);
+    if (descriptors.length > 0) yield { pid, descriptors };
   }
-  // A wait and its caller's descriptor share one open file: while it holds, it is seen twice.
-  return { holders: unique(parties.holders), waiters: parties.waiters };
 }
 
 /** Threads that stand in `fcntl(fd, F_OFD_SETLKW)`, as far as we may look. */
@@ -115,8 +149,8 @@ function parse(text: string): KernelLockLine[] {
   return text.split('\n').flatMap((line) => {
     const match = LINE.exec(line);
     if (match === null) return [];
-    const [, arrow, kind = '', mode, pid, file = ''] = match;
-    return [{ waiting: arrow !== undefined, kind, shared: mode === 'READ', pid: Number(pid), file }];
+    const [, arrow, kind = '', mode, pid, file = '', start] = match;
+    return [{ waiting: arrow !== undefined, kind, shared: mode === 'READ', pid: Number(pid), file, start: Number(start) }];
   });
 }
 

@@ -4,9 +4,14 @@ import type { Grant, Mechanism } from '../mechanism/mechanism.js';
 import { type AcquireOptions, acquireOptions, callback, timeout as checkTimeout, type LockParty, optionsObject, type WaitInfo } from '../options.js';
 import { type Clock, systemClock } from '../queue/clock.js';
 import type { FifoQueue } from '../queue/fifo-queue.js';
-import { Handle, type HandleOwner, type LockHandle } from './handle.js';
-import { type Parties, partiesOf } from './parties.js';
+import { heldHere, runHolding } from './context.js';
+import { Handle, type HandleOwner, type Hold, type LockHandle } from './handle.js';
+import { inLine, type Parties, partiesOf } from './parties.js';
 import { Request, type RequestContext } from './request.js';
+
+const NO_UPGRADE = 'this async context holds it for reading, and a reader cannot become a writer';
+const NO_DOWNGRADE = 'this async context holds it for writing, and a writer cannot become a reader';
+const WAITS_FOR_ITSELF = 'this async context holds the lock itself: it waits for its own release (see the option reentrant)';
 
 /** What the kernel's list of locks calls what we take. */
 const KERNEL_NAMES = { flock: ['FLOCK'], fcntl: ['OFDLCK', 'POSIX'], lockfile: [] } as const;
@@ -21,6 +26,8 @@ export class QueuedLock implements HandleOwner, RequestContext {
     readonly queue: FifoQueue,
     readonly mechanism: Mechanism,
     readonly clock: Clock = systemClock,
+    /** Whether a context that holds the lock acquires it again without waiting. */
+    readonly reentrant = false,
   ) {}
 
   /** Holders through this object. */
@@ -43,6 +50,8 @@ export class QueuedLock implements HandleOwner, RequestContext {
 
   tryAcquire(shared: boolean): LockHandle | null {
     if (this.#closed) throw new LockClosedError(this.path);
+    const again = this.#again(shared);
+    if (again !== undefined) return again;
     if (!this.queue.isFree(shared)) return null;
     const grant = this.mechanism.tryLock(shared);
     return grant === null ? null : this.#hold(grant, shared);
@@ -62,11 +71,16 @@ export class QueuedLock implements HandleOwner, RequestContext {
     return this.#hold(grant, shared);
   }
 
-  async with<T>(shared: boolean, fn: (handle: LockHandle) => T | PromiseLike<T>, options: AcquireOptions | undefined): Promise<T> {
+  async with<T>(
+    shared: boolean,
+    fn: (handle: LockHandle) => T | PromiseLike<T>,
+    options: AcquireOptions | undefined,
+    around: (acquire: () => Promise<LockHandle>) => Promise<LockHandle> = (acquire) => acquire(),
+  ): Promise<T> {
     callback(fn);
-    const handle = await this.acquire(shared, options);
+    const handle = (await around(() => this.acquire(shared, options))) as Handle;
     try {
-      return await fn(handle);
+      return await runHolding(this.queue, handle.hold, () => fn(handle));
     } finally {
       handle.release();
     }
@@ -79,10 +93,11 @@ export class QueuedLock implements HandleOwner, RequestContext {
     this.mechanism.dispose();
   }
 
-  returned(grant: Grant, shared: boolean): void {
+  returned(hold: Hold): void {
     this.#held--;
-    grant.unlock();
-    this.queue.released(shared);
+    if (--hold.handles > 0) return;
+    hold.grant.unlock();
+    this.queue.released(hold.shared);
   }
 
   describeWait(request: Request, since: number): WaitInfo {
@@ -91,12 +106,15 @@ export class QueuedLock implements HandleOwner, RequestContext {
       if (waiter === request) break;
       ahead++;
     }
-    return { path: this.path, since: new Date(since), ahead, holders: this.parties().holders };
+    const info: WaitInfo = { path: this.path, since: new Date(since), ahead, holders: this.parties().holders };
+    if (request.waitsForItself) info.warning = WAITS_FOR_ITSELF;
+    return info;
   }
 
   /** Who holds and who waits: this thread as its queue knows it, other processes as the kernel tells. */
   parties(): Parties {
     const { queue, path, mechanism } = this;
+    const { sidecar } = mechanism;
     const self = (shared: boolean): LockParty => ({ pid: process.pid, command: process.argv.join(' '), shared });
     const others = path === undefined ? undefined : partiesOf(path, KERNEL_NAMES[mechanism.name ?? 'lockfile']);
     const strangers = (parties: LockParty[] = []): LockParty[] => parties.filter(({ pid }) => pid !== process.pid);
@@ -104,8 +122,21 @@ export class QueuedLock implements HandleOwner, RequestContext {
     return {
       // If it is our process but not our thread, it is another Worker.
       holders: ours.length === 0 ? (others?.holders ?? []) : [...ours, ...strangers(others?.holders)],
-      waiters: [...Array.from(queue, (waiter) => self(waiter.shared)), ...strangers(others?.waiters)],
+      waiters: [...Array.from(queue, (waiter) => self(waiter.shared)), ...strangers(sidecar === undefined ? others?.waiters : inLine(sidecar))],
     };
+  }
+
+  /**
+   * A context that holds the lock already. In the other mode it is refused: a reader that waits to become a writer
+   * would wait for itself, and `flock` converts in two steps, with a gap in which others get in.
+   */
+  #again(shared: boolean): LockHandle | undefined {
+    const hold = heldHere(this.queue);
+    if (hold === undefined) return undefined;
+    if (hold.shared !== shared) throw new LockDeadlockError(this.path, shared ? NO_DOWNGRADE : NO_UPGRADE);
+    if (!this.reentrant) return undefined;
+    hold.handles++;
+    return this.#handle(hold);
   }
 
   #wait(shared: boolean, options: AcquireOptions): Promise<LockHandle> {
@@ -113,9 +144,10 @@ export class QueuedLock implements HandleOwner, RequestContext {
       const request: Request = new Request(
         this,
         shared,
+        heldHere(this.queue) !== undefined,
         (grant) => {
           this.#requests.delete(request);
-          resolve(this.#handle(grant, shared));
+          resolve(this.#handle({ grant, shared, handles: 1 }));
         },
         (error) => {
           this.#requests.delete(request);
@@ -129,11 +161,11 @@ export class QueuedLock implements HandleOwner, RequestContext {
 
   #hold(grant: Grant, shared: boolean): LockHandle {
     this.queue.hold(shared);
-    return this.#handle(grant, shared);
+    return this.#handle({ grant, shared, handles: 1 });
   }
 
-  #handle(grant: Grant, shared: boolean): LockHandle {
+  #handle(hold: Hold): LockHandle {
     this.#held++;
-    return new Handle(this, grant, shared);
+    return new Handle(this, hold);
   }
 }

@@ -31,6 +31,8 @@ export class Request extends Waiter {
   constructor(
     context: RequestContext,
     readonly shared: boolean,
+    /** The context that asks is the one that holds. */
+    readonly waitsForItself: boolean,
     onGrant: (grant: Grant) => void,
     onFail: (error: unknown) => void,
   ) {

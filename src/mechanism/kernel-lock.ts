@@ -45,6 +45,10 @@ export class KernelLock implements Mechanism {
     this.#queue = queue;
   }
 
+  get sidecar(): string | undefined {
+    return this.calls.tickets?.sidecar;
+  }
+
   get fairness(): 'kernel' | 'fifo' {
     return this.calls.tickets === undefined ? 'kernel' : 'fifo';
   }

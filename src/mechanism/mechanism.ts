@@ -19,6 +19,9 @@ export type Granted = (error: Error | undefined, grant?: Grant) => void;
 export interface Mechanism {
   readonly name: MechanismName | undefined;
   /** Which layer locks, and how a waiter waits. */
+  /** The file of the line of all processes, where there is one. */
+  readonly sidecar?: string | undefined;
+  readonly fairness?: 'kernel' | 'fifo';
   readonly layers: { lock: LayerName | 'proper-lockfile' | 'none'; wait: 'native-fallback' | 'poll' | 'none' };
   /** Whether this thread holds what the lock overlaps under another queue's name, so that to block would be for ever. */
   readonly overlapsHeld?: (() => boolean) | undefined;

@@ -30,11 +30,12 @@ export class ParkedWait {
   }
 
   /**
-   * Gives up. A grant that comes all the same goes with the descriptors: the thread closes its own, we close ours.
+   * Gives up, unless it is over. A grant that comes all the same goes with the descriptors: the thread closes its own, we close ours.
    * False: it cannot be interrupted (the signal is somebody else's). Then it stays parked, lets go when granted, and
    * may be adopted by the next request meanwhile.
    */
   cancel(): boolean {
+    if (this.#finished) return true;
     this.#owner = undefined;
     if (!this.addon.cancel(this.#native)) return false;
     this.#finished = true;

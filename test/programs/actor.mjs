@@ -3,6 +3,7 @@ import { closeSync, openSync } from 'node:fs';
 import * as fairlock from 'fairlock';
 
 let lock;
+let reading = false;
 const handles = [];
 const controllers = new Map();
 
@@ -10,7 +11,7 @@ const methods = {
   layers: () => fairlock.layers(),
   create(kind, path, options) {
     lock = new fairlock[kind](path, options);
-    return lock.mechanism;
+    return lock.mechanism ?? null;
   },
   async acquire(options = {}, { method = 'acquire', abortable } = {}) {
     if (abortable !== undefined) {
@@ -53,6 +54,23 @@ const methods = {
     } finally {
       this.freeDescriptors = () => taken.map((fd) => closeSync(fd)).length;
     }
+  },
+  /** Two overlapping readers at any time, so that the shared lock is never free by itself. */
+  async readInALoop() {
+    let rounds = 0;
+    reading = true;
+    const loop = async () => {
+      for (; reading; rounds++) {
+        const handle = await lock.acquireRead();
+        await new Promise((resolve) => setImmediate(resolve));
+        handle.release();
+      }
+    };
+    await Promise.all([loop(), loop()]);
+    return rounds;
+  },
+  stop() {
+    reading = false;
   },
   exit: (code) => process.exit(code),
 };

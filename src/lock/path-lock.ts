@@ -1,0 +1,67 @@
+/** From a path and options to a lock on it: what the locks between processes share. */
+import { canonicalPath } from '../file/paths.js';
+import type { Mechanism } from '../mechanism/mechanism.js';
+import { selectMechanism } from '../mechanism/select.js';
+import { type InterProcessLockOptions, type LockParty, lockOptions, lockPath, type MechanismName } from '../options.js';
+import { systemClock } from '../queue/clock.js';
+import { queueFor, queueKey } from '../queue/registry.js';
+import { QueuedLock } from './queued-lock.js';
+
+/** What `inspect()` sees: a snapshot, out of date as soon as it is read. */
+export interface LockInspection {
+  path: string;
+  mechanism: MechanismName;
+  /** The order between processes. */
+  fairness: 'kernel' | 'fifo';
+  /** What locks, and how a waiter waits. */
+  layers: Mechanism['layers'];
+  /** Whether this object holds it. */
+  held: boolean;
+  holders: LockParty[];
+  waiters: LockParty[];
+}
+
+/** Not exported to users: the base of the locks that are. */
+export abstract class PathLock implements Disposable {
+  /** The absolute path. */
+  readonly path: string;
+  /** The mechanism that serves it: what `'auto'` came to. */
+  readonly mechanism: MechanismName;
+  /** @internal */ protected readonly lock: QueuedLock;
+
+  /**
+   * Touches no file: the lock file and missing parent folders are created when the lock is first taken.
+   * @throws {TypeError} @throws {RangeError} a bad argument
+   * @throws {LockUnsupportedError} the mechanism or the fairness that was asked for by name cannot be had
+   */
+  constructor(path: string | URL, options?: InterProcessLockOptions) {
+    const given = lockOptions(options);
+    this.path = lockPath(path);
+    const canonical = canonicalPath(this.path, given.followSymlinks);
+    const queue = queueFor(queueKey(canonical, given.range));
+    const mechanism = selectMechanism(this.path, canonical, given, queue);
+    this.mechanism = mechanism.name as MechanismName;
+    this.lock = new QueuedLock(this.path, queue, mechanism, systemClock, given.reentrant);
+  }
+
+  /** Whether a handle of this object holds the lock. */
+  get held(): boolean {
+    return this.lock.held > 0;
+  }
+
+  /** Who holds and who waits (best effort where other processes are concerned), and which layer serves. */
+  inspect(): LockInspection {
+    const { path, mechanism, held } = this;
+    const { fairness = 'kernel', layers } = this.lock.mechanism;
+    return { path, mechanism, fairness, layers, held, ...this.lock.parties() };
+  }
+
+  /** Pending waits of this object reject with `LockClosedError`; what is held stays held until it is released. */
+  close(): void {
+    this.lock.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

@@ -1,0 +1,232 @@
+/**
+ * The permits of a semaphore: byte-range locks on one file.
+ *
+ *     bytes 0 … permits-1        one permit each, held exclusively by who has it
+ *     byte 1000 + permits        held shared by holders and waiters: says how many permits they think there are
+ *
+ * Whoever takes part first holds its own number and then looks at the others': of two that disagree at least one sees
+ * the other and refuses. Every holder and every wait has an open file of its own, and closing it gives all of it back.
+ */
+import { GRANTED, type NativeFallback, type NativeFile, type NativeWait, REPLACED } from '../binding/native-fallback.js';
+import { LockLostError, LockMismatchError, LockUnsupportedError, systemError } from '../errors.js';
+import type { Ticket, TicketQueue } from '../fairness/ticket-queue.js';
+import { isCurrent, type LockFileOptions, type OpenFile, openLockFile } from '../file/lock-file.js';
+import { watchForLoss } from '../file/loss-watch.js';
+import type { Grant, Granted, Mechanism } from './mechanism.js';
+import { ParkedWait, type ParkOutcome } from './parked-wait.js';
+import { pollSync } from './poll.js';
+
+export const MOST_PERMITS = 64;
+const NUMBERS = 1000;
+const ATTEMPTS = 100;
+
+export class Permits implements Mechanism {
+  readonly name = 'fcntl';
+  readonly layers = { lock: 'native-fallback', wait: 'native-fallback' } as const;
+
+  constructor(
+    readonly file: LockFileOptions,
+    readonly permits: number,
+    private readonly addon: NativeFallback,
+    private readonly tickets?: TicketQueue,
+  ) {}
+
+  get sidecar(): string | undefined {
+    return this.tickets?.sidecar;
+  }
+
+  get fairness(): 'kernel' | 'fifo' {
+    return this.tickets === undefined ? 'kernel' : 'fifo';
+  }
+
+  join(): Ticket | undefined {
+    return this.tickets?.join();
+  }
+
+  tryLock(_shared: boolean, ticket?: Ticket): Grant | null {
+    if (ticket !== undefined) return ticket.line !== undefined && this.#isFirst(ticket.line) ? this.#tryEach(ticket) : null;
+    const grant = this.#tryEach();
+    // Whoever stands in line comes first; looked for after the permit is ours, so that nobody joins unseen.
+    if (grant === null || this.tickets === undefined || this.tickets.isEmpty()) return grant;
+    grant.unlock();
+    return null;
+  }
+
+  wait(_shared: boolean, granted: Granted, ticket?: Ticket): () => void {
+    let withdraw: () => void = () => {};
+    const step = (next: () => void): void => {
+      try {
+        next();
+      } catch (error) {
+        granted(error as Error);
+      }
+    };
+    const forPermit = (): void => {
+      const grant = this.#tryEach(ticket);
+      if (grant !== null) return granted(undefined, grant);
+      const onPermit: Granted = (error, parked) => step(() => this.#onPermit(forPermit, granted, ticket, error, parked));
+      withdraw = this.#parkOnEach(onPermit);
+    };
+    const forTurn = (): void => {
+      const line = ticket?.line;
+      if (ticket === undefined || line === undefined) return forPermit();
+      ticket.park();
+      const onTurn = (status: number): void => step(() => (status === GRANTED ? forPermit() : this.#fail(status)));
+      const wait = this.addon.wait(undefined, line, false, onTurn) as NativeWait | number;
+      if (typeof wait === 'number') this.#fail(wait);
+      else withdraw = () => this.addon.cancel(wait);
+    };
+    if (ticket !== undefined && ticket.line === undefined) ticket.whenReady(() => step(forTurn));
+    else forTurn();
+    return () => withdraw();
+  }
+
+  waitSync(_shared: boolean, timeout: number): Grant | null {
+    return pollSync(() => this.tryLock(true), timeout);
+  }
+
+  dispose(): void {
+    this.tickets?.dispose();
+  }
+
+  /** No grant: the permit was one of a file that was removed or replaced meanwhile. */
+  #onPermit(again: () => void, granted: Granted, ticket: Ticket | undefined, error: Error | undefined, grant: Grant | undefined): void {
+    if (error !== undefined) throw error;
+    if (grant === undefined) return again();
+    this.#passTurn(ticket);
+    granted(undefined, grant);
+  }
+
+  #isFirst(line: NativeFile): boolean {
+    const status = this.addon.isFirst(line);
+    if (status < 0) this.#fail(status);
+    return status === GRANTED;
+  }
+
+  #passTurn(ticket: Ticket | undefined): void {
+    if (ticket?.line === undefined) return;
+    this.addon.drop(ticket.line);
+    ticket.granted();
+  }
+
+  #tryEach(ticket?: Ticket): Grant | null {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const file = this.#open();
+      try {
+        const status = this.#tryPermits(file);
+        if (status === 'replaced') file.close();
+        else if (status === 'none') {
+          file.close();
+          return null;
+        } else {
+          this.#passTurn(ticket);
+          return new Permit(this.file, file, this.addon);
+        }
+      } catch (error) {
+        file.close();
+        throw error;
+      }
+    }
+    throw new LockUnsupportedError(this.file.path, `its file was replaced ${ATTEMPTS} times in a row between open and lock`);
+  }
+
+  #tryPermits(file: OpenFile): 'granted' | 'none' | 'replaced' {
+    if (!this.#announce(file)) return 'replaced';
+    for (let permit = 0; permit < this.permits; permit++) {
+      file.native = this.#range(file, permit, 1);
+      const status = this.addon.tryLock(file.native, false);
+      if (status < 0) this.#fail(status);
+      if (status === REPLACED) return 'replaced';
+      if (status === GRANTED) return 'granted';
+    }
+    return 'none';
+  }
+
+  /** A thread for each permit; the first that is granted wins, and the others are called off. */
+  #parkOnEach(onPermit: Granted): () => void {
+    const waits: ParkedWait[] = [];
+    const callOff = (): void => {
+      for (const wait of waits.splice(0)) wait.cancel();
+    };
+    const onOutcome = (outcome: ParkOutcome): void => {
+      callOff();
+      if ('error' in outcome) onPermit(outcome.error);
+      else onPermit(undefined, outcome.current ? new Permit(this.file, outcome.file, this.addon) : undefined);
+    };
+    try {
+      for (let permit = 0; permit < this.permits; permit++) {
+        const wait = this.#park(permit, onOutcome);
+        if (wait !== undefined) waits.push(wait);
+      }
+    } catch (error) {
+      callOff();
+      throw error;
+    }
+    if (waits.length > 0) return callOff;
+    const again = setImmediate(() => onPermit(undefined));
+    return () => clearImmediate(again);
+  }
+
+  /** Undefined: its file was replaced while it was opened. */
+  #park(permit: number, onOutcome: (outcome: ParkOutcome) => void): ParkedWait | undefined {
+    const file = this.#open();
+    try {
+      if (this.#announce(file)) {
+        file.native = this.#range(file, permit, 1);
+        return new ParkedWait(this.addon, file, undefined, false, '', 'fcntl', this.file.path, onOutcome);
+      }
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+    file.close();
+    return undefined;
+  }
+
+  /** Says how many permits there are, and looks whether somebody says otherwise. False: not the file at the path. */
+  #announce(file: OpenFile): boolean {
+    const status = this.addon.tryLock(this.#range(file, NUMBERS + this.permits, 1), true);
+    if (status < 0) this.#fail(status);
+    if (status === REPLACED) return false;
+    const below = this.#range(file, NUMBERS, this.permits);
+    const above = this.#range(file, NUMBERS + this.permits + 1, MOST_PERMITS);
+    for (const others of [below, above]) {
+      if (this.addon.isTaken(others) === GRANTED) continue;
+      throw new LockMismatchError(this.file.path, `other processes use this semaphore with another number of permits than ${this.permits}`);
+    }
+    return true;
+  }
+
+  #open(): OpenFile {
+    return openLockFile(this.file, { needsWrite: true });
+  }
+
+  #range(file: OpenFile, start: number, length: number): NativeFile {
+    return this.addon.file(file.fd, this.file.path, this.file.followSymlinks, true, start, length);
+  }
+
+  #fail(status: number): never {
+    throw systemError(-status, 'fcntl', this.file.path);
+  }
+}
+
+class Permit implements Grant {
+  constructor(
+    private readonly options: LockFileOptions,
+    private readonly file: OpenFile,
+    private readonly addon: NativeFallback,
+  ) {}
+
+  get fd(): number {
+    return this.file.fd;
+  }
+
+  unlock(): void {
+    this.file.unlockAndClose(this.addon);
+  }
+
+  watch(lost: (error: Error) => void): () => void {
+    const gone = (): void => lost(new LockLostError(this.options.path, 'its file was removed or replaced'));
+    return watchForLoss(this.options.path, () => isCurrent(this.options, this.file), gone);
+  }
+}
