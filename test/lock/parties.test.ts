@@ -49,6 +49,7 @@ describe('inspect', () => {
     expect(lock.inspect()).toEqual({
       path: lock.path,
       mechanism: 'lockfile',
+      fairness: 'kernel',
       layers: { lock: 'proper-lockfile', wait: 'poll' },
       held: true,
       holders: [{ pid: process.pid, command: expect.any(String), shared: false }],
