@@ -35,10 +35,14 @@ function enter() {
   }
 }
 
+/** A process that dies drops its locks some moments before it is gone: from then on it is marked as exiting. */
 function isAlive(pid) {
+  const PF_EXITING = 4;
   try {
-    process.kill(pid, 0);
-    return !readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z ');
+    const [, , , , , , flags] = readFileSync(`/proc/${pid}/stat`, 'utf8')
+      .replace(/^.*\) /s, '')
+      .split(' ');
+    return (Number(flags) & PF_EXITING) === 0;
   } catch {
     return false;
   }

@@ -1,0 +1,86 @@
+// Contended: several processes want one lock all the time. Throughput, fairness and the longest wait of each strategy,
+// in one run.   node scripts/bench/contended.mjs [--seconds 2] [--processes 2,4,8,16] [--hold 100,2000]
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { buildYardstick, folder, here, machine, table } from './support.mjs';
+
+const { values } = parseArgs({
+  options: {
+    seconds: { type: 'string', default: '2' },
+    processes: { type: 'string', default: '2,4,8,16' },
+    hold: { type: 'string', default: '100,2000' },
+  },
+});
+const yardstick = buildYardstick();
+const contender = (strategy) => [process.execPath, here('contender.mjs'), strategy];
+const strategies = {
+  'C, blocking flock': [yardstick, 'flock'],
+  'C, the fifo strategy': [yardstick, 'fifo'],
+  ...Object.fromEntries(
+    ['fairlock kernel', 'fairlock fifo', 'fs-ext in the pool', 'fs-native-extensions', 'proper-lockfile'].map((name) => [name, contender(name)]),
+  ),
+};
+const seconds = Number(values.seconds);
+let run = 0;
+
+async function contend([command, ...args], processes, hold) {
+  const path = join(folder, `lock-${run++}`);
+  const start = Number(process.hrtime.bigint()) + 0.5e9 + processes * 0.15e9;
+  const outputs = Array.from({ length: processes }, (_, i) => `${path}.out-${i}`);
+  await Promise.all(
+    outputs.map(async (out) => {
+      const child = spawn(command, [...args, path, hold, start, start + seconds * 1e9, out].map(String), { stdio: ['ignore', 'inherit', 'inherit'] });
+      const [code] = await once(child, 'exit');
+      if (code !== 0) throw new Error(`${command} ${args.join(' ')}: exit code ${code}`);
+    }),
+  );
+  return outputs.map((out) => new Float64Array(readFileSync(out).buffer.slice(0)));
+}
+
+/** For one acquisition: how many requests made after it were served before it; the largest and how many are over the bound. */
+function measure(perProcess) {
+  const grants = perProcess.flatMap((pairs) =>
+    Array.from({ length: pairs.length / 2 }, (_, i) => ({ asked: pairs[2 * i], granted: pairs[2 * i + 1] })),
+  );
+  grants.sort((a, b) => a.granted - b.granted);
+  let maxOvertaken = 0;
+  let over = 0;
+  let longestWait = 0;
+  grants.forEach(({ asked, granted }, i) => {
+    let overtaken = 0;
+    for (let j = i - 1; j >= 0 && grants[j].granted > asked; j--) if (grants[j].asked > asked) overtaken++;
+    maxOvertaken = Math.max(maxOvertaken, overtaken);
+    if (overtaken > perProcess.length) over++;
+    longestWait = Math.max(longestWait, granted - asked);
+  });
+  const counts = perProcess.map((pairs) => pairs.length / 2);
+  const total = counts.reduce((a, b) => a + b, 0);
+  const jain = total ** 2 / (counts.length * counts.reduce((sum, count) => sum + count ** 2, 0));
+  return { perSecond: total / seconds, maxOvertaken, over, jain, longestWait };
+}
+
+console.log(machine());
+for (const hold of values.hold.split(',')) {
+  for (const processes of values.processes.split(',').map(Number)) {
+    const rows = [];
+    let blocking;
+    for (const [name, command] of Object.entries(strategies)) {
+      const { perSecond, maxOvertaken, over, jain, longestWait } = measure(await contend(command, processes, hold));
+      blocking ??= perSecond;
+      rows.push([
+        name,
+        perSecond.toFixed(0),
+        `${((100 * perSecond) / blocking).toFixed(0)} %`,
+        maxOvertaken,
+        over,
+        jain.toFixed(4),
+        `${(longestWait / 1e6).toFixed(1)} ms`,
+      ]);
+    }
+    console.log(`\n${processes} processes, ${hold} µs hold`);
+    console.log(table(['', 'per second', 'of C flock', 'max_overtaken', `over ${processes}`, 'Jain', 'longest wait'], rows));
+  }
+}

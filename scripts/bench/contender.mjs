@@ -1,0 +1,52 @@
+// One of several Node processes that contend for a lock: contender.mjs STRATEGY PATH HOLD_US START END OUT.
+// START and END in ns of the monotonic clock; OUT gets pairs of (asked, granted).
+import { openSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { InterProcessLock } from 'fairlock';
+
+const [strategy, path, hold, start, end, out] = process.argv.slice(2);
+const require = createRequire(import.meta.url);
+const now = () => Number(process.hrtime.bigint());
+
+/** Each: a function that acquires and resolves to the function that releases. */
+const strategies = {
+  'fairlock kernel': () => withFairlock({ fairness: 'kernel' }),
+  'fairlock fifo': () => withFairlock({ fairness: 'fifo' }),
+  'fs-ext in the pool': () => {
+    const { flock, flockSync } = require('fs-ext');
+    const fd = openSync(path, 'a+');
+    return () => new Promise((resolve, reject) => flock(fd, 'ex', (error) => (error ? reject(error) : resolve(() => flockSync(fd, 'un')))));
+  },
+  'fs-native-extensions': () => {
+    const { waitForLock, unlock } = require('fs-native-extensions');
+    const fd = openSync(path, 'a+');
+    return async () => {
+      await waitForLock(fd);
+      return () => unlock(fd);
+    };
+  },
+  'proper-lockfile': () => {
+    const { lock } = require('proper-lockfile');
+    return () => lock(path, { realpath: false, retries: { forever: true, minTimeout: 1, maxTimeout: 50, factor: 2, randomize: true } });
+  },
+};
+
+function withFairlock(options) {
+  const lock = new InterProcessLock(path, options);
+  return async () => (await lock.acquire()).release;
+}
+
+const acquire = strategies[strategy]();
+for (let warm = 0; warm < 100 && now() < Number(start) - 3e8; warm++) await (await acquire())();
+while (now() < Number(start));
+
+const pairs = [];
+for (let asked = now(); asked < Number(end); asked = now()) {
+  const release = await acquire();
+  const granted = now();
+  while (now() < granted + Number(hold) * 1000);
+  await release();
+  pairs.push(asked, granted);
+}
+writeFileSync(out, Buffer.from(Float64Array.from(pairs).buffer));
+process.exit(0);
