@@ -10,29 +10,32 @@ const IN_ALL = 64;
 const SWEEP_MS = 2000;
 
 export class IdleFiles {
-  readonly #files: { file: OpenFile; key: string }[] = [];
+  readonly #files: OpenFile[] = [];
+  /** @internal */ registered = false;
   /** Used since the last sweep. */
   #used = false;
 
   /** Another spelling of the path, another range or mechanism makes another key: such a file is of no use. */
   take(key: string, needsWrite: boolean): OpenFile | undefined {
-    for (let one = this.#files.pop(); one !== undefined; one = this.#files.pop()) {
-      if (one.key === key && (one.file.writable || !needsWrite)) return one.file;
-      one.file.close();
+    for (let file = this.#files.pop(); file !== undefined; file = this.#files.pop()) {
+      if (file.key === key && (file.writable || !needsWrite)) return file;
+      file.close();
     }
     return undefined;
   }
 
   put(key: string, file: OpenFile): void {
     if (this.#files.length >= PER_PATH) return file.close();
-    this.#files.push({ file, key });
+    file.key = key;
+    this.#files.push(file);
     this.#used = true;
-    register(this);
+    if (!this.registered) register(this);
   }
 
   clear(): void {
-    for (const { file } of this.#files.splice(0)) file.close();
+    for (const file of this.#files.splice(0)) file.close();
     registered.delete(this);
+    this.registered = false;
   }
 
   /** @internal Closes what was not used since the last sweep. */
@@ -54,7 +57,7 @@ export function idleFilesOf(queue: FifoQueue): IdleFiles {
 
 /** A path stays registered while its file is in use, so that the loop of one path pays one look-up, no more. */
 function register(idle: IdleFiles): void {
-  if (registered.has(idle)) return;
+  idle.registered = true;
   registered.add(idle);
   if (registered.size > IN_ALL) {
     const [oldest] = registered;

@@ -23,6 +23,8 @@ export interface LockFileOptions {
 }
 
 export class OpenFile {
+  /** Whose it is while it is idle: see IdleFiles. */
+  key = '';
   /** What the addon makes of it, where there is an addon. */
   native: NativeFile | undefined = undefined;
 

@@ -50,6 +50,19 @@ const lost = new FinalizationRegistry<HandleOwner>((owner) => {
 /** What is held for ever: its queue must not be forgotten, or a new one would think the lock free. */
 const stranded = new Set<HandleOwner>();
 
+/**
+ * To register every handle would cost as much as locking does. So handles are registered at the end of the turn of the
+ * event loop, if they are held still: until then they are in this list, and cannot be lost.
+ */
+const fresh: Handle[] = [];
+const MOST_FRESH = 256;
+let scheduled = false;
+
+function registerFresh(): void {
+  scheduled = false;
+  for (const handle of fresh.splice(0)) handle.register(lost);
+}
+
 /** Who has only the signal still has the handle. */
 const handleOfSignal = new WeakMap<AbortSignal, Handle>();
 
@@ -57,6 +70,8 @@ export class Handle implements LockHandle {
   readonly shared: boolean;
   readonly release: () => void;
   #released = false;
+  #registered = false;
+  readonly #owner: HandleOwner;
   #controller: AbortController | undefined;
   #endWatch: (() => void) | undefined;
   /** @internal */ readonly hold: Hold;
@@ -67,11 +82,24 @@ export class Handle implements LockHandle {
     this.release = () => {
       if (this.#released) return;
       this.#released = true;
-      lost.unregister(this);
+      if (this.#registered) lost.unregister(this);
+      else if (fresh.at(-1) === this) fresh.pop();
       this.#endWatch?.();
       owner.returned(hold);
     };
-    lost.register(this, owner, this);
+    this.#owner = owner;
+    if (fresh.push(this) > MOST_FRESH) registerFresh();
+    else if (!scheduled) {
+      scheduled = true;
+      setImmediate(registerFresh).unref();
+    }
+  }
+
+  /** @internal From now on its loss is noticed. */
+  register(registry: FinalizationRegistry<HandleOwner>): void {
+    if (this.#released) return;
+    this.#registered = true;
+    registry.register(this, this.#owner, this);
   }
 
   get released(): boolean {
