@@ -1,0 +1,53 @@
+/**
+ * One way to put something around a function, for all the ways to ask for it: a TC39 decorator, a decorator under
+ * `experimentalDecorators`, and a plain call.
+ */
+export type Around = <T>(self: unknown, args: readonly unknown[], run: () => T | PromiseLike<T>) => Promise<T>;
+
+export interface AsyncDecorator {
+  /** TC39, on methods and static methods. A method that is not async is refused by its type. */
+  <This, Args extends unknown[], Result>(
+    method: (this: This, ...args: Args) => Promise<Result>,
+    context: ClassMethodDecoratorContext<This, (this: This, ...args: Args) => Promise<Result>>,
+  ): (this: This, ...args: Args) => Promise<Result>;
+  /** `experimentalDecorators`. */
+  <Method extends (...args: never[]) => Promise<unknown>>(
+    target: object,
+    name: string | symbol,
+    descriptor: TypedPropertyDescriptor<Method>,
+  ): TypedPropertyDescriptor<Method>;
+  /** A plain wrapper: a sync function becomes async. */
+  <This, Args extends unknown[], Result>(
+    fn: (this: This, ...args: Args) => Result,
+  ): (this: This, ...args: Args) => Promise<Awaited<Result>>;
+}
+
+type AnyFunction = (this: unknown, ...args: unknown[]) => unknown;
+
+export function decorator(around: Around): AsyncDecorator {
+  const decorate = (first: unknown, second?: unknown, descriptor?: PropertyDescriptor): unknown => {
+    if (descriptor !== undefined) return { ...descriptor, value: wrap(descriptor.value, around) };
+    if (second !== undefined && !isMethodContext(second)) throw new TypeError('only methods, static methods and functions can be decorated');
+    return wrap(first, around);
+  };
+  return decorate as AsyncDecorator;
+}
+
+/** `@decorator` without parentheses: what comes is what is to be decorated, not an option. */
+export function isDecoration(args: readonly unknown[]): boolean {
+  return args.length > 1 && (isMethodContext(args[1]) || typeof args[1] === 'string' || typeof args[1] === 'symbol');
+}
+
+function isMethodContext(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'method';
+}
+
+function wrap(fn: unknown, around: Around): AnyFunction {
+  if (typeof fn !== 'function') throw new TypeError(`only methods, static methods and functions can be decorated, not ${typeof fn}`);
+  const inner = fn as AnyFunction;
+  const wrapped: AnyFunction = async function (this: unknown, ...args) {
+    return around(this, args, () => inner.apply(this, args));
+  };
+  for (const name of ['name', 'length'] as const) Object.defineProperty(wrapped, name, { value: inner[name], configurable: true });
+  return wrapped;
+}
