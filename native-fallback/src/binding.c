@@ -8,29 +8,32 @@
 
 enum { GRANTED = 0, CONTENDED = 1, REPLACED = 2, REMOVED = 3 };  // errors are -errno
 
+// A wait, as JavaScript knows it: by its number, which is its place in the table, counted from 1.
+typedef struct {
+  waiter *one;  // NULL: a free place
+  struct lock_file *line;  // JavaScript keeps it as long as the wait lasts
+  bool keeps_alive;
+} wait_slot;
+
 // One per JavaScript environment (main thread, Worker).
 typedef struct {
   napi_env env;
   waiter_group *group;
   napi_threadsafe_function wake;
+  napi_ref on_finished;
+  wait_slot *slots;
+  int slot_count, first_free;
   int waiting;  // waits that keep the event loop alive
 } environment;
 
 // An open lock file, as JavaScript holds it.
-typedef struct {
+typedef struct lock_file {
   lock_target target;
   lock_identity identity;
   int64_t ticket;  // of a sidecar
   bool crowded;    // the last look found somebody in line
   char path[];
 } lock_file;
-
-// A wait's way back to JavaScript.
-typedef struct {
-  napi_ref function;
-  bool keeps_alive;
-  lock_file *line;  // the function keeps it
-} callback;
 
 #define ARGUMENTS(count)                                                      \
   napi_value arguments[count];                                                \
@@ -230,52 +233,76 @@ static napi_value remove_sidecar(napi_env env, napi_callback_info info) {
 // --- waits ---------------------------------------------------------------------------------------------------------
 
 // The event loop lives as long as somebody waits.
-static void keep_alive(environment *self, callback *one, bool keep) {
-  if (one->keeps_alive == keep) return;
-  one->keeps_alive = keep;
+static void keep_alive(environment *self, wait_slot *slot, bool keep) {
+  if (slot->keeps_alive == keep) return;
+  slot->keeps_alive = keep;
   self->waiting += keep ? 1 : -1;
   if (keep && self->waiting == 1) napi_ref_threadsafe_function(self->env, self->wake);
   if (!keep && self->waiting == 0) napi_unref_threadsafe_function(self->env, self->wake);
 }
 
-static void free_callback(environment *self, waiter *one) {
-  callback *back = waiter_data(one);
-  if (back == NULL) return;
-  waiter_set_data(one, NULL);
-  keep_alive(self, back, false);
-  napi_delete_reference(self->env, back->function);
-  free(back);
+// The number of a free place, 0 if there is no memory.
+static int take_slot(environment *self) {
+  for (int i = self->first_free; i < self->slot_count; i++) {
+    if (self->slots[i].one != NULL) continue;
+    self->first_free = i;
+    return i + 1;
+  }
+  int first = self->slot_count + 1, count = self->slot_count == 0 ? 16 : self->slot_count * 2;
+  wait_slot *slots = realloc(self->slots, (size_t)count * sizeof *slots);
+  if (slots == NULL) return 0;
+  memset(slots + self->slot_count, 0, (size_t)(count - self->slot_count) * sizeof *slots);
+  self->slots = slots;
+  self->slot_count = count;
+  self->first_free = first - 1;
+  return first;
+}
+
+static wait_slot *slot_at(environment *self, int number) {
+  bool there = number >= 1 && number <= self->slot_count && self->slots[number - 1].one != NULL;
+  return there ? &self->slots[number - 1] : NULL;
+}
+
+static void free_slot(environment *self, wait_slot *slot) {
+  keep_alive(self, slot, false);
+  waiter_set_data(slot->one, NULL);
+  waiter_release(slot->one);
+  *slot = (wait_slot){0};
+  if (slot - self->slots < self->first_free) self->first_free = (int)(slot - self->slots);
 }
 
 // On a waiter's thread.
 static void on_finished(void *data) { napi_call_threadsafe_function(((environment *)data)->wake, NULL, napi_tsfn_nonblocking); }
 
-// On the JavaScript thread: tells everybody who is done.
+// On the JavaScript thread: tells of everybody who is done.
 static void deliver(napi_env env, napi_value unused, void *context, void *data) {
   (void)unused, (void)data;
   environment *self = context;
   if (env == NULL || self->group == NULL) return;
+  napi_value function = NULL, global = NULL;
+  napi_get_reference_value(env, self->on_finished, &function);
+  napi_get_global(env, &global);
   for (waiter *one = group_take(self->group); one != NULL; one = group_take(self->group)) {
-    callback *back = waiter_data(one);
-    if (back != NULL) {  // else it was cancelled after it had finished
+    int id = (int)(intptr_t)waiter_data(one);
+    wait_slot *slot = slot_at(self, id);
+    if (slot != NULL) {  // else it was cancelled after it had finished
       napi_handle_scope scope;
-      napi_value function = NULL, global = NULL, status;
       napi_open_handle_scope(env, &scope);
-      napi_get_reference_value(env, back->function, &function);
-      if (back->line != NULL) back->line->ticket = waiter_ticket(one);
-      free_callback(self, one);
-      status = number(env, status_of(waiter_result(one)));
-      napi_get_global(env, &global);
-      napi_call_function(env, global, function, 1, &status, NULL);
+      if (slot->line != NULL) slot->line->ticket = waiter_ticket(one);
+      napi_value results[] = {number(env, id), number(env, status_of(waiter_result(one)))};
+      free_slot(self, slot);
+      napi_call_function(env, global, function, 2, results, NULL);
       napi_close_handle_scope(env, scope);
     }
     waiter_release(one);
   }
 }
 
-static void free_waiter(napi_env env, void *data, void *hint) {
-  (void)env, (void)hint;
-  waiter_release(data);
+// onFinished(callback): what is called with the number and the status of each wait that is over.
+static napi_value set_on_finished(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+  napi_create_reference(env, arguments[0], 1, &self->on_finished);
+  return NULL;
 }
 
 static bool is_object(napi_env env, napi_value value) {
@@ -284,13 +311,13 @@ static bool is_object(napi_env env, napi_value value) {
   return type != napi_undefined && type != napi_null;
 }
 
-static napi_value start(napi_env env, environment *self, napi_value *arguments, bool draw_only, napi_value function) {
+static napi_value start(napi_env env, environment *self, napi_value *arguments, bool draw_only, bool listed) {
   if (self->group == NULL) return throw_error(env, "the environment is ending");
   lock_file *lock = is_object(env, arguments[0]) ? to_pointer(env, arguments[0]) : NULL;
   lock_file *line = is_object(env, arguments[1]) ? to_pointer(env, arguments[1]) : NULL;
-  callback *back = function == NULL ? NULL : calloc(1, sizeof *back);
-  if (function != NULL && back == NULL) return number(env, -ENOMEM);
-  wait_order order = {.shared = to_bool(env, arguments[2]), .draw_only = draw_only, .listed = function != NULL, .ticket = NO_TICKET};
+  int id = take_slot(self);
+  if (id == 0) return number(env, -ENOMEM);
+  wait_order order = {.shared = to_bool(env, arguments[2]), .draw_only = draw_only, .listed = listed, .ticket = NO_TICKET};
   if (lock != NULL) {
     order.lock = &lock->identity;
     order.target = lock->target;
@@ -300,71 +327,62 @@ static napi_value start(napi_env env, environment *self, napi_value *arguments, 
     order.line_fd = line->target.fd;
     order.ticket = line->ticket;
   }
-  waiter *one;
-  int error = waiter_start(self->group, &order, &one);
-  if (error != 0) {
-    free(back);
-    return number(env, -error);
-  }
-  waiter_set_data(one, back);
-  if (back != NULL) {
-    back->line = line;
-    napi_create_reference(env, function, 1, &back->function);
-    keep_alive(self, back, true);
-  }
-  napi_value result = NULL;
-  if (napi_create_external(env, one, free_waiter, NULL, &result) == napi_ok) return result;
-  waiter_cancel(one);
-  free_callback(self, one);
-  waiter_release(one);
-  return NULL;
+  wait_slot *slot = &self->slots[id - 1];
+  int error = waiter_start(self->group, &order, (void *)(intptr_t)id, &slot->one);
+  if (error != 0) return number(env, -error);
+  slot->line = line;
+  if (listed) keep_alive(self, slot, true);
+  return number(env, id);
 }
 
-// wait(file | undefined, line | undefined, shared, callback): a wait, or a negative errno. For its turn in the line, then
-// for the file. The callback gets a status, once, later.
+// wait(file | undefined, line | undefined, shared): the number of a wait, or a negative errno. For its turn in the line,
+// then for the file.
 static napi_value wait_async(napi_env env, napi_callback_info info) {
-  ARGUMENTS(4);
-  return start(env, self, arguments, false, arguments[3]);
+  ARGUMENTS(3);
+  return start(env, self, arguments, false, true);
 }
 
-// waitToDraw(line, callback): draws a ticket as soon as nobody else is drawing.
+// waitToDraw(line): draws a ticket as soon as nobody else is drawing.
 static napi_value wait_to_draw(napi_env env, napi_callback_info info) {
-  ARGUMENTS(2);
+  ARGUMENTS(1);
   napi_value no_file = NULL;
   napi_get_undefined(env, &no_file);
-  return start(env, self, (napi_value[]){no_file, arguments[0], no_file}, true, arguments[1]);
+  return start(env, self, (napi_value[]){no_file, arguments[0], no_file}, true, true);
 }
 
 // waitSync(file, line | undefined, shared): a wait to be asked with join().
 static napi_value wait_sync(napi_env env, napi_callback_info info) {
   ARGUMENTS(3);
-  return start(env, self, arguments, false, NULL);
+  return start(env, self, arguments, false, false);
 }
 
-// join(wait, ms): its status, or undefined if it still waits after `ms`.
+// join(wait, ms): its status, and its number is free; or undefined if it still waits after `ms`.
 static napi_value join(napi_env env, napi_callback_info info) {
   ARGUMENTS(2);
-  POINTER(waiter, one, 0);
-  return waiter_join(one, to_double(env, arguments[1])) ? number(env, status_of(waiter_result(one))) : NULL;
+  wait_slot *slot = slot_at(self, to_int(env, arguments[0]));
+  if (slot == NULL || !waiter_join(slot->one, to_double(env, arguments[1]))) return NULL;
+  int status = status_of(waiter_result(slot->one));
+  free_slot(self, slot);
+  return number(env, status);
 }
 
-// cancel(wait): no callback after it. False: the wait cannot be interrupted and goes on, but keeps no process alive.
+// cancel(wait): nothing is told of it any more, and its number is free. False: it cannot be interrupted and goes on, but
+// keeps no process alive.
 static napi_value cancel(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
-  POINTER(waiter, one, 0);
-  bool cancelled = waiter_cancel(one);
-  callback *back = waiter_data(one);
-  if (cancelled) free_callback(self, one);
-  else if (back != NULL) keep_alive(self, back, false);
+  wait_slot *slot = slot_at(self, to_int(env, arguments[0]));
+  if (slot == NULL) return boolean(env, true);
+  bool cancelled = waiter_cancel(slot->one);
+  if (cancelled) free_slot(self, slot);
+  else keep_alive(self, slot, false);
   return boolean(env, cancelled);
 }
 
 // adopt(wait): somebody waits for it again.
 static napi_value adopt(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
-  POINTER(waiter, one, 0);
-  callback *back = waiter_data(one);
-  if (back != NULL) keep_alive(self, back, true);
+  wait_slot *slot = slot_at(self, to_int(env, arguments[0]));
+  if (slot != NULL) keep_alive(self, slot, true);
   return NULL;
 }
 
@@ -379,6 +397,11 @@ static void on_environment_end(void *data) {
   environment *self = data;
   group_destroy(self->group);
   self->group = NULL;
+  for (int i = 0; i < self->slot_count; i++)
+    if (self->slots[i].one != NULL) waiter_release(self->slots[i].one);
+  free(self->slots);
+  self->slots = NULL;
+  self->slot_count = 0;
 }
 
 static void free_environment(napi_env env, void *data, void *context) {
@@ -395,6 +418,7 @@ NAPI_MODULE_INIT() {
       {"waitSync", wait_sync}, {"join", join},        {"cancel", cancel},    {"adopt", adopt},
       {"threads", threads},    {"tryFirst", try_first},   {"tryTurn", try_turn}, {"draw", draw},       {"drop", drop},
       {"removeSidecar", remove_sidecar}, {"isFirst", is_first}, {"isTaken", is_taken}, {"waitToDraw", wait_to_draw},
+      {"onFinished", set_on_finished},
   };
   environment *self = calloc(1, sizeof *self);
   if (self == NULL) return throw_error(env, "out of memory");

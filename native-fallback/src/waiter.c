@@ -23,7 +23,7 @@ struct waiter {
   waiter_group *group;
   wait_order order;             // the descriptors are our own duplicates, -1 if none
   lock_identity lock, line;
-  enum { STARTING, PARKED, ENDING, DONE } state;
+  enum { STARTING, PARKED, DONE } state;
   atomic_bool cancelled;
   int result;
   int references;
@@ -143,8 +143,8 @@ static void leave_running(waiter *self) {
 }
 
 // The one place where grant meets cancel. Cancelled first: nobody hears of the result, and a lock that was granted all
-// the same goes with the last descriptor of its open file: our duplicate is closed by now, the caller closes its own
-// when it cancels. Finished first: the result is listed, and cancelling finds nothing to interrupt.
+// the same goes with the last descriptor of its open file: the thread closes its duplicate, the caller its own when it
+// cancels. Finished first: the result is listed, and cancelling finds nothing to interrupt.
 static void finish(waiter *self, int result) {
   self->state = DONE;
   self->result = result;
@@ -192,13 +192,7 @@ static int wait_for_lock(waiter *self) {
   int result;
   do result = lock_wait(&order->target, order->shared);
   while (interrupted(self, result));
-  if (result == 0) result = check_identity(&self->lock);
-  if (result == 0 && order->line != NULL) {
-    // Passes the turn: the next in line parks behind the main lock while its holder works.
-    ticket_drop(order->line_fd, order->ticket);
-    order->ticket = NO_TICKET;
-  }
-  return result;
+  return result == 0 ? check_identity(&self->lock) : result;
 }
 
 static int work(waiter *self) {
@@ -240,13 +234,19 @@ static void run(waiter *self) {
     pthread_mutex_lock(&mutex);
     parked_fds[0] = parked_fds[1] = -1;
   }
-  self->state = ENDING;  // from here on nobody sends the signal
-  pthread_mutex_unlock(&mutex);
-  if (cancel_signal != 0) drain(&cancel_only);
-  if (atomic_load(&self->cancelled) && self->order.lock != NULL) lock_undo(&self->order.target);
-  close_both(&self->order);
-  pthread_mutex_lock(&mutex);
+  // The caller is told first: what is left to do here, it need not wait for.
+  wait_order order = self->order;
+  bool cancelled = atomic_load(&self->cancelled);
+  bool passes = result == 0 && order.lock != NULL && order.line != NULL;
+  if (passes) self->order.ticket = NO_TICKET;
   finish(self, result);
+  pthread_mutex_unlock(&mutex);
+  // Passes the turn: the next in line parks behind the main lock while its holder works.
+  if (passes) ticket_drop(order.line_fd, order.ticket);
+  if (cancelled && order.lock != NULL) lock_undo(&order.target);
+  close_both(&order);
+  if (cancelled && cancel_signal != 0) drain(&cancel_only);  // nobody has sent it since the waiter was finished
+  pthread_mutex_lock(&mutex);
 }
 
 static void *thread_main(void *argument) {
@@ -350,7 +350,7 @@ static char *copy_identity(lock_identity *copy, const lock_identity *identity, c
   return at + strlen(at) + 1;
 }
 
-int waiter_start(waiter_group *group, const wait_order *order, waiter **result) {
+int waiter_start(waiter_group *group, const wait_order *order, void *data, waiter **result) {
   size_t lock_size = order->lock == NULL ? 0 : strlen(order->lock->path) + 1;
   size_t line_size = order->line == NULL ? 0 : strlen(order->line->path) + 1;
   waiter *self = calloc(1, sizeof *self + lock_size + line_size);
@@ -359,6 +359,7 @@ int waiter_start(waiter_group *group, const wait_order *order, waiter **result) 
   self->order = *order;
   copy_identity(&self->line, order->line, copy_identity(&self->lock, order->lock, self->paths));
   self->references = 2;
+  self->data = data;
   int error = duplicate(order->line != NULL, order->line_fd, &self->order.line_fd);
   int lock_error = duplicate(order->lock != NULL, order->target.fd, &self->order.target.fd);
   if (error == 0) error = lock_error;

@@ -31,7 +31,7 @@ typedef struct {
 } wait_order;
 
 // Two references: the caller's, and the thread's, which goes to the list with it.
-int waiter_start(waiter_group *group, const wait_order *order, waiter **result);
+int waiter_start(waiter_group *group, const wait_order *order, void *data, waiter **result);
 // Gives up: the thread lets go of a late grant, and the waiter is never listed. False: it cannot be interrupted (the
 // signal belongs to somebody else) and waits on.
 bool waiter_cancel(waiter *self);

@@ -24,7 +24,7 @@ static lock_target open_target(bool ofd) {
 
 static int start(waiter_group *group, lock_target target, bool shared, bool listed, waiter **result) {
   wait_order order = {.shared = shared, .listed = listed, .ticket = NO_TICKET, .lock = &identity, .target = target};
-  return waiter_start(group, &order, result);
+  return waiter_start(group, &order, NULL, result);
 }
 
 // Half of the waits are cancelled, at a moment that differs; the others must all be granted, one after the other.

@@ -37,7 +37,10 @@ async function contend([command, ...args], processes, hold) {
       if (code !== 0) throw new Error(`${command} ${args.join(' ')}: exit code ${code}`);
     }),
   );
-  return outputs.map((out) => new Float64Array(readFileSync(out).buffer.slice(0)));
+  return outputs.map((out) => {
+    const { buffer, byteOffset, byteLength } = readFileSync(out);
+    return new Float64Array(buffer.slice(byteOffset, byteOffset + byteLength));
+  });
 }
 
 /** For one acquisition: how many requests made after it were served before it; the largest and how many are over the bound. */

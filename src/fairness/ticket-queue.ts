@@ -4,7 +4,7 @@
  * Here: which of this thread's requests has a ticket, and what becomes of it.
  */
 import { basename, dirname, join } from 'node:path';
-import { CONTENDED, GRANTED, type NativeFallback, type NativeFile, type NativeWait, REMOVED, REPLACED } from '../binding/native-fallback.js';
+import { CONTENDED, GRANTED, type NativeFallback, type NativeFile, NativeWait, REMOVED, REPLACED } from '../binding/native-fallback.js';
 import { LockUnsupportedError, systemError } from '../errors.js';
 import { IdleFiles } from '../file/idle-files.js';
 import { type OpenFile, openLockFile } from '../file/lock-file.js';
@@ -158,7 +158,7 @@ export class Ticket {
   /** Gives up. A thread that waits with it may still be busy with the open file: that is not used again. */
   leave(): void {
     if (this.#state === 'gone') return;
-    if (this.#drawWait !== undefined) this.queue.addon.cancel(this.#drawWait);
+    this.#drawWait?.cancel();
     if (this.#line !== undefined) {
       this.queue.addon.drop(this.#line.nativeFile);
       if (this.#parked || this.#state !== 'drawn') this.#line.close();
@@ -185,16 +185,15 @@ export class Ticket {
   /** Somebody is drawing at this very moment: wait for that where it hurts nobody. */
   #drawOnThread(line: OpenFile): void {
     const { addon, sidecar } = this.queue;
-    const wait = addon.waitToDraw(line.nativeFile, (status) => {
+    const error = (errno: number): Error => systemError(errno, 'fcntl', sidecar);
+    this.#drawWait = new NativeWait(addon, { line: line.nativeFile, draw: true }, false, error, (status) => {
       this.#drawWait = undefined;
       if (status === GRANTED) return this.#finish('drawn');
       line.close();
       this.#line = undefined;
       if (status === REPLACED) this.draw(this.#done);
-      else this.#finish('failed', systemError(-status, 'fcntl', sidecar));
+      else this.#finish('failed', error(-status));
     });
-    if (typeof wait === 'number') throw systemError(-wait, 'fcntl', sidecar);
-    this.#drawWait = wait;
   }
 
   #finish(state: 'drawn' | 'failed', error?: Error): void {

@@ -202,7 +202,7 @@ export class KernelLock implements Mechanism {
   /** Undefined: not granted before `end`. */
   #parkSync(addon: NativeFallback, file: OpenFile, line: OpenFile | undefined, shared: boolean, end: number): number | undefined {
     const wait = addon.waitSync(file.nativeFile, line?.nativeFile, shared);
-    if (typeof wait === 'number') return wait;
+    if (wait < 0) return wait;
     for (let left = end - performance.now(); left > 0; left = end - performance.now()) {
       const status = addon.join(wait, Math.min(left, SYNC_SLICE_MS));
       if (status !== undefined) return status;

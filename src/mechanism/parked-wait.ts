@@ -1,5 +1,5 @@
 /** One wait in the kernel's queue: on a thread and an open file of its own. */
-import { GRANTED, type NativeFallback, type NativeFile, type NativeWait, REPLACED } from '../binding/native-fallback.js';
+import { GRANTED, type NativeFallback, type NativeFile, NativeWait, REPLACED } from '../binding/native-fallback.js';
 import { systemError } from '../errors.js';
 import type { OpenFile } from '../file/lock-file.js';
 
@@ -24,9 +24,8 @@ export class ParkedWait {
     owner: (outcome: ParkOutcome) => void,
   ) {
     this.#owner = owner;
-    const wait = addon.wait(file.nativeFile, line, shared, (status) => this.#finish(status));
-    if (typeof wait === 'number') throw systemError(-wait, syscall, path);
-    this.#native = wait;
+    const error = (errno: number): Error => systemError(errno, syscall, path);
+    this.#native = new NativeWait(addon, { file: file.nativeFile, line }, shared, error, (status) => this.#finish(status));
   }
 
   /**
@@ -37,7 +36,7 @@ export class ParkedWait {
   cancel(): boolean {
     if (this.#finished) return true;
     this.#owner = undefined;
-    if (!this.addon.cancel(this.#native)) return false;
+    if (!this.#native.cancel()) return false;
     this.#finished = true;
     this.file.unlockAndClose(this.addon);
     return true;
@@ -47,7 +46,7 @@ export class ParkedWait {
   adopt(owner: (outcome: ParkOutcome) => void): boolean {
     if (this.#finished) return false;
     this.#owner = owner;
-    this.addon.adopt(this.#native);
+    this.#native.adopt();
     return true;
   }
 

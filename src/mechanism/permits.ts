@@ -7,7 +7,7 @@
  * Whoever takes part first holds its own number and then looks at the others': of two that disagree at least one sees
  * the other and refuses. Every holder and every wait has an open file of its own, and closing it gives all of it back.
  */
-import { GRANTED, type NativeFallback, type NativeFile, type NativeWait, REPLACED } from '../binding/native-fallback.js';
+import { GRANTED, type NativeFallback, type NativeFile, NativeWait, REPLACED } from '../binding/native-fallback.js';
 import { LockLostError, LockMismatchError, LockUnsupportedError, systemError } from '../errors.js';
 import type { Ticket, TicketQueue } from '../fairness/ticket-queue.js';
 import { isCurrent, type LockFileOptions, type OpenFile, openLockFile } from '../file/lock-file.js';
@@ -72,9 +72,8 @@ export class Permits implements Mechanism {
       if (ticket === undefined || line === undefined) return forPermit();
       ticket.park();
       const onTurn = (status: number): void => step(() => (status === GRANTED ? forPermit() : this.#fail(status)));
-      const wait = this.addon.wait(undefined, line, false, onTurn) as NativeWait | number;
-      if (typeof wait === 'number') this.#fail(wait);
-      else withdraw = () => this.addon.cancel(wait);
+      const wait = new NativeWait(this.addon, { line }, false, (errno) => systemError(errno, 'fcntl', this.file.path), onTurn);
+      withdraw = () => wait.cancel();
     };
     if (ticket !== undefined && ticket.line === undefined) ticket.whenReady(() => step(forTurn));
     else forTurn();
