@@ -50,15 +50,34 @@ const sync = new InterProcessLock(join(folder, 'sync'));
 const subjects = {
   'C: flock + stat + unlock': () => Number(execFileSync(yardstick, ['uncontended', path, '200000'], { encoding: 'utf8' })),
   ...(fsExt && {
-    'fs-ext: flockSync pair': () => perCallSync(100_000, () => (fsExt.flockSync(fd, EX_NB), fsExt.flockSync(fd, UN))),
-    'fs-ext: flockSync pair + statSync': () => perCallSync(100_000, () => (fsExt.flockSync(fd, EX_NB), statSync(path), fsExt.flockSync(fd, UN))),
+    'fs-ext: flockSync pair': () =>
+      perCallSync(100_000, () => {
+        fsExt.flockSync(fd, EX_NB);
+        fsExt.flockSync(fd, UN);
+      }),
+    'fs-ext: flockSync pair + statSync': () =>
+      perCallSync(100_000, () => {
+        fsExt.flockSync(fd, EX_NB);
+        statSync(path);
+        fsExt.flockSync(fd, UN);
+      }),
   }),
   ...(fsExt &&
     addon && {
       "fs-ext's try and unlock + the addon's identity check": () =>
-        perCallSync(100_000, () => (fsExt.flockSync(fd, EX_NB), addon.isCurrent(file), fsExt.flockSync(fd, UN))),
+        perCallSync(100_000, () => {
+          fsExt.flockSync(fd, EX_NB);
+          addon.isCurrent(file);
+          fsExt.flockSync(fd, UN);
+        }),
     }),
-  ...(addon && { "the addon's fused try + unlock": () => perCallSync(100_000, () => (addon.tryLock(file, false), addon.unlock(file))) }),
+  ...(addon && {
+    "the addon's fused try + unlock": () =>
+      perCallSync(100_000, () => {
+        addon.tryLock(file, false);
+        addon.unlock(file);
+      }),
+  }),
   'fairlock acquire + release': own({}),
   'fairlock tryAcquire + release': () => perCallSync(100_000, () => sync.tryAcquire().release()),
   ...(addon && { 'fairlock, fcntl': own({ mechanism: 'fcntl' }), 'fairlock, fifo': own({ fairness: 'fifo' }) }),

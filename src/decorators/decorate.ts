@@ -2,10 +2,11 @@
  * One way to put something around a function, for all the ways to ask for it: a TC39 decorator, a decorator under
  * `experimentalDecorators`, and a plain call.
  */
-export type Around = <T>(self: unknown, args: readonly unknown[], run: () => T | PromiseLike<T>) => Promise<T>;
+export type Around = <T>(self: unknown, args: readonly unknown[], run: () => T | PromiseLike<T>, name: string) => Promise<T>;
 
-export interface AsyncDecorator {
-  /** TC39, on methods and static methods. A method that is not async is refused by its type. */
+/** On methods and static methods. */
+export interface AsyncMethodDecorator {
+  /** TC39. A method that is not async is refused by its type. */
   <This, Args extends unknown[], Result>(
     method: (this: This, ...args: Args) => Promise<Result>,
     context: ClassMethodDecoratorContext<This, (this: This, ...args: Args) => Promise<Result>>,
@@ -16,11 +17,15 @@ export interface AsyncDecorator {
     name: string | symbol,
     descriptor: TypedPropertyDescriptor<Method>,
   ): TypedPropertyDescriptor<Method>;
-  /** A plain wrapper: a sync function becomes async. */
-  <This, Args extends unknown[], Result>(
-    fn: (this: This, ...args: Args) => Result,
-  ): (this: This, ...args: Args) => Promise<Awaited<Result>>;
 }
+
+/** A plain wrapper: a sync function becomes async. */
+export type AsyncWrapper = <This, Args extends unknown[], Result>(
+  fn: (this: This, ...args: Args) => Result,
+) => (this: This, ...args: Args) => Promise<Awaited<Result>>;
+
+// In this order: of several that would do, TypeScript takes the first.
+export type AsyncDecorator = AsyncMethodDecorator & AsyncWrapper;
 
 type AnyFunction = (this: unknown, ...args: unknown[]) => unknown;
 
@@ -46,7 +51,7 @@ function wrap(fn: unknown, around: Around): AnyFunction {
   if (typeof fn !== 'function') throw new TypeError(`only methods, static methods and functions can be decorated, not ${typeof fn}`);
   const inner = fn as AnyFunction;
   const wrapped: AnyFunction = async function (this: unknown, ...args) {
-    return around(this, args, () => inner.apply(this, args));
+    return around(this, args, () => inner.apply(this, args), inner.name);
   };
   for (const name of ['name', 'length'] as const) Object.defineProperty(wrapped, name, { value: inner[name], configurable: true });
   return wrapped;

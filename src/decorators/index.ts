@@ -1,8 +1,8 @@
 /** fairlock/decorators: a lock around a method or function, as in fasteners. */
 import { type AcquireOptions, InterProcessLock, type InterProcessLockOptions, InterProcessReaderWriterLock, type LockHandle } from '../index.js';
-import { type AsyncDecorator, decorator, isDecoration } from './decorate.js';
+import { type AsyncDecorator, type AsyncMethodDecorator, decorator, isDecoration } from './decorate.js';
 
-export type { AsyncDecorator } from './decorate.js';
+export type { AsyncDecorator, AsyncMethodDecorator, AsyncWrapper } from './decorate.js';
 
 /** A path, or how to get it from `this` and the arguments of a call. */
 export type PathOf<This, Args extends unknown[]> = string | URL | ((self: This, ...args: Args) => string | URL);
@@ -25,27 +25,44 @@ interface ReadWriteLockable {
  */
 // biome-ignore lint/suspicious/noExplicitAny: what `this` and the arguments are is known only where it is applied
 export function interProcessLocked<This = any, Args extends unknown[] = any[]>(path: PathOf<This, Args>, options?: LockedOptions): AsyncDecorator {
-  return byPath(path, (file) => new InterProcessLock(file, options), (lock, run) => lock.withLock(run, options));
+  return byPath(
+    path,
+    (file) => new InterProcessLock(file, options),
+    (lock, run) => lock.withLock(run, options),
+  );
 }
 
 /** Many processes may run it at a time, but none together with one that is `interProcessWriteLocked` on the path. */
 // biome-ignore lint/suspicious/noExplicitAny: as above
-export function interProcessReadLocked<This = any, Args extends unknown[] = any[]>(path: PathOf<This, Args>, options?: LockedOptions): AsyncDecorator {
-  return byPath(path, (file) => new InterProcessReaderWriterLock(file, options), (lock, run) => lock.withReadLock(run, options));
+export function interProcessReadLocked<This = any, Args extends unknown[] = any[]>(
+  path: PathOf<This, Args>,
+  options?: LockedOptions,
+): AsyncDecorator {
+  return byPath(
+    path,
+    (file) => new InterProcessReaderWriterLock(file, options),
+    (lock, run) => lock.withReadLock(run, options),
+  );
 }
 
 /** Only one process at a time runs it, and none that is `interProcessReadLocked` on the path. */
 // biome-ignore lint/suspicious/noExplicitAny: as above
-export function interProcessWriteLocked<This = any, Args extends unknown[] = any[]>(path: PathOf<This, Args>, options?: LockedOptions): AsyncDecorator {
-  return byPath(path, (file) => new InterProcessReaderWriterLock(file, options), (lock, run) => lock.withWriteLock(run, options));
+export function interProcessWriteLocked<This = any, Args extends unknown[] = any[]>(
+  path: PathOf<This, Args>,
+  options?: LockedOptions,
+): AsyncDecorator {
+  return byPath(
+    path,
+    (file) => new InterProcessReaderWriterLock(file, options),
+    (lock, run) => lock.withWriteLock(run, options),
+  );
 }
 
 /** An attribute's name, how to get at a lock, or a list of them that is taken in order. @default '_lock' */
 export type LockOf = string | ((self: never) => unknown) | readonly (string | ((self: never) => unknown))[];
 
-export interface LockedDecorator extends AsyncDecorator {
-  (lock?: LockOf): AsyncDecorator;
-}
+/** `@locked` or `@locked('other')`; around a function, `locked('other')(fn)`. */
+export type LockedDecorator = AsyncMethodDecorator & ((lock?: LockOf) => AsyncDecorator);
 
 /** Takes the instance's lock (`this._lock`, or what is named) around the method. */
 export const locked = byInstance((lock: Lockable, run) => lock.withLock(run), 'withLock');
@@ -67,7 +84,9 @@ function byPath<Lock, This, Args extends unknown[]>(
 
 function byInstance<Lock>(hold: <T>(lock: Lock, run: () => T | PromiseLike<T>) => Promise<T>, method: string): LockedDecorator {
   const withLocks = (where: LockOf): AsyncDecorator => {
-    const places = Array.isArray(where) ? (where as readonly (string | ((self: unknown) => unknown))[]) : [where as string | ((self: unknown) => unknown)];
+    const places = Array.isArray(where)
+      ? (where as readonly (string | ((self: unknown) => unknown))[])
+      : [where as string | ((self: unknown) => unknown)];
     return decorator(<T>(self: unknown, _args: readonly unknown[], run: () => T | PromiseLike<T>) => {
       const locks = places.flatMap((place) => lockAt<Lock>(self, place, method));
       // The last one innermost: taken in order, released in reverse.

@@ -1,21 +1,20 @@
 /** fairlock/lockutils: oslo.concurrency's lockutils. People name what they protect, not files. */
 import { existsSync } from 'node:fs';
-import { decorator, type AsyncDecorator } from '../decorators/decorate.js';
+import { type AsyncDecorator, decorator } from '../decorators/decorate.js';
 import { shown } from '../errors.js';
 import {
   type AcquireOptions,
-  FifoMutex,
+  type FifoMutex,
   InterProcessLock,
   type InterProcessLockOptions,
   LockError,
   type LockHandle,
-  LockTimeoutError,
   LockUnsupportedError,
   type ReaderWriterLock,
 } from '../index.js';
 import { FairLocks, Semaphores } from './containers.js';
 import { tell } from './log.js';
-import { externalLockFile, getLockPath, isProcessLockingDisabled } from './settings.js';
+import { externalLockFile, isProcessLockingDisabled } from './settings.js';
 
 export { ReaderWriterLock } from '../index.js';
 export { FairLocks, Semaphores } from './containers.js';
@@ -78,7 +77,7 @@ export async function withLock<T>(
 /** A decorator, or a wrapper of functions: only one call at a time runs. */
 export function synchronized(name: string, options: LockOptions = {}): AsyncDecorator {
   check(name, options);
-  return decorator((_self, _args, run) => during(acquire(name, options, run.name || undefined), run));
+  return decorator((_self, _args, run, by) => during(acquire(name, options, by || undefined), run));
 }
 
 /** `lock` with a prefix for its files: `const lock = lockWithPrefix('nova')`. */

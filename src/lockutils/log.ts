@@ -20,6 +20,8 @@ export function tell(event: LockEvent): void {
   if (events.hasSubscribers) events.publish(event);
   if (!debug.enabled) return;
   const { name, external, by, waited, held } = event;
-  const times = [waited === undefined ? '' : ` :: waited ${waited.toFixed(3)} ms`, held === undefined ? '' : ` :: held ${held.toFixed(3)} ms`].join('');
+  const times = [waited === undefined ? '' : ` :: waited ${waited.toFixed(3)} ms`, held === undefined ? '' : ` :: held ${held.toFixed(3)} ms`].join(
+    '',
+  );
   debug(`${event.event} ${external ? 'external ' : ''}lock "${name}"${by === undefined ? '' : ` by "${by}"`}${times}`);
 }

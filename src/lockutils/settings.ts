@@ -18,7 +18,8 @@ let defaults: Required<LockutilsDefaults> = { lockPath: undefined, disableProces
 export function setDefaults(given: LockutilsDefaults): void {
   const { lockPath, disableProcessLocking = defaults.disableProcessLocking } = given;
   if (lockPath !== undefined && typeof lockPath !== 'string') throw new TypeError(`lockPath: expected a string, got ${shown(lockPath)}`);
-  if (typeof disableProcessLocking !== 'boolean') throw new TypeError(`disableProcessLocking: expected true or false, got ${shown(disableProcessLocking)}`);
+  if (typeof disableProcessLocking !== 'boolean')
+    throw new TypeError(`disableProcessLocking: expected true or false, got ${shown(disableProcessLocking)}`);
   defaults = { lockPath: 'lockPath' in given ? lockPath : defaults.lockPath, disableProcessLocking };
 }
 

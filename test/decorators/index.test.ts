@@ -1,0 +1,94 @@
+import { mkdtempSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { interProcessLocked, locked } from '../../src/decorators/index.js';
+import { FifoMutex, InterProcessLock } from '../../src/index.js';
+import { hasFlock } from '../support/capabilities.js';
+import { testFolder } from '../support/paths.js';
+import { program, run } from '../support/programs.js';
+
+const { folder, path } = testFolder();
+const root = new URL('../..', import.meta.url).pathname;
+const bin = (name: string): string => join(root, 'node_modules/.bin', name);
+
+describe('decorators', () => {
+  it.runIf(hasFlock).each([
+    ['TC39', []],
+    ['experimentalDecorators', ['--tsconfig', join(root, 'test/types/tsconfig.legacy.json')]],
+  ])('%s: on methods and static methods, keeping name, this, arguments and result', async (_kind, args) => {
+    const where = mkdtempSync(join(folder, 'decorated-'));
+    const { stdout, stderr } = await run(bin('tsx'), [...args, program('decorated.ts'), where]);
+    expect(stderr).toBe('');
+    const { log, ...seen } = JSON.parse(stdout);
+    expect(seen).toEqual({
+      method: '3 true true',
+      name: ['method', 2, 'create'],
+      byArgument: true,
+      static: 'Service',
+      locked: [true, true, [false, true], [false, true], [true, true]],
+      afterwards: [false, false],
+      missing: 'TypeError: this.missing: expected a lock with withLock(), got undefined',
+      shared: [[true, 'reader'], [true, 'writer'], null],
+    });
+    expect(log.slice(0, 4)).toEqual(['read', 'read', 'read end', 'read end']);
+    expect(log.slice(4)).toEqual(['write', 'write end', 'read', 'read end']);
+  });
+
+  it('compile under experimentalDecorators too', async () => {
+    const { stdout } = await run(bin('tsc'), ['-p', join(root, 'test/types/tsconfig.legacy.json')]);
+    expect(stdout).toBe('');
+  });
+
+  it('wrap functions: name, arguments, this and errors pass through, a sync one becomes async', async () => {
+    const file = path();
+    const add = interProcessLocked(file)(function add(this: { base: number }, a: number) {
+      expect(new InterProcessLock(file).tryAcquire()).toBeNull();
+      return this.base + a;
+    });
+    expect([add.name, add.length]).toEqual(['add', 1]);
+    expect(await add.call({ base: 40 }, 2)).toBe(42);
+    const fails = interProcessLocked(file)(() => {
+      throw new Error('inside');
+    });
+    await expect(fails()).rejects.toThrow('inside');
+    new InterProcessLock(file).tryAcquire()?.release();
+  });
+
+  it('lists of locks are taken in order and released in reverse', async () => {
+    const order: string[] = [];
+    const noting = (name: string) => ({
+      withLock: async <T>(fn: () => T | PromiseLike<T>): Promise<T> => {
+        order.push(`+${name}`);
+        try {
+          return await fn();
+        } finally {
+          order.push(`-${name}`);
+        }
+      },
+    });
+    const self = { locks: [noting('a'), noting('b')], c: noting('c') };
+    await locked(['locks', 'c'])(async function (this: typeof self) {
+      order.push('run');
+    }).call(self);
+    expect(order).toEqual(['+a', '+b', '+c', 'run', '-c', '-b', '-a']);
+  });
+
+  it('check what they get', async () => {
+    expect(() => interProcessLocked('')).toThrow(TypeError);
+    expect(() => interProcessLocked('/x', { mechanism: 'none' as never })).toThrow(TypeError);
+    expect(() => interProcessLocked('/x')(5 as never)).toThrow(TypeError);
+    expect(() => (interProcessLocked('/x') as (value: unknown, context: object) => void)(class {}, { kind: 'class' })).toThrow(/only methods/);
+    await expect(locked('_lock')(async () => {}).call({ _lock: null } as never)).rejects.toThrow(
+      'this._lock: expected a lock with withLock(), got null',
+    );
+    const mutex = new FifoMutex();
+    expect(await locked(() => mutex)(async () => mutex.held)()).toBe(true);
+  });
+
+  it('pass acquire options on', async () => {
+    const file = path();
+    const holder = await new InterProcessLock(file).acquire();
+    await expect(interProcessLocked(file, { timeout: 1 })(async () => {})()).rejects.toMatchObject({ code: 'ERR_LOCK_TIMEOUT' });
+    holder.release();
+  });
+});
