@@ -8,7 +8,7 @@ export interface LayerStatus {
 }
 
 /** `FAIRLOCK_DISABLE=fs-ext,native-fallback` does without the layers it names. */
-export function isDisabled(layer: LayerName): boolean {
+function isDisabled(layer: LayerName): boolean {
   return (process.env.FAIRLOCK_DISABLE ?? '').split(',').some((name) => name.trim() === layer);
 }
 

@@ -68,7 +68,7 @@ export function partiesOf(path: string, kinds: readonly string[]): Parties | und
   return { holders, waiters };
 }
 
-export function commandOf(pid: number): string | undefined {
+function commandOf(pid: number): string | undefined {
   return read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').trim() || undefined;
 }
 

@@ -79,7 +79,7 @@ export function fifoCalls(calls: KernelCalls, addon: NativeFallback, tickets: Ti
   };
 }
 
-export function flockMissing(path: string): LockUnsupportedError {
+function flockMissing(path: string): LockUnsupportedError {
   const reasons = `fs-ext: ${loadFsExt().reason}; native-fallback: ${loadNativeFallback().reason}`;
   return new LockUnsupportedError(path, `mechanism 'flock' needs a native layer, and none loads. ${reasons}`);
 }

@@ -16,7 +16,7 @@ import type { Grant, Granted, Mechanism } from './mechanism.js';
 import { ParkedWait, type ParkOutcome } from './parked-wait.js';
 import { pollSync } from './poll.js';
 
-export const MOST_PERMITS = 64;
+const MOST_PERMITS = 64;
 const NUMBERS = 1000;
 const ATTEMPTS = 100;
 
