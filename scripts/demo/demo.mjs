@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { setTimeout as work } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import Table from 'cli-table3';
-import { FifoMutex } from 'fairlock';
+import { FifoMutex, InterProcessLock } from 'fairlock';
 import { BargingMutex } from './barging-mutex.mjs';
 
 const WORKERS = 4;
@@ -31,13 +31,14 @@ async function inOneProcess(mutex) {
   return served;
 }
 
-async function inProcesses() {
-  const [lockPath, counter, log] = ['demo.lock', 'counter', 'log'].map((name) => join(folder, name));
+/** The workers are processes. All ask, in the order of their numbers, while the lock is held here; then it is let go. */
+async function inProcesses(fairness) {
+  const [lockPath, counter, log] = ['lock', 'counter', 'log'].map((name) => join(folder, `${fairness}-${name}`));
   writeFileSync(counter, '0');
   writeFileSync(log, '');
   const children = await Promise.all(
     Array.from({ length: WORKERS }, async (_, index) => {
-      const task = { index, jobs: JOBS, lockPath, counter, log, options: {} };
+      const task = { index, jobs: JOBS, lockPath, counter, log, options: { fairness } };
       const child = fork(fileURLToPath(new URL('./worker.mjs', import.meta.url)), [JSON.stringify(task)]);
       await once(child, 'message');
       return child;
@@ -49,7 +50,14 @@ async function inProcesses() {
     if (process.stdout.isTTY) process.stdout.write(`\r\x1b[K${done} of ${WORKERS * JOBS} jobs, last worker=${index}: ${job}`);
   };
   const ended = children.map((child) => once(child.on('message', progress), 'exit'));
-  for (const child of children) child.send('go');
+  const lock = new InterProcessLock(lockPath, { fairness });
+  const handle = await lock.acquire();
+  const canBeSeen = lock.inspect().layers.wait !== 'poll';
+  for (const [i, child] of children.entries()) {
+    child.send('go');
+    while (canBeSeen && lock.inspect().waiters.length <= i) await new Promise((resolve) => setImmediate(resolve));
+  }
+  handle.release();
   await Promise.all(ended);
   if (process.stdout.isTTY) process.stdout.write('\r\x1b[K');
   const lines = readFileSync(log, 'utf8');
@@ -80,21 +88,23 @@ try {
   const unfair = await inOneProcess(new BargingMutex());
   console.log(`\nfairlock, ${WORKERS} workers in one process:`);
   const fair = await inOneProcess(new FifoMutex());
-  console.log(`\nfairlock, ${WORKERS} processes with one lock file and one counter file:`);
-  const processes = await inProcesses();
+  console.log(`\nfairlock, ${WORKERS} processes with one lock file and one counter file, in the kernel's order:`);
+  const processes = await inProcesses('kernel');
+  const { fairness } = new InterProcessLock(join(folder, 'probe'), { fairness: 'auto' }).inspect();
+  if (fairness === 'fifo') console.log("\nfairlock, the same with fairness: 'fifo':");
+  const strict = fairness === 'fifo' ? await inProcesses('fifo') : undefined;
 
   const expected = WORKERS * JOBS;
   const table = new Table({ head: ['', 'jobs per worker', 'longest run of one', 'counter'], style: { head: [], border: [] } });
-  table.push(
-    ['unfair mutex', jobsPerWorker(unfair).join(' '), longestRun(unfair), '-'],
-    ['fairlock, one process', jobsPerWorker(fair).join(' '), longestRun(fair), '-'],
-    [
-      `fairlock, ${WORKERS} processes`,
-      jobsPerWorker(processes.served).join(' '),
-      longestRun(processes.served),
-      `${processes.counter} of ${expected}`,
-    ],
-  );
+  const row = (name, { served, counter }) => [
+    name,
+    jobsPerWorker(served).join(' '),
+    longestRun(served),
+    counter === undefined ? '-' : `${counter} of ${expected}`,
+  ];
+  table.push(row('unfair mutex', { served: unfair }), row('fairlock, one process', { served: fair }));
+  table.push(row(`fairlock, ${WORKERS} processes`, processes));
+  if (strict !== undefined) table.push(row(`fairlock, ${WORKERS} processes, fifo`, strict));
   console.log(`\n${table}`);
 
   const promises = [
@@ -102,6 +112,12 @@ try {
     ['between processes: every increment counted', processes.counter === expected],
     ['every worker did all its jobs', jobsPerWorker(processes.served).every((count) => count === JOBS)],
   ];
+  if (strict !== undefined) {
+    promises.push([
+      'between processes with fifo: strict round robin, every increment counted',
+      isRoundRobin(strict.served) && strict.counter === expected,
+    ]);
+  }
   for (const [promise, kept] of promises) console.log(`${kept ? 'ok    ' : 'BROKEN'} ${promise}`);
   process.exitCode = promises.every(([, kept]) => kept) ? 0 : 1;
 } finally {

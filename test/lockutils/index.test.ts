@@ -23,7 +23,7 @@ import {
   withLock,
 } from '../../src/lockutils/index.js';
 import { type TemporaryLockPath, temporaryLockPath } from '../../src/testing/index.js';
-import { hasFcntl } from '../support/capabilities.js';
+import { hasFcntl, hasFlock } from '../support/capabilities.js';
 import { LineProgram, program, run } from '../support/programs.js';
 import { outcome, settle, until } from '../support/waiting.js';
 
@@ -58,7 +58,7 @@ describe('lock', () => {
     handle.release();
   });
 
-  it('external takes the internal one first, then the file', async () => {
+  it.runIf(hasFlock)('external takes the internal one first, then the file', async () => {
     const handle = await lock('a', EXTERNAL);
     expect([internalLock('a').held, externalLock('a').tryAcquire()]).toEqual([true, null]);
     expect(readdirSync(folder.path)).toEqual(['a']);
@@ -72,7 +72,7 @@ describe('lock', () => {
     file.release();
   });
 
-  it('names files as upstream does', async () => {
+  it.runIf(hasFlock)('names files as upstream does', async () => {
     for (const [name, lockFilePrefix, file] of [
       ['a/b/c', undefined, 'a_b_c'],
       ['a', 'nova', 'nova-a'],
@@ -85,7 +85,7 @@ describe('lock', () => {
     }
   });
 
-  it('needs a lock path for external locks, and says so before anything is taken', async () => {
+  it.runIf(hasFlock)('needs a lock path for external locks, and says so before anything is taken', async () => {
     setDefaults({ lockPath: undefined });
     await expect(lock('a', EXTERNAL)).rejects.toThrow(/lockPath: required for the external lock "a".*OSLO_LOCK_PATH/);
     expect(internalLock('a').held).toBe(false);
@@ -195,7 +195,7 @@ describe('lock', () => {
 });
 
 describe('synchronized', () => {
-  it('lets one call at a time in, over different functions of one name, and with a prefix between processes', async () => {
+  it.runIf(hasFlock)('lets one call at a time in, over different functions of one name, and with a prefix between processes', async () => {
     const inPrefix = synchronizedWithPrefix('foo');
     let inside = 0;
     const body = async (): Promise<void> => {
@@ -210,7 +210,7 @@ describe('synchronized', () => {
 });
 
 describe('prefixes', () => {
-  it('lockWithPrefix and removeExternalLockFileWithPrefix', async () => {
+  it.runIf(hasFlock)('lockWithPrefix and removeExternalLockFileWithPrefix', async () => {
     (await lockWithPrefix('nova')('a', EXTERNAL)).release();
     expect(readdirSync(folder.path)).toEqual(['nova-a']);
     await removeExternalLockFileWithPrefix('nova')('a');
@@ -219,7 +219,7 @@ describe('prefixes', () => {
 });
 
 describe('removeExternalLockFile', () => {
-  it('takes the locks before it removes the file', async () => {
+  it.runIf(hasFlock)('takes the locks before it removes the file', async () => {
     const handle = await lock('a', EXTERNAL);
     const removing = outcome(removeExternalLockFile('a'));
     await settle();
