@@ -178,9 +178,9 @@ describe.runIf(hasParking)('a process with a wait pending', () => {
 
   it('has a signal of somebody else in the place of ours: the wait goes on, is adopted, and nothing is lost', async () => {
     const script = `
-      const { default: process } = await import('node:process');
       // libuv takes every signal that ours could be.
-      const { Signal } = process.binding('signal_wrap');
+      const { createRequire } = await import('node:module');
+      const { Signal } = createRequire(path)('internal/test/binding').internalBinding('signal_wrap');
       for (let number = 41; number <= 64; number++) new Signal().start(number);
       lock.close();
       await wait.catch(({ code }) => console.log(code));
@@ -204,7 +204,9 @@ describe.runIf(hasParking)('a process with a wait pending', () => {
       wait.catch(() => {});
       await new Promise((resolve) => setImmediate(resolve));
       ${script}`;
-    const child = spawn(process.execPath, ['--no-warnings', '--input-type=module', '-e', source], { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] });
+    const child = spawn(process.execPath, ['--no-warnings', '--expose-internals', '--input-type=module', '-e', source], {
+      stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
+    });
     let stdout = '';
     child.stdout?.on('data', (text) => {
       stdout += text;
