@@ -20,11 +20,13 @@ interface ReadWriteLockable {
 
 /**
  * Only one process at a time runs the method, by an `InterProcessLock` on `path`.
- * @param path may be a function of `this` and the arguments: `@interProcessLocked((self, id) => …)`
+ * @param path may be a function of `this` and the arguments: `@interProcessLocked((self: Service, id: string) => …)`
  * @param options those of `InterProcessLock` and of `acquire`; bad ones throw here, if the path is not a function
  */
-// biome-ignore lint/suspicious/noExplicitAny: what `this` and the arguments are is known only where it is applied
-export function interProcessLocked<This = any, Args extends unknown[] = any[]>(path: PathOf<This, Args>, options?: LockedOptions): AsyncDecorator {
+export function interProcessLocked<This = unknown, Args extends unknown[] = unknown[]>(
+  path: PathOf<This, Args>,
+  options?: LockedOptions,
+): AsyncDecorator {
   return byPath(
     path,
     (file) => new InterProcessLock(file, options),
@@ -33,8 +35,7 @@ export function interProcessLocked<This = any, Args extends unknown[] = any[]>(p
 }
 
 /** Many processes may run it at a time, but none together with one that is `interProcessWriteLocked` on the path. */
-// biome-ignore lint/suspicious/noExplicitAny: as above
-export function interProcessReadLocked<This = any, Args extends unknown[] = any[]>(
+export function interProcessReadLocked<This = unknown, Args extends unknown[] = unknown[]>(
   path: PathOf<This, Args>,
   options?: LockedOptions,
 ): AsyncDecorator {
@@ -46,8 +47,7 @@ export function interProcessReadLocked<This = any, Args extends unknown[] = any[
 }
 
 /** Only one process at a time runs it, and none that is `interProcessReadLocked` on the path. */
-// biome-ignore lint/suspicious/noExplicitAny: as above
-export function interProcessWriteLocked<This = any, Args extends unknown[] = any[]>(
+export function interProcessWriteLocked<This = unknown, Args extends unknown[] = unknown[]>(
   path: PathOf<This, Args>,
   options?: LockedOptions,
 ): AsyncDecorator {

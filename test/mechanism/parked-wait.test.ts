@@ -227,6 +227,7 @@ describe.runIf(hasParking)('Workers with waits pending', () => {
       parentPort.postMessage('loaded');
       if (workerData.sync) lock.acquireSync();
       else await lock.acquire();
+      parentPort.postMessage('holding');
     });`;
 
   async function inMainProcess(script: string): Promise<string> {
@@ -284,7 +285,7 @@ describe.runIf(hasParking)('Workers with waits pending', () => {
     const file = path();
     const script = `
       const worker = await start(${JSON.stringify({ path: file })});
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await once(worker, 'message');
       await worker.terminate();
       const { InterProcessLock } = await import('fairlock');
       (await new InterProcessLock(${JSON.stringify(file)}).acquire()).release();

@@ -20,7 +20,7 @@ class Service {
     return `${a + b} ${this instanceof Service} ${excluded}`;
   }
 
-  @interProcessLocked<Service, [string]>((self, id) => `${folder}/${self.constructor.name}-${id}`)
+  @interProcessLocked((self: Service, id: string) => `${folder}/${self.constructor.name}-${id}`)
   async byArgument(id: string): Promise<boolean> {
     return existsSync(`${folder}/Service-${id}`);
   }

@@ -12,6 +12,11 @@ class Service {
     return `${a}${b}`;
   }
 
+  @interProcessLocked((_self, id) => `/x/${id}`)
+  async unannotated(id: string): Promise<string> {
+    return id;
+  }
+
   @locked
   async bare(): Promise<number> {
     return 1;
