@@ -284,8 +284,8 @@ describe.runIf(hasParking)('Workers with waits pending', () => {
   it('a Worker that is terminated while it holds lets go', async () => {
     const file = path();
     const script = `
-      const worker = await start(${JSON.stringify({ path: file })});
-      await once(worker, 'message');
+      const worker = new Worker(${JSON.stringify(WORKER)}, { eval: true, execArgv: [], workerData: ${JSON.stringify({ path: file })} });
+      await new Promise((resolve) => worker.on('message', (message) => message === 'holding' && resolve()));
       await worker.terminate();
       const { InterProcessLock } = await import('fairlock');
       (await new InterProcessLock(${JSON.stringify(file)}).acquire()).release();
