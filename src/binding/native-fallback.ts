@@ -77,7 +77,7 @@ export class NativeWait {
 
   /** False: it cannot be interrupted and goes on, but keeps no process alive. */
   cancel(): boolean {
-    if (!waiting.has(this.#id) || waiting.get(this.#id) !== this) return true;
+    if (waiting.get(this.#id) !== this) return true;
     const cancelled = this.addon.cancel(this.#id);
     if (cancelled) waiting.delete(this.#id);
     return cancelled;

@@ -73,13 +73,21 @@ export class TicketQueue {
 
   /** Whether nobody stands in line. */
   isEmpty(): boolean {
+    const status = this.look((probe) => this.addon.isFirst(probe));
+    if (status < 0) throw systemError(-status, 'fcntl', this.sidecar);
+    return status === GRANTED;
+  }
+
+  /** Asks something of the line, on another sidecar as long as the open one was removed. */
+  look(ask: (probe: NativeFile) => number): number {
     for (;;) {
       const probe = this.open();
-      const status = this.addon.isFirst(probe.nativeFile);
-      if (status === REMOVED) probe.close();
-      else this.putBack(probe);
-      if (status < 0) throw systemError(-status, 'fcntl', this.sidecar);
-      if (status !== REMOVED) return status === GRANTED;
+      const status = ask(probe.nativeFile);
+      if (status !== REMOVED) {
+        this.putBack(probe);
+        return status;
+      }
+      probe.close();
     }
   }
 

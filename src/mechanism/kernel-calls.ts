@@ -1,7 +1,7 @@
 /** The system calls behind `flock` and `fcntl`, from whichever layer has them. */
 import { type FlockCalls, loadFsExt } from '../binding/fs-ext.js';
 import type { LayerName } from '../binding/layers.js';
-import { CONTENDED, GRANTED, loadNativeFallback, type NativeFallback, REMOVED, REPLACED } from '../binding/native-fallback.js';
+import { CONTENDED, GRANTED, loadNativeFallback, type NativeFallback, REPLACED } from '../binding/native-fallback.js';
 import { LockUnsupportedError, systemError } from '../errors.js';
 import type { TicketQueue } from '../fairness/ticket-queue.js';
 import { isCurrent, type LockFileOptions, type OpenFile } from '../file/lock-file.js';
@@ -58,21 +58,12 @@ export function fcntlCalls(options: LockFileOptions, range: ByteRange | undefine
 
 /** The same calls with strict order between processes: a try gives way to whoever stands in line. */
 export function fifoCalls(calls: KernelCalls, addon: NativeFallback, tickets: TicketQueue, path: string): KernelCalls {
-  const tryFirst = (file: OpenFile, shared: boolean): number => {
-    for (;;) {
-      const probe = tickets.open();
-      const status = addon.tryFirst(file.nativeFile, probe.nativeFile, shared);
-      if (status === REMOVED) probe.close();
-      else tickets.putBack(probe);
-      if (status !== REMOVED) return status;
-    }
-  };
   return {
     ...calls,
     tickets,
     layers: { lock: 'native-fallback', wait: 'native-fallback' },
     tryLock(file, shared) {
-      const status = tryFirst(file, shared);
+      const status = tickets.look((probe) => addon.tryFirst(file.nativeFile, probe, shared));
       if (status < 0) throw systemError(-status, calls.name, path);
       return status as LockStatus;
     },
