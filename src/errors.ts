@@ -60,6 +60,13 @@ export class LockMismatchError extends LockError {
   }
 }
 
+/** A record beside a lock cannot be read as what it should be. Nothing was done on its account. */
+export class RecordDamagedError extends LockError {
+  constructor(path: string, why: string, remedy: string) {
+    super('ERR_LOCK_RECORD_DAMAGED', `the record '${path}' is damaged (${why}); ${remedy}`, path);
+  }
+}
+
 function on(path: string | undefined): string {
   return path === undefined ? '' : ` on '${path}'`;
 }

@@ -3,11 +3,11 @@
  * byte locks on one sidecar file (native-fallback/src/ticket.h has the system calls, docs/fairness.md the argument).
  * Here: which of this thread's requests has a ticket, and what becomes of it.
  */
-import { basename, dirname, join } from 'node:path';
 import { CONTENDED, GRANTED, type NativeFallback, type NativeFile, NativeWait, REMOVED, REPLACED } from '../binding/native-fallback.js';
 import { LockUnsupportedError, systemError } from '../errors.js';
 import { IdleFiles } from '../file/idle-files.js';
 import { type OpenFile, openLockFile } from '../file/lock-file.js';
+import { besides } from '../file/paths.js';
 import type { FifoQueue } from '../queue/fifo-queue.js';
 
 /** Tickets that one thread has drawn ahead: many of them would make the kernel's list of locks long. */
@@ -16,7 +16,7 @@ const AHEAD = 16;
 const DRAW_ATTEMPTS = 100;
 
 export function sidecarOf(canonical: string): string {
-  return join(dirname(canonical), `.${basename(canonical)}.fairlock-queue`);
+  return besides(canonical, 'queue');
 }
 
 /** One per path and thread, like the queue of its waiters. */

@@ -9,6 +9,11 @@ export function canonicalPath(path: string, followSymlinks: boolean): string {
   return join(realFolder(dirname(target)), basename(target));
 }
 
+/** The file of ours that lies beside a lock file and is named after it. */
+export function besides(canonical: string, what: 'queue' | 'leader' | 'once'): string {
+  return join(dirname(canonical), `.${basename(canonical)}.fairlock-${what}`);
+}
+
 /** Where a chain of links at the path ends, whether something is there or not. */
 export function linkTarget(path: string): string {
   let target = path;

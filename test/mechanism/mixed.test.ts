@@ -1,7 +1,7 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmdirSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { InterProcessLock, LockMismatchError } from '../../src/index.js';
-import { hasFlock } from '../support/capabilities.js';
+import { hasFlock, hasStrace } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
 import { Actor, run } from '../support/programs.js';
 
@@ -98,7 +98,6 @@ describe.runIf(hasFlock)('a process with native locks and one without, on one pa
     }
   });
 
-  const hasStrace = existsSync('/usr/bin/strace');
   it.runIf(hasStrace)('costs no system call per grant', async () => {
     const file = path();
     const program = `

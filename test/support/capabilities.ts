@@ -1,4 +1,5 @@
 /** What can be tested here: probed, never guessed from the platform's name. */
+import { spawnSync } from 'node:child_process';
 import { loadNativeFallback } from '../../src/binding/native-fallback.js';
 import { layers } from '../../src/index.js';
 
@@ -10,3 +11,5 @@ export const hasFlock = fsExt.loaded || addon.loaded;
 export const hasParking = addon.loaded;
 export const hasFcntl = loadNativeFallback().api?.hasOfd === true;
 export const isRoot = process.getuid?.() === 0;
+/** System calls can be looked at, and processes killed at a given one. */
+export const hasStrace = spawnSync('strace', ['-o', '/dev/null', 'true']).status === 0;

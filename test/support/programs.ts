@@ -20,7 +20,7 @@ export function program(name: string): string {
   return fileURLToPath(new URL(`../programs/${name}`, import.meta.url));
 }
 
-function track<T extends ChildProcess>(child: T): T {
+export function track<T extends ChildProcess>(child: T): T {
   running.add(child);
   child.once('exit', () => running.delete(child));
   return child;

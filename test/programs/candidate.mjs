@@ -1,0 +1,23 @@
+// Stands for election again and again. Each term it leads writes a file of its own: who, from when, until when (the
+// machine's monotonic clock), the last of which grows until the term ends or the process is killed.
+import { closeSync, openSync, writeSync } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
+import { LeaderElection } from 'fairlock/cluster';
+
+const [path, log, options = '{}'] = process.argv.slice(2);
+const now = () => String(process.hrtime.bigint()).padStart(20, '0');
+
+const election = new LeaderElection(path, JSON.parse(options));
+process.on('message', (message) => (message === 'resign' ? election.resign() : election.close()));
+process.send('standing');
+for await (const { token, signal } of election) {
+  const begin = now();
+  const fd = openSync(`${log}/${token}-${process.pid}`, 'wx');
+  process.send({ token, begin });
+  while (!signal.aborted) {
+    writeSync(fd, `${begin} ${now()}\n`, 0);
+    await setImmediate();
+  }
+  closeSync(fd);
+}
+process.disconnect();
