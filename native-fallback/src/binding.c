@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "exec.h"
 #include "waiter.h"
 
 enum { GRANTED = 0, CONTENDED = 1, REPLACED = 2, REMOVED = 3 };  // errors are -errno
@@ -386,6 +387,49 @@ static napi_value adopt(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+// --- the process ---------------------------------------------------------------------------------------------------
+
+static char *to_string(napi_env env, napi_value value) {
+  size_t length = 0;
+  if (napi_get_value_string_utf8(env, value, NULL, 0, &length) != napi_ok) return NULL;
+  char *text = malloc(length + 1);
+  if (text != NULL) napi_get_value_string_utf8(env, value, text, length + 1, &length);
+  return text;
+}
+
+static void free_strings(char **texts) {
+  for (char **one = texts; one != NULL && *one != NULL; one++) free(*one);
+  free(texts);
+}
+
+// Ended by NULL; NULL where it is no list of strings.
+static char **to_strings(napi_env env, napi_value list) {
+  uint32_t length = 0;
+  if (napi_get_array_length(env, list, &length) != napi_ok) return NULL;
+  char **texts = calloc((size_t)length + 1, sizeof *texts);
+  for (uint32_t i = 0; texts != NULL && i < length; i++) {
+    napi_value one = NULL;
+    napi_get_element(env, list, i, &one);
+    texts[i] = to_string(env, one);
+    if (texts[i] != NULL) continue;
+    free_strings(texts);
+    return NULL;
+  }
+  return texts;
+}
+
+// exec(file, argv, envp, fd): becomes another program, which inherits the descriptor; returns an errno if that fails.
+static napi_value exec(napi_env env, napi_callback_info info) {
+  ARGUMENTS(4);
+  char *file = to_string(env, arguments[0]), **argv = to_strings(env, arguments[1]), **envp = to_strings(env, arguments[2]);
+  int error = EINVAL;
+  if (file != NULL && argv != NULL && envp != NULL) error = replace_process(file, argv, envp, to_int(env, arguments[3]));
+  free(file);
+  free_strings(argv);
+  // The environment is now this process's own, and stays.
+  return number(env, -error);
+}
+
 static napi_value threads(napi_env env, napi_callback_info info) {
   (void)info;
   return number(env, waiter_threads());
@@ -418,7 +462,7 @@ NAPI_MODULE_INIT() {
       {"waitSync", wait_sync}, {"join", join},        {"cancel", cancel},    {"adopt", adopt},
       {"threads", threads},    {"tryFirst", try_first},   {"tryTurn", try_turn}, {"draw", draw},       {"drop", drop},
       {"removeSidecar", remove_sidecar}, {"isFirst", is_first}, {"isTaken", is_taken}, {"waitToDraw", wait_to_draw},
-      {"onFinished", set_on_finished},
+      {"onFinished", set_on_finished},    {"exec", exec},
   };
   environment *self = calloc(1, sizeof *self);
   if (self == NULL) return throw_error(env, "out of memory");

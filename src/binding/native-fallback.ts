@@ -41,6 +41,8 @@ export interface NativeFallback {
   isTaken(file: NativeFile): number;
   drop(line: NativeFile): void;
   removeSidecar(line: NativeFile): number;
+  /** Becomes another program, which inherits the descriptor. Returns only if that fails, with a negated errno. */
+  exec(file: string, argv: string[], envp: string[], fd: number): number;
   /** How many threads there are, parked or kept for re-use. */
   threads(): number;
 }

@@ -1,19 +1,175 @@
 #!/usr/bin/env node
-/** The command line. */
-import { wrapper } from './wrapper.js';
+/** The command line: which command, with what. Each command's code is loaded when it is called. */
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { CliError, USAGE } from './exit-codes.js';
 
-const HELP = `Usage: fairlock wrapper -- COMMAND [ARG…]
+declare const FAIRLOCK_VERSION: string;
 
-  wrapper   run COMMAND with a lock folder of its own in OSLO_LOCK_PATH, and remove it afterwards
-            (oslo.concurrency's lockutils-wrapper); exits as COMMAND does, with 128+n for a signal
-`;
+const EXIT_CODES = `
+Exit codes: those of COMMAND, 128+n if signal n ended it; or
+  1   the lock is somebody else's (-n, -w; see -E)    64  wrong usage
+  66  the lock file cannot be opened                  69  COMMAND cannot be executed
+  71  the lock cannot be had for another reason       73  the lock file cannot be created`;
 
-const [command, ...args] = process.argv.slice(2);
-if (command === 'wrapper') {
-  process.exitCode = await wrapper(args);
-} else if (command === '--help' || command === '-h' || command === 'help') {
-  process.stdout.write(HELP);
-} else {
-  process.stderr.write(`fairlock: ${command === undefined ? 'no command' : `unknown command '${command}'`}\n\n${HELP}`);
-  process.exitCode = 64;
+const program = new Command('fairlock')
+  .description('Locks between processes, for scripts.')
+  .version(FAIRLOCK_VERSION, '-V, --version')
+  .enablePositionalOptions()
+  .exitOverride()
+  .showHelpAfterError('(see fairlock help)')
+  .configureHelp({ helpWidth: 100 })
+  .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'fairlock: ')) });
+
+const end = (code: number): void => {
+  process.exitCode = code;
+};
+
+/** flock(1) takes the last of them. */
+let shared = false;
+
+program
+  .command('run')
+  .summary('run a command while holding a lock, as flock(1) does')
+  .description(
+    'Run COMMAND while holding the lock FILE (a file, which is made if need be, or a directory).\nThe command inherits the lock: it stays locked if fairlock is killed.',
+  )
+  .usage('[OPTION…] FILE -- COMMAND [ARG…]\n       fairlock run [OPTION…] FILE -c STRING')
+  .argument('<file>')
+  .argument('[command...]')
+  .passThroughOptions()
+  .option('-s, --shared', 'a shared lock: beside other shared ones')
+  .option('-x, --exclusive', 'an exclusive lock (the default)')
+  .addOption(new Option('-e').hideHelp())
+  .on('option:shared', () => {
+    shared = true;
+  })
+  .on('option:exclusive', () => {
+    shared = false;
+  })
+  .on('option:e', () => {
+    shared = false;
+  })
+  .option('-n, --nonblock', 'fail rather than wait')
+  .addOption(new Option('--nb').hideHelp())
+  .option('-w, --wait <seconds>', 'fail if it takes longer', seconds)
+  .addOption(new Option('--timeout <seconds>').argParser(seconds).hideHelp())
+  .option('-E, --conflict-exit-code <code>', 'exit code of failing for -n and -w', exitCode, 1)
+  .option('-c, --command <string>', 'after FILE: run it by the shell')
+  .option('-o, --close', 'COMMAND does not inherit the lock')
+  .option('-F, --no-fork', 'become COMMAND instead of starting it')
+  .option('-v, --verbose', 'say how long it took, and whom one waits for')
+  .option('--fair', 'strict order between all who use --fair')
+  .addOption(new Option('--mechanism <name>', 'what to lock with').choices(['auto', 'flock', 'fcntl', 'lockfile']).default('auto'))
+  .option('--permits <n>', 'a semaphore: up to n holders at once', wholeNumber)
+  .addHelpText('after', EXIT_CODES)
+  .action(async (file: string, words: string[], given: Record<string, unknown>) => {
+    if (given.command !== undefined) throw new CliError('-c comes after FILE', USAGE);
+    const { run } = await import('./run.js');
+    const nonblock = given.nonblock === true || given.nb === true;
+    const wait = (given.wait ?? given.timeout) as number | undefined;
+    const {
+      conflictExitCode,
+      close = false,
+      fork,
+      verbose = false,
+      fair = false,
+      mechanism,
+      permits,
+    } = given as unknown as Parameters<typeof run>[2];
+    end(await run(file, words, { shared, nonblock, wait, conflictExitCode, close, fork, verbose, fair, mechanism, permits }));
+  });
+
+program
+  .command('status')
+  .summary('who holds and who waits')
+  .description('Show who holds and who waits for FILEs, and for the locks in DIRECTORYs (default: this one).')
+  .argument('[path...]')
+  .option('--json', 'for programs: a list of { path, holders, waiters }')
+  .option('--watch', 'again every second')
+  .addHelpText('after', '\nSTARTED is when the process was started: the kernel does not tell since when it holds.')
+  .action(async (paths: string[], { json = false, watch = false }: { json?: boolean; watch?: boolean }) => {
+    const { status } = await import('./status.js');
+    end(await status(paths.length === 0 ? ['.'] : paths, { json, watch }));
+  });
+
+program
+  .command('gc')
+  .summary('remove lock files that nobody uses')
+  .description(
+    "Remove fairlock's lock files in DIRECTORY that nobody holds or waits for: empty files with fairlock's mark, and the files of its lines of waiters. Each is locked first; other fairlock processes may come and go meanwhile.",
+  )
+  .argument('<directory>')
+  .option('--dry-run', 'only say what would be removed')
+  .option('--older-than <age>', 'only what was made longer ago: 90s, 15m, 12h, 30d')
+  .addHelpText(
+    'after',
+    `
+Only where nobody but fairlock waits for the files! flock(1), Python, Go and Rust do not notice that
+a file was removed while they waited for it: one of them would hold the old file, and somebody else
+a new one of the same name.`,
+  )
+  .action(async (directory: string, { dryRun = false, olderThan }: { dryRun?: boolean; olderThan?: string }) => {
+    const { age, gc } = await import('./gc.js');
+    end(gc(directory, { dryRun, olderThan: olderThan === undefined ? undefined : age(olderThan) }));
+  });
+
+program
+  .command('doctor')
+  .summary('whether locks work here')
+  .description('Tell which native layers load, and try out, with two processes, what the file system of DIRECTORY (default: this one) does.')
+  .argument('[directory]')
+  .addHelpText('after', '\nExit codes: 0 all is well; 1 something is not; 66 nothing can be tried out there.')
+  .action(async (directory = '.') => {
+    const { doctor } = await import('./doctor.js');
+    end(await doctor(directory));
+  });
+
+program
+  .command('wrapper')
+  .summary('run a command with a lock folder of its own in OSLO_LOCK_PATH')
+  .description("Run COMMAND with a lock folder of its own in OSLO_LOCK_PATH, and remove it afterwards (oslo.concurrency's lockutils-wrapper).")
+  .usage('-- COMMAND [ARG…]')
+  .argument('[command...]')
+  .passThroughOptions()
+  .addHelpText('after', '\nExit codes: those of COMMAND, 128+n if signal n ended it; 126, 127 if it cannot be run, or found.')
+  .action(async (words: string[]) => {
+    const { wrapper } = await import('./wrapper.js');
+    end(await wrapper(words));
+  });
+
+program
+  .command('probe', { hidden: true })
+  .argument('<mechanism>')
+  .argument('<path>')
+  .action(async (mechanism: string, path: string) => {
+    const { probe } = await import('./doctor.js');
+    probe(mechanism, path);
+  });
+
+for (const command of program.commands) command.copyInheritedSettings(program);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) end(error.exitCode === 0 ? 0 : USAGE);
+  else if (error instanceof CliError) {
+    process.stderr.write(`fairlock: ${error.message}\n`);
+    end(error.exitCode);
+  } else throw error;
+}
+
+/** As flock(1): decimals, also with an exponent. */
+function seconds(text: string): number {
+  if (!/^(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text)) throw new InvalidArgumentError('expected a number of seconds.');
+  return Number(text);
+}
+
+function exitCode(text: string): number {
+  if (!/^\d+$/.test(text) || Number(text) > 255) throw new InvalidArgumentError('expected 0 to 255.');
+  return Number(text);
+}
+
+function wholeNumber(text: string): number {
+  if (!/^\d+$/.test(text)) throw new InvalidArgumentError('expected a whole number.');
+  return Number(text);
 }

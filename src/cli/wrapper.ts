@@ -1,41 +1,21 @@
 /** `fairlock wrapper -- COMMAND`: a temporary lock path for a command, like lockutils-wrapper. */
-import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { constants, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { runCommand } from './child.js';
+import { CliError, USAGE } from './exit-codes.js';
 
-const USAGE = 64;
 const CANNOT_RUN = 126;
 const NOT_FOUND = 127;
-const PASSED_ON = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
 
-export async function wrapper(args: readonly string[]): Promise<number> {
-  const [file, ...rest] = args[0] === '--' ? args.slice(1) : args;
-  if (file === undefined) {
-    process.stderr.write('fairlock wrapper: which command? Usage: fairlock wrapper -- COMMAND [ARG…]\n');
-    return USAGE;
-  }
+export async function wrapper(words: readonly string[]): Promise<number> {
+  const [file, ...args] = words[0] === '--' ? words.slice(1) : words;
+  if (file === undefined) throw new CliError('which command? Usage: fairlock wrapper -- COMMAND [ARG…]', USAGE);
   const folder = mkdtempSync(join(tmpdir(), 'fairlock-wrapper-'));
   try {
-    return await run(file, rest, { ...process.env, OSLO_LOCK_PATH: folder });
+    const env = { ...process.env, OSLO_LOCK_PATH: folder };
+    return await runCommand({ file, args, env }, ({ code }) => (code === 'ENOENT' ? NOT_FOUND : CANNOT_RUN));
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-}
-
-function run(file: string, args: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
-  return new Promise((resolve) => {
-    const child = spawn(file, args, { env, stdio: 'inherit' });
-    // A terminal sends its signals to the child as well; without one they come here alone.
-    const passOn = (signal: NodeJS.Signals): void => void (process.stdin.isTTY || child.kill(signal));
-    for (const signal of PASSED_ON) process.on(signal, passOn);
-    child.once('error', (error: NodeJS.ErrnoException) => {
-      process.stderr.write(`fairlock wrapper: ${error.message}\n`);
-      resolve(error.code === 'ENOENT' ? NOT_FOUND : CANNOT_RUN);
-    });
-    child.once('exit', (code, signal) => {
-      for (const one of PASSED_ON) process.off(one, passOn);
-      resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal]));
-    });
-  });
 }

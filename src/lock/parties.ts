@@ -2,7 +2,8 @@
  * Which processes hold a file's locks and which wait, from Linux's /proc. Best effort: a look without any lock of its
  * own, out of date as soon as it is taken; other users' processes and other PID namespaces may be hidden.
  */
-import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { closeSync, constants, existsSync, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { MOST_PERMITS, PERMIT_NUMBERS } from '../mechanism/permits.js';
 import type { LockParty } from '../options.js';
 
 export interface Parties {
@@ -14,6 +15,8 @@ export interface Parties {
 const O_PATH = 0o10000000;
 /** One reading of /proc/locks under churn misses some: several are merged. */
 const READINGS = 3;
+/** Linux counts a process's start in these, whatever its own ticks are. */
+const TICKS_PER_SECOND = 100;
 const F_OFD_SETLKW = '0x26';
 /** fcntl's number on x86-64 and on arm64 (and RISC-V). */
 const SYS_FCNTL = new Set(['72', '25']);
@@ -42,8 +45,9 @@ interface KernelLockLine {
 export function inLine(sidecar: string): LockParty[] {
   const identity = identify(sidecar);
   if (identity === undefined) return [];
+  if (lockedAmong([sidecar]).length === 0) return [];
   const tickets: { ticket: number; pid: number }[] = [];
-  for (const { pid, line } of locksByOpenFile(identity)) {
+  for (const { pid, line } of locksByOpenFile(identity, ['OFDLCK'])) {
     if (!line.shared && line.start >= FIRST_TICKET) tickets.push({ ticket: line.start, pid });
   }
   return tickets.sort((a, b) => a.ticket - b.ticket).map(({ pid }) => ({ ...partyOf(pid), shared: false }));
@@ -61,11 +65,40 @@ export function partiesOf(path: string, kinds: readonly string[]): Parties | und
     }
   }
   const lines = [...seen.values()];
-  // An open-file-description lock belongs to no process: who has the open file is to be looked up.
-  const byOpenFile = lines.some((line) => line.pid < 0) ? partiesByOpenFile(identity) : { holders: [], waiters: [] };
-  const holders = [...lines.filter((line) => !line.waiting && line.pid > 0).map(party), ...byOpenFile.holders];
+  // An open-file-description lock belongs to no process, and a flock may have outlived the one that took it, in a child:
+  // who has the open file is to be looked up.
+  const isNamed = ({ pid, waiting }: KernelLockLine): boolean => pid > 0 && (waiting || existsSync(`/proc/${pid}`));
+  const byOpenFile = lines.every(isNamed) ? { holders: [], waiters: [] } : partiesByOpenFile(identity, kinds);
+  const holders = [...lines.filter((line) => !line.waiting && isNamed(line)).map(party), ...byOpenFile.holders];
   const waiters = [...lines.filter((line) => line.waiting && line.pid > 0).map(party), ...byOpenFile.waiters];
-  return { holders, waiters };
+  return { holders: unique(holders), waiters };
+}
+
+/** Who has a permit of a semaphore, one entry for each permit, and who waits for one. Undefined: it is none. */
+export function semaphoreAt(path: string): (Parties & { permits: number }) | undefined {
+  const identity = identify(path);
+  if (identity === undefined) return undefined;
+  const locks = [...locksByOpenFile(identity, ['OFDLCK'])];
+  const numbers = locks.filter(({ line }) => line.shared && line.start > PERMIT_NUMBERS && line.start <= PERMIT_NUMBERS + MOST_PERMITS);
+  const [first] = numbers;
+  if (first === undefined) return undefined;
+  const held = locks.filter(({ line }) => !line.shared && line.start < MOST_PERMITS);
+  const named = ({ pid }: { pid: number }): LockParty => ({ ...partyOf(pid), shared: false });
+  const waiting = numbers.filter(({ pid }) => !held.some((one) => one.pid === pid));
+  return { permits: first.line.start - PERMIT_NUMBERS, holders: oncePerByte(held).map(named), waiters: waiting.map(named) };
+}
+
+/** Those of the paths on whose files the kernel knows of a lock. */
+export function lockedAmong(paths: readonly string[]): string[] {
+  const locked = new Set(parse(read('/proc/locks')).map(({ file }) => file));
+  return paths.filter((path) => locked.has(identify(path)?.file ?? ''));
+}
+
+/** When a process was started. */
+export function startOf(pid: number): Date | undefined {
+  const ticks = read(`/proc/${pid}/stat`).replace(/^.*\)/s, '').trim().split(' ')[19];
+  const boot = /^btime (\d+)$/m.exec(read('/proc/stat'))?.[1];
+  return ticks === undefined || boot === undefined ? undefined : new Date((Number(boot) + Number(ticks) / TICKS_PER_SECOND) * 1000);
 }
 
 function commandOf(pid: number): string | undefined {
@@ -93,25 +126,31 @@ function identify(path: string): Identity | undefined {
   }
 }
 
-function partiesByOpenFile(identity: Identity): Parties {
-  const holders = [...locksByOpenFile(identity)].map(({ pid, line }) => ({ ...partyOf(pid), shared: line.shared }));
+function partiesByOpenFile(identity: Identity, kinds: readonly string[]): Parties {
+  const holders = oncePerByte([...locksByOpenFile(identity, kinds)]).map(({ pid, line }) => ({ ...partyOf(pid), shared: line.shared }));
   const waiters = [...openersOf(identity)].flatMap(({ pid, descriptors }) => waitsOf(pid, new Set(descriptors)));
-  return { holders: unique(holders), waiters };
+  return { holders, waiters };
 }
 
 /** The locks of a file's open files. One that two descriptors share (a wait's own, a child's) comes once. */
-function* locksByOpenFile(identity: Identity): Generator<{ pid: number; line: KernelLockLine }> {
+function* locksByOpenFile(identity: Identity, kinds: readonly string[]): Generator<{ pid: number; line: KernelLockLine }> {
   const seen = new Set<string>();
   for (const { pid, descriptors } of openersOf(identity)) {
     for (const fd of descriptors) {
       for (const line of parse(read(`/proc/${pid}/fdinfo/${fd}`).replaceAll('lock:\t', ''))) {
         const key = [pid, line.shared, line.start].join();
-        if (line.file !== identity.file || line.kind !== 'OFDLCK' || seen.has(key)) continue;
+        if (line.file !== identity.file || !kinds.includes(line.kind) || seen.has(key)) continue;
         seen.add(key);
         yield { pid, line };
       }
     }
   }
+}
+
+/** Of an exclusive lock whose open file a child has inherited, the parent is named: as a rule, the smaller pid. */
+function oncePerByte<T extends { pid: number; line: KernelLockLine }>(locks: T[]): T[] {
+  const isOther = (a: T, b: T): boolean => a.line.shared || a.line.start !== b.line.start || a.line.kind !== b.line.kind;
+  return locks.filter((lock, i) => locks.slice(0, i).every((before) => isOther(before, lock)));
 }
 
 function* openersOf({ realPath }: Identity): Generator<{ pid: number; descriptors: string[] }> {

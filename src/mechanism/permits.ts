@@ -16,8 +16,8 @@ import type { Grant, Granted, Mechanism } from './mechanism.js';
 import { ParkedWait, type ParkOutcome } from './parked-wait.js';
 import { pollSync } from './poll.js';
 
-const MOST_PERMITS = 64;
-const NUMBERS = 1000;
+export const MOST_PERMITS = 64;
+export const PERMIT_NUMBERS = 1000;
 const ATTEMPTS = 100;
 
 export class Permits implements Mechanism {
@@ -184,11 +184,11 @@ export class Permits implements Mechanism {
 
   /** Says how many permits there are, and looks whether somebody says otherwise. False: not the file at the path. */
   #announce(file: OpenFile): boolean {
-    const status = this.addon.tryLock(this.#range(file, NUMBERS + this.permits, 1), true);
+    const status = this.addon.tryLock(this.#range(file, PERMIT_NUMBERS + this.permits, 1), true);
     if (status < 0) this.#fail(status);
     if (status === REPLACED) return false;
-    const below = this.#range(file, NUMBERS, this.permits);
-    const above = this.#range(file, NUMBERS + this.permits + 1, MOST_PERMITS);
+    const below = this.#range(file, PERMIT_NUMBERS, this.permits);
+    const above = this.#range(file, PERMIT_NUMBERS + this.permits + 1, MOST_PERMITS);
     for (const others of [below, above]) {
       if (this.addon.isTaken(others) === GRANTED) continue;
       throw new LockMismatchError(this.file.path, `other processes use this semaphore with another number of permits than ${this.permits}`);

@@ -1,0 +1,62 @@
+/** Everybody who holds or waits for a path, whatever they lock it with. */
+import { statSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { sidecarOf } from '../fairness/ticket-queue.js';
+import { lockFolderOf } from '../file/lock-file.js';
+import { canonicalPath } from '../file/paths.js';
+import { inLine, lockedAmong, type Parties, partiesOf, semaphoreAt, startOf } from '../lock/parties.js';
+import type { LockParty } from '../options.js';
+
+export interface Party {
+  /** Unknown for a lock folder. */
+  pid?: number;
+  command?: string;
+  /** Unknown for one that stands in the line of `--fair` and has not come to its head. */
+  mode?: 'exclusive' | 'shared' | 'permit';
+  mechanism: 'flock' | 'fcntl' | 'semaphore' | 'lockfile';
+  /** When its process was started: the kernel does not tell since when it holds or waits. Of a lock folder: its last heartbeat. */
+  started?: Date;
+}
+
+export interface PartiesAt {
+  path: string;
+  holders: Party[];
+  /** In the order of service, as far as it is known. */
+  waiters: Party[];
+}
+
+export function partiesAt(path: string): PartiesAt {
+  const file = canonicalPath(resolve(path), true);
+  const folder = lockFolder(file);
+  const line = inLine(sidecarOf(file));
+  // Without a look into every process, which takes a while.
+  if (line.length === 0 && lockedAmong([file]).length === 0) return { path, holders: folder, waiters: [] };
+  const flock = partiesOf(file, ['FLOCK']);
+  const semaphore = semaphoreAt(file);
+  const fcntl = semaphore ?? partiesOf(file, ['OFDLCK', 'POSIX']);
+  const kernel = [...named(flock, 'flock'), ...named(fcntl, semaphore === undefined ? 'fcntl' : 'semaphore')];
+  const holders = [...kernel.flatMap(({ holder }) => holder ?? []), ...folder];
+  const parked = kernel.flatMap(({ waiter }) => waiter ?? []);
+  const mechanism = holders[0]?.mechanism ?? 'flock';
+  const standing = line.map((one) => {
+    const atHead = parked.find(({ pid }) => pid === one.pid);
+    return atHead ?? { ...person(one), mechanism };
+  });
+  return { path, holders, waiters: [...standing, ...parked.filter(({ pid }) => !line.some((one) => one.pid === pid))] };
+}
+
+function named(parties: Parties | undefined, mechanism: Party['mechanism']): { holder?: Party; waiter?: Party }[] {
+  const mode = (shared: boolean): 'exclusive' | 'shared' | 'permit' => (mechanism === 'semaphore' ? 'permit' : shared ? 'shared' : 'exclusive');
+  const party = (one: LockParty): Party => ({ ...person(one), mode: mode(one.shared), mechanism });
+  return [...(parties?.holders ?? []).map((one) => ({ holder: party(one) })), ...(parties?.waiters ?? []).map((one) => ({ waiter: party(one) }))];
+}
+
+function person({ pid, command }: LockParty): Pick<Party, 'pid' | 'command' | 'started'> {
+  const started = startOf(pid);
+  return { pid, ...(command !== undefined && { command }), ...(started !== undefined && { started }) };
+}
+
+function lockFolder(path: string): Party[] {
+  const stat = statSync(lockFolderOf({ path, mode: 0, followSymlinks: false }), { throwIfNoEntry: false });
+  return stat?.isDirectory() ? [{ mode: 'exclusive', mechanism: 'lockfile', started: stat.mtime }] : [];
+}

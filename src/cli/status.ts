@@ -1,0 +1,80 @@
+/** `fairlock status`: who holds, who waits. */
+import { readdirSync, statSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { clearScreenDown, cursorTo } from 'node:readline';
+import { setTimeout } from 'node:timers/promises';
+import { lockedAmong } from '../lock/parties.js';
+import { CliError, NO_INPUT, UNAVAILABLE } from './exit-codes.js';
+import { type PartiesAt, type Party, partiesAt } from './parties.js';
+import { duration, reasonOf } from './reasons.js';
+
+const EVERY_MS = 1000;
+const HEAD = ['FILE', 'PID', 'COMMAND', 'STATE', 'MODE', 'MECHANISM', 'STARTED'];
+/** Drawn by none, as ps(1) does. */
+const BORDERS = 'top top-mid top-left top-right bottom bottom-mid bottom-left bottom-right left left-mid mid mid-mid right right-mid'.split(' ');
+/** Files beside a lock, never a lock. */
+const SIDECAR = /^\..*\.fairlock-\w+(\.new)?$/;
+
+export async function status(paths: readonly string[], { json, watch }: { json: boolean; watch: boolean }): Promise<number> {
+  if (process.platform !== 'linux') throw new CliError(`${process.platform} does not tell who holds a lock`, UNAVAILABLE);
+  const show = async (): Promise<string> => {
+    const found = paths.flatMap((path) => (isFolder(path) ? busyIn(path) : [partiesAt(path)]));
+    return json ? `${JSON.stringify(found, undefined, 2)}\n` : asTable(found);
+  };
+  if (!watch) {
+    process.stdout.write(await show());
+    return 0;
+  }
+  for (;;) {
+    const shown = await show();
+    if (process.stdout.isTTY) {
+      cursorTo(process.stdout, 0, 0);
+      clearScreenDown(process.stdout);
+    }
+    process.stdout.write(shown);
+    await setTimeout(EVERY_MS);
+  }
+}
+
+function isFolder(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch (error) {
+    throw new CliError(`${path}: ${reasonOf(error)}`, NO_INPUT);
+  }
+}
+
+/** The locks in a folder, and the folder itself if it is one, that somebody holds or waits for. */
+function busyIn(folder: string): PartiesAt[] {
+  const entries = readdirSync(folder, { withFileTypes: true }).filter(({ name }) => !SIDECAR.test(name));
+  const files = entries.filter((entry) => entry.isFile()).map(({ name }) => join(folder, name));
+  const lockFolders = entries
+    .filter((entry) => entry.isDirectory() && entry.name.endsWith('.lock'))
+    .map(({ name }) => join(folder, name.slice(0, -5)));
+  const candidates = new Set([...lockedAmong([folder, ...files]), ...lockFolders]);
+  return [...candidates].map(partiesAt).filter(({ holders, waiters }) => holders.length + waiters.length > 0);
+}
+
+async function asTable(found: readonly PartiesAt[]): Promise<string> {
+  const rows = found.flatMap(({ path, holders, waiters }) => [
+    ...holders.map((party) => row(path, party, 'holds')),
+    ...waiters.map((party, i) => row(path, party, `waits, ${i + 1}.`)),
+  ]);
+  if (rows.length === 0) return 'nobody holds or waits\n';
+  const { default: Table } = await import('cli-table3');
+  const chars = Object.fromEntries([...BORDERS.map((name) => [name, '']), ['middle', '  ']]);
+  const table = new Table({ head: HEAD, chars, style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 } });
+  table.push(...rows);
+  return `${table.toString().replace(/ +$/gm, '')}\n`;
+}
+
+function row(path: string, { pid, command, mode, mechanism, started }: Party, state: string): string[] {
+  const ago = started === undefined ? '?' : `${duration(Date.now() - started.getTime())} ago`;
+  return [relative('', path) || '.', String(pid ?? '?'), cut(command ?? '?'), state, mode ?? '?', mechanism, ago];
+}
+
+/** So that a row fits a line. */
+function cut(text: string): string {
+  const most = Math.max(20, (process.stdout.columns || 120) - 80);
+  return text.length > most ? `${text.slice(0, most - 1)}…` : text;
+}
