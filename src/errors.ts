@@ -1,4 +1,5 @@
 /** Every error class and every error text of the library. */
+import { constants } from 'node:os';
 import { getSystemErrorMap } from 'node:util';
 
 /** The base of all errors that locking itself raises. System errors (EACCES, ELOOP, …) are not wrapped. */
@@ -73,9 +74,15 @@ function on(path: string | undefined): string {
 
 /** A system error as Node shapes them: `EACCES: permission denied, flock '/x'`, with code, errno, syscall and path. */
 export function systemError(errno: number, syscall: string, path: string): NodeJS.ErrnoException {
-  const [code, text] = getSystemErrorMap().get(-errno) ?? [`E${errno}`, 'unknown error'];
+  const [code, text] = getSystemErrorMap().get(-errno) ?? unmapped(errno);
   const error: NodeJS.ErrnoException = new Error(`${code}: ${text}, ${syscall} '${path}'`);
   return Object.assign(error, { errno: -errno, code, syscall, path });
+}
+
+/** libuv has no name for some, and ENOLCK is one of them. */
+function unmapped(errno: number): [string, string] {
+  const name = Object.entries(constants.errno).find(([, number]) => number === errno)?.[0] ?? `E${errno}`;
+  return [name, name === 'ENOLCK' ? 'no locks available' : 'unknown error'];
 }
 
 /** What a value looks like in an error text: quoted, cut, with its type. */

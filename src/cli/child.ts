@@ -1,5 +1,5 @@
 /** A command that is run in the foreground: signals go to it, its exit code comes from it. */
-import { type StdioOptions, spawn } from 'node:child_process';
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { isatty } from 'node:tty';
@@ -26,15 +26,21 @@ export function runCommand({ file, args, env = process.env, fd }: Command, canno
     // Before the command starts: a signal that comes from now on waits for this thread, and finds the command there.
     for (const signal of PASSED_ON) process.on(signal, passOn);
     const stdio: StdioOptions = ['inherit', 'inherit', 'inherit', ...(fd === undefined ? [] : [fd])];
-    const child = spawn(file, args, { env, stdio });
     const end = (code: number): void => {
       for (const signal of PASSED_ON) process.off(signal, passOn);
       resolve(code);
     };
-    child.once('error', (error: NodeJS.ErrnoException) => {
+    const fail = (error: unknown): void => {
       process.stderr.write(`fairlock: failed to execute ${file}: ${reasonOf(error)}\n`);
-      end(cannotRun(error));
-    });
+      end(cannotRun(error as NodeJS.ErrnoException));
+    };
+    let child: ChildProcess;
+    try {
+      child = spawn(file, args, { env, stdio });
+    } catch (error) {
+      return fail(error); // E2BIG, an empty name: Node throws these.
+    }
+    child.once('error', fail);
     child.once('exit', (code, signal) => end(code ?? 128 + (signal === null ? 0 : constants.signals[signal])));
   });
 }

@@ -40,6 +40,8 @@ function isFolder(path: string): boolean {
   try {
     return statSync(path).isDirectory();
   } catch (error) {
+    // A lock folder needs no file that it locks.
+    if (partiesAt(path).holders.length > 0) return false;
     throw new CliError(`${path}: ${reasonOf(error)}`, NO_INPUT);
   }
 }

@@ -12,15 +12,14 @@ export function announceWait(path: string, verbose: boolean): () => void {
   if (!terminal && !verbose) return () => {};
   let drawn = false;
   const draw = (): void => {
-    const text = describe(path);
     if (!terminal) {
       clearInterval(timer);
-      process.stderr.write(`fairlock: ${text}\n`);
+      process.stderr.write(`fairlock: ${describe(path, Infinity)}\n`);
       return;
     }
     drawn = true;
     wipe();
-    process.stderr.write(text.slice(0, (process.stderr.columns || 80) - 1));
+    process.stderr.write(describe(path, (process.stderr.columns || 80) - 1));
   };
   const wipe = (): void => {
     cursorTo(process.stderr, 0);
@@ -41,12 +40,18 @@ export function announceWait(path: string, verbose: boolean): () => void {
   return end;
 }
 
-function describe(path: string): string {
+/** If it would be too wide, the command is cut, and then the end. */
+function describe(path: string, width: number): string {
   const { holders, waiters } = partiesAt(path);
   const [holder] = holders;
-  if (holder === undefined) return `waiting for ${path}`;
+  if (holder === undefined) return `waiting for ${path}`.slice(0, width);
+  const who = holder.pid === undefined ? '' : ` by pid ${holder.pid}`;
+  const before = `waiting for ${path} — held${who} (`;
   const started = holder.started === undefined ? '' : `, started ${duration(Date.now() - holder.started.getTime())} ago`;
   const others = holders.length > 1 ? ` and ${holders.length - 1} more` : '';
-  const inLine = waiters.length > 0 ? `, ${waiters.length} in line` : '';
-  return `waiting for ${path} — held by pid ${holder.pid} (${holder.command ?? 'unknown'}${started})${others}${inLine}`;
+  const after = `${started})${others}${waiters.length > 0 ? `, ${waiters.length} in line` : ''}`;
+  const command = holder.command ?? 'unknown';
+  const room = Math.max(10, width - before.length - after.length);
+  const shown = command.length > room ? `${command.slice(0, room - 1)}…` : command;
+  return `${before}${shown}${after}`.slice(0, width);
 }

@@ -1,9 +1,12 @@
 /** Other processes: the helper programs of test/programs, and how to talk to them. */
-import { type ChildProcess, type ForkOptions, fork, spawn } from 'node:child_process';
+import { type ChildProcess, type ForkOptions, fork, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { afterEach } from 'vitest';
+import { afterAll, afterEach } from 'vitest';
 
 const running = new Set<ChildProcess>();
 
@@ -24,6 +27,13 @@ export function track<T extends ChildProcess>(child: T): T {
   running.add(child);
   child.once('exit', () => running.delete(child));
   return child;
+}
+
+/** A library that, preloaded, makes locks fail or lie (test/programs/lying-flock.c); undefined where it cannot be compiled. */
+export function lyingFlock(): string | undefined {
+  const library = join(mkdtempSync(join(tmpdir(), 'fairlock-test-')), 'lying-flock.so');
+  afterAll(() => rmSync(dirname(library), { recursive: true }));
+  return spawnSync('cc', ['-shared', '-fPIC', '-o', library, program('lying-flock.c'), '-ldl']).status === 0 ? library : undefined;
 }
 
 /** A process that does what it is told: see test/programs/actor.mjs. */

@@ -1,0 +1,56 @@
+import { readdirSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { layers } from '../../src/index.js';
+import { hasFcntl } from '../support/capabilities.js';
+import { testFolder } from '../support/paths.js';
+import { lyingFlock, run } from '../support/programs.js';
+
+const CLI = new URL('../../dist/cli/main.js', import.meta.url).pathname;
+const doctor = (env: NodeJS.ProcessEnv, ...args: string[]) => run(process.execPath, [CLI, 'doctor', ...args], { FAIRLOCK_DISABLE: '', ...env });
+const { folder, path } = testFolder();
+
+const preload = lyingFlock();
+
+describe.runIf(hasFcntl)('fairlock doctor', () => {
+  it('finds all well on a file system whose locks work, and leaves nothing', async () => {
+    const before = readdirSync(folder);
+    const { code, stdout, stderr } = await doctor({}, folder);
+    expect([code, stderr]).toEqual([0, '']);
+    expect(stdout).toMatch(/^✓ native-fallback: loads$/m);
+    expect(stdout).toMatch(/^✓ file system: \w+$/m);
+    expect(stdout).toMatch(/^✓ mark: kept/m);
+    for (const mechanism of ['flock', 'fcntl']) expect(stdout).toContain(`✓ ${mechanism}: excludes other processes, and wakes who waits`);
+    expect(stdout.includes('✓ fs-ext')).toBe(layers()['fs-ext'].loaded);
+    expect(readdirSync(folder)).toEqual(before);
+  });
+
+  it('names the file system', async () => {
+    expect((await doctor({}, '/dev/shm')).stdout).toMatch(/file system: tmpfs\n {2}→ fine; gone after a reboot/);
+  });
+
+  it('tells what does not load, and what to do about it', async () => {
+    const { code, stdout } = await doctor({ FAIRLOCK_DISABLE: 'native-fallback' }, folder);
+    expect(code).toBe(1);
+    expect(stdout).toMatch(/✗ native-fallback: does not load: switched off by FAIRLOCK_DISABLE\n {2}→ without it waits are polled/);
+    expect((await doctor({ FAIRLOCK_DISABLE: 'fs-ext' }, folder)).code).toBe(0);
+    expect((await doctor({ FAIRLOCK_DISABLE: 'fs-ext,native-fallback' }, folder)).code).toBe(1);
+  });
+
+  it.runIf(preload !== undefined)('finds out a file system that reports success and excludes nobody', async () => {
+    const { code, stdout } = await doctor({ LD_PRELOAD: preload, LIE: 'success' }, folder);
+    expect(code).toBe(1);
+    for (const mechanism of ['flock', 'fcntl']) expect(stdout).toContain(`✗ ${mechanism}: reports success and excludes nobody`);
+  });
+
+  it.runIf(preload !== undefined)('finds out a file system without locks', async () => {
+    const { code, stdout } = await doctor({ LD_PRELOAD: preload, LIE: 'ENOLCK' }, folder);
+    expect(code).toBe(1);
+    expect(stdout).toMatch(/✗ flock: cannot lock '.*': flock locks do not work on its file system \(ENOLCK\)/);
+    expect(stdout).toMatch(/✗ fcntl: cannot lock .*ENOLCK/);
+  });
+
+  it('says where nothing can be tried out', async () => {
+    expect(await doctor({}, path('nowhere'))).toMatchObject({ code: 66, stderr: expect.stringContaining('cannot try locks out') });
+    expect((await doctor({}, '/proc')).code).toBe(66);
+  });
+});

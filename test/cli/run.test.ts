@@ -1,0 +1,315 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { InterProcessLock } from '../../src/index.js';
+import { hasFcntl, hasFlock, hasParking } from '../support/capabilities.js';
+import { testFolder } from '../support/paths.js';
+import { LineProgram, program, type Ran, run } from '../support/programs.js';
+import { until } from '../support/waiting.js';
+
+const CLI = new URL('../../dist/cli/main.js', import.meta.url).pathname;
+const OURS = [process.execPath, CLI, 'run'];
+const THEIRS = ['flock'];
+const hasReference = spawnSync('flock', ['--version']).status === 0;
+
+/** To the start of the line, and clear it. */
+const WIPE = '\u001b[1G\u001b[2K';
+
+const { path } = testFolder();
+
+function call([command = '', ...before]: string[], ...args: string[]): Promise<Ran> {
+  return run(command, [...before, ...args]);
+}
+
+const isFree = (file: string): boolean => {
+  const handle = new InterProcessLock(file, { mechanism: 'flock', followSymlinks: true }).tryAcquire();
+  handle?.release();
+  return handle !== null;
+};
+
+/** Holds the lock by a shell that says so, and ends when its input ends. */
+async function held([command = '', ...before]: string[], file: string, ...options: string[]): Promise<LineProgram> {
+  const holder = new LineProgram(command, [...before, ...options, file, 'sh', '-c', 'echo held; read line']);
+  expect(await holder.line()).toBe('held');
+  return holder;
+}
+
+/** A file that is free, held exclusively, held shared; and what follows the program's name. */
+type Row = ['free' | 'exclusive' | 'shared', (file: string) => string[]];
+
+const ROWS: Row[] = [
+  ['free', (f) => [f, 'true']],
+  ['free', (f) => [f, 'false']],
+  ['free', (f) => [f, 'sh', '-c', 'exit 5']],
+  ['free', (f) => [f, '-c', 'exit 3']],
+  ['free', (f) => [f, '--command', 'echo $0; exit 4']],
+  ['free', (f) => ['-x', f, 'true']],
+  ['free', (f) => ['-e', f, 'true']],
+  ['free', (f) => ['--exclusive', f, 'true']],
+  ['free', (f) => ['-s', f, 'true']],
+  ['free', (f) => ['--shared', f, 'true']],
+  ['free', (f) => ['-sxn', f, 'true']],
+  ['free', (f) => ['-w1', f, 'true']],
+  ['free', (f) => ['--timeout', '1', f, 'true']],
+  ['free', (f) => ['--wait=.5', f, 'true']],
+  ['free', (f) => ['-w', '1e1', f, 'true']],
+  ['free', (f) => ['-E', '7', f, 'true']],
+  ['free', (f) => ['--', f, 'true']],
+  ['free', (f) => [f, 'printf', '%s|', 'a b', '-n', '--', '', '*']],
+  ['free', (f) => [f, 'sh', '-c', 'kill -9 $$']],
+  ['free', (f) => [f, 'sh', '-c', 'kill -TERM $$']],
+  ['free', (f) => ['-F', f, 'sh', '-c', 'exit 6']],
+  ['free', (f) => ['--no-fork', f, 'sh', '-c', 'kill -PIPE $$']],
+  ['free', (f) => ['-o', '-F', f, 'true']],
+  ['free', (f) => [f, 'no-such-command']],
+  ['free', (f) => [f, '/etc/passwd']],
+  ['free', (f) => [f, '']],
+  ['free', (f) => ['-F', f, 'no-such-command']],
+  ['free', () => []],
+  ['free', (f) => [f]],
+  ['free', (f) => [f, '-c']],
+  ['free', (f) => [f, '-c', 'true', 'true']],
+  ['free', (f) => ['-c', 'true', f]],
+  ['free', (f) => ['-w', 'soon', f, 'true']],
+  ['free', (f) => ['-w', '', f, 'true']],
+  ['free', () => ['-w']],
+  ['free', (f) => ['-E', '300', f, 'true']],
+  ['free', (f) => ['-E', 'x', f, 'true']],
+  ['free', (f) => ['--nonsense', f, 'true']],
+  ['free', (f) => [join(f, 'below', 'a', 'file'), 'true']],
+  ['free', (f) => [join(f, 'no', 'folder'), 'true']],
+  ['free', () => ['', 'true']],
+  // What is inside is locked, and inherited, or not.
+  ['free', (f) => [f, 'flock', '-n', f, 'true']],
+  ['free', (f) => ['-o', f, 'flock', '-n', f, 'true']],
+  ['free', (f) => ['-s', f, 'flock', '-sn', f, 'true']],
+  ['free', (f) => [f, 'sh', '-c', 'readlink /proc/self/fd/3 | grep -c .']],
+  ['free', (f) => ['-o', f, 'sh', '-c', 'readlink /proc/self/fd/3 | grep -c .']],
+  ['exclusive', (f) => ['-n', f, 'true']],
+  ['exclusive', (f) => ['--nb', f, 'true']],
+  ['exclusive', (f) => ['--nonblock', '-E', '9', f, 'true']],
+  ['exclusive', (f) => ['-n', '--conflict-exit-code', '0', f, 'true']],
+  ['exclusive', (f) => ['-sn', f, 'true']],
+  ['exclusive', (f) => ['-w', '0', f, 'true']],
+  ['exclusive', (f) => ['-w', '.1', '-E', '75', f, 'true']],
+  ['exclusive', (f) => ['-n', '-w', '100', f, 'true']],
+  ['shared', (f) => ['-sn', f, 'true']],
+  ['shared', (f) => ['-n', f, 'true']],
+];
+
+describe.runIf(hasReference && hasParking)('beside flock(1), for each invocation the same exit code and output', () => {
+  it.each(ROWS.map((row) => [row[0], row[1]('FILE').join(' '), row] as const))('%s: %s', async (_state, _shown, [state, args]) => {
+    const results = [];
+    for (const one of [THEIRS, OURS]) {
+      const file = path();
+      const holder = state === 'free' ? undefined : await held(THEIRS, file, ...(state === 'shared' ? ['-s'] : []));
+      const { code, signal, stdout, stderr } = await call(one, ...args(file));
+      holder?.child.stdin.end();
+      results.push({ code, signal, stdout, saysWhy: stderr !== '' });
+    }
+    expect(results[1]).toEqual(results[0]);
+  });
+
+  it.each([
+    ['a folder', (file: string) => mkdirSync(file)],
+    ['a link', (file: string) => symlinkSync(`${file}.target`, file)],
+    ['a link to a folder', (file: string) => symlinkSync(tmpdir(), file)],
+    ['a file with content', (file: string) => writeFileSync(file, 'precious')],
+  ])('%s can be locked, and excludes both ways', async (_what, make) => {
+    for (const [one, other] of [
+      [OURS, THEIRS],
+      [THEIRS, OURS],
+    ] as const) {
+      const file = path();
+      make(file);
+      const holder = await held(one, file);
+      expect((await call(other, '-n', file, 'true')).code).toBe(1);
+      const waiting = call(other, file, 'echo', 'granted');
+      holder.child.stdin.end();
+      expect((await waiting).stdout).toBe('granted\n');
+    }
+  });
+
+  it('what the command leaves in the background keeps the lock that it inherited', async () => {
+    for (const one of [THEIRS, OURS]) {
+      const leave = ['sh', '-c', 'sleep 1000 >/dev/null 2>&1 & echo $!'];
+      const inherits = path();
+      const { stdout } = await call(one, inherits, ...leave);
+      expect(isFree(inherits)).toBe(false);
+      process.kill(Number(stdout), 'SIGKILL');
+      await until(() => isFree(inherits));
+      const closed = path();
+      const { stdout: pid } = await call(one, '-o', closed, ...leave);
+      expect(isFree(closed)).toBe(true);
+      process.kill(Number(pid), 'SIGKILL');
+    }
+  });
+});
+
+describe.runIf(hasFlock)('fairlock run', () => {
+  it('killed with kill -9, leaves the lock to the command; with -o it is free', async () => {
+    for (const [options, kept] of [
+      [[], true],
+      [['-o'], false],
+    ] as const) {
+      const file = path();
+      const holder = new LineProgram(process.execPath, [CLI, 'run', ...options, file, '--', 'sh', '-c', 'echo $$; exec sleep 1000']);
+      const sleeper = Number(await holder.line());
+      const exited = new Promise((resolve) => holder.child.once('exit', resolve));
+      holder.child.kill('SIGKILL');
+      await exited;
+      expect(isFree(file)).toBe(!kept);
+      if (kept && hasParking)
+        expect((await run(process.execPath, [CLI, 'status', file])).stdout).toMatch(new RegExp(`${sleeper} +sleep 1000 +holds`));
+      process.kill(sleeper, 'SIGKILL');
+      await until(() => isFree(file));
+    }
+  });
+
+  it('passes signals on, and its exit code is the command’s', async () => {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1'] as const) {
+      const script = `trap 'echo caught; exit 9' ${signal.slice(3)}; echo ready; while :; do read line || sleep 0.01; done`;
+      const child = new LineProgram(process.execPath, [CLI, 'run', path(), '--', 'sh', '-c', script]);
+      expect(await child.line()).toBe('ready');
+      const exited = new Promise((resolve) => child.child.once('exit', resolve));
+      child.child.stdin.end();
+      child.child.kill(signal);
+      expect(await child.line()).toBe('caught');
+      expect(await exited).toBe(9);
+    }
+  });
+
+  it('interrupted while it waits, never starts the command', async () => {
+    const file = path();
+    const started = path();
+    const holder = await held(OURS, file);
+    const waiting = new LineProgram(process.execPath, [CLI, 'run', file, '--', 'touch', started]);
+    const exited = new Promise((resolve) => waiting.child.once('exit', (code, signal) => resolve([code, signal])));
+    await until(async () => JSON.parse((await run(process.execPath, [CLI, 'status', '--json', file])).stdout)[0].waiters.length === 1 || !hasParking);
+    waiting.child.kill('SIGINT');
+    expect(await exited).toEqual([null, 'SIGINT']);
+    holder.child.stdin.end();
+    await until(() => isFree(file));
+    expect(existsSync(started)).toBe(false);
+  });
+
+  it('says with -v what it does', async () => {
+    const file = path();
+    const { stderr } = await call(OURS, '-v', file, '--', 'true');
+    expect(stderr).toMatch(/^fairlock: getting lock took \d+\.\d{6} seconds\nfairlock: executing true\n$/);
+    const holder = await held(OURS, file);
+    expect((await call(OURS, '-v', '-n', file, '--', 'true')).stderr).toBe('fairlock: failed to get lock\n');
+    expect((await call(OURS, '-v', '-w', '.01', file, '--', 'true')).stderr).toBe('fairlock: timeout while waiting to get lock\n');
+    holder.child.stdin.end();
+  });
+
+  it('makes no folders, and says what it could not open', async () => {
+    const { code, stderr } = await call(OURS, path('nowhere/x'), '--', 'true');
+    expect([code, stderr]).toEqual([66, expect.stringMatching(/cannot open lock file .*nowhere\/x: no such file or directory/)]);
+  });
+
+  it.runIf(hasFcntl)('locks with fcntl, where python sees it', async () => {
+    const file = path();
+    const holder = await held(OURS, file, '--mechanism', 'fcntl');
+    const python = `import fcntl; fcntl.lockf(open('${file}', 'r+'), fcntl.LOCK_EX | fcntl.LOCK_NB)`;
+    expect((await run('python3', ['-c', python])).stderr).toContain('BlockingIOError');
+    expect(isFree(file)).toBe(true);
+    holder.child.stdin.end();
+  });
+
+  it('locks with a lock folder', async () => {
+    const file = path();
+    const holder = await held(OURS, file, '--mechanism', 'lockfile');
+    expect(existsSync(`${file}.lock`)).toBe(true);
+    expect((await call(OURS, '--mechanism', 'lockfile', '-n', file, '--', 'true')).code).toBe(1);
+    const exited = new Promise((resolve) => holder.child.once('exit', resolve));
+    holder.child.stdin.end();
+    await exited;
+    expect(existsSync(`${file}.lock`)).toBe(false);
+  });
+
+  it.runIf(hasFcntl)('with --permits lets so many in', async () => {
+    const file = path();
+    const holders = [await held(OURS, file, '--permits', '2'), await held(OURS, file, '--permits', '2')];
+    expect((await call(OURS, '--permits', '2', '-n', file, '--', 'true')).code).toBe(1);
+    expect(await call(OURS, '--permits', '3', '-n', file, '--', 'true')).toMatchObject({
+      code: 71,
+      stderr: expect.stringContaining('another number of permits'),
+    });
+    holders[0]?.child.stdin.end();
+    expect((await call(OURS, '--permits', '2', file, '--', 'true')).code).toBe(0);
+    holders[1]?.child.stdin.end();
+    expect((await call(OURS, '--permits', '2', '-s', file, '--', 'true')).code).toBe(64);
+    expect((await call(OURS, '--permits', '0', file, '--', 'true')).code).toBe(64);
+  });
+
+  it.runIf(hasFcntl)('with --fair serves in order of arrival', async () => {
+    const file = path();
+    const out = path();
+    const holder = await held(OURS, file, '--fair');
+    const served = [];
+    for (let i = 0; i < 4; i++) {
+      served.push(call(OURS, '--fair', file, '--', 'sh', '-c', `echo ${i} >> ${out}; wc -l < ${out}`));
+      const line = new InterProcessLock(file, { fairness: 'fifo' });
+      await until(() => line.inspect().waiters.length === i + 1);
+    }
+    holder.child.stdin.end();
+    expect((await Promise.all(served)).map(({ stdout }) => Number(stdout))).toEqual([1, 2, 3, 4]);
+  });
+});
+
+describe.runIf(hasParking)('at a terminal', () => {
+  const atTerminal = (...args: string[]): LineProgram => new LineProgram('python3', [program('terminal.py'), process.execPath, CLI, 'run', ...args]);
+  async function linesUntil(terminal: LineProgram, pattern: RegExp): Promise<string[]> {
+    const lines: string[] = [];
+    do lines.push(await terminal.line());
+    while (!pattern.test(lines.at(-1) ?? ''));
+    return lines;
+  }
+
+  it('Ctrl-C reaches the command once', async () => {
+    const script = "trap 'echo interrupted' INT; echo ready; read line; echo left; exit 3";
+    const terminal = atTerminal(path(), '--', 'bash', '-c', script);
+    await linesUntil(terminal, /ready/);
+    terminal.child.stdin.write('^C\n');
+    await linesUntil(terminal, /interrupted/);
+    terminal.child.stdin.write('go on\n');
+    const rest = await linesUntil(terminal, /exited/);
+    expect(rest.filter((line) => line.includes('interrupted'))).toEqual([]);
+    expect(rest.at(-1)).toBe('exited 3');
+  });
+
+  it('after a second says whom it waits for, and takes the line away', async () => {
+    const file = path();
+    const holder = await held(OURS, file);
+    const terminal = atTerminal(file, '--', 'echo', 'granted');
+    let seen = '';
+    terminal.child.stdout.on('data', (text) => {
+      seen += text;
+    });
+    await until(() => seen.includes('in line'));
+    expect(seen).toContain(`waiting for ${file} — held by pid ${holder.child.pid} (`);
+    holder.child.stdin.end();
+    await until(() => seen.includes('exited 0'));
+    expect(seen.slice(seen.lastIndexOf('in line'))).toContain(`${WIPE}granted`);
+  });
+
+  it('interrupted while it waits, takes the line away and never starts the command', async () => {
+    const file = path();
+    const holder = await held(OURS, file);
+    const terminal = atTerminal(file, '--', 'echo', 'granted');
+    let seen = '';
+    terminal.child.stdout.on('data', (text) => {
+      seen += text;
+    });
+    await until(() => seen.includes('waiting for'));
+    terminal.child.stdin.write('^C\n');
+    await until(() => seen.includes('killed 2'));
+    expect(seen.slice(seen.lastIndexOf('waiting for'))).toMatch(new RegExp(`${WIPE.replaceAll('[', '\\[')}\\s+killed 2`));
+    holder.child.stdin.end();
+    await until(() => isFree(file));
+    expect(seen).not.toContain('granted');
+  });
+});
