@@ -60,6 +60,16 @@ describe('the packed tarball, installed with install scripts disabled', () => {
     expect(JSON.parse(stdout)).toEqual([{ loaded: true }, false, { lock: 'native-fallback', wait: 'native-fallback' }]);
   });
 
+  it('has the command', async () => {
+    const fairlock = join(consumer, 'node_modules', '.bin', 'fairlock');
+    expect((await run(fairlock, ['--version'], {}, consumer)).stdout).toBe(`${manifest.version}\n`);
+    expect(await run(fairlock, ['run', 'command.lock', '--', 'sh', '-c', 'echo inside; exit 3'], {}, consumer)).toMatchObject({
+      code: 3,
+      stdout: 'inside\n',
+    });
+    if (hasPrebuild) expect((await run(fairlock, ['doctor'], { FAIRLOCK_DISABLE: '' }, consumer)).stdout).toContain('✓ native-fallback: loads');
+  });
+
   it('has no install script and no binding.gyp in its root', () => {
     const installed = join(consumer, 'node_modules', 'fairlock');
     const { scripts } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'));

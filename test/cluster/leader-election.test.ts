@@ -7,7 +7,7 @@ import { describe, expect, it, vi } from 'vitest';
 import { LeaderElection, type Term } from '../../src/cluster/index.js';
 import { besides } from '../../src/file/paths.js';
 import { LockClosedError, LockLostError, LockTimeoutError } from '../../src/index.js';
-import { hasParking, hasStrace } from '../support/capabilities.js';
+import { hasFlock, hasParking, hasStrace } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
 import { program, run, track } from '../support/programs.js';
 import { outcome, settle, until } from '../support/waiting.js';
@@ -206,7 +206,7 @@ describe('the fencing token', () => {
     expect(await election.run(() => 'mended')).toBe('mended');
   });
 
-  it.runIf(hasStrace)('is never handed out twice, whichever system call the leader is killed at', async () => {
+  it.runIf(hasStrace && hasFlock)('is never handed out twice, whichever system call the leader is killed at', async () => {
     const file = path();
     const record = besides(file, 'leader');
     const script = `

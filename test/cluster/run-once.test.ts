@@ -82,7 +82,7 @@ describe('runOnce', () => {
 
   it('waits as acquire does', async () => {
     const file = path();
-    let finish = (): void => {};
+    let finish: (() => void) | undefined;
     const first = runOnce(
       file,
       () =>
@@ -93,8 +93,8 @@ describe('runOnce', () => {
     );
     await expect(runOnce(file, () => {}, { key: 'k', timeout: 0 })).rejects.toThrow(LockTimeoutError);
     await expect(runOnce(file, () => {}, { key: 'k', signal: AbortSignal.abort('stop') })).rejects.toBe('stop');
-    await until(() => existsSync(file));
-    finish();
+    await until(() => finish !== undefined);
+    finish?.();
     await first;
   });
 
