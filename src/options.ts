@@ -105,6 +105,8 @@ export interface ResolvedLockOptions {
   mode: number;
   followSymlinks: boolean;
   unlinkOnRelease: boolean;
+  /** Waits move over when another file takes the place of the one waited for. Not for users: see web-locks. */
+  movable: boolean;
 }
 
 const FAIRNESSES = ['kernel', 'fifo', 'auto'] as const;
@@ -140,6 +142,7 @@ export function lockOptions(options: unknown): ResolvedLockOptions {
     mode: integer('mode', given.mode ?? 0o666, 0, 0o777),
     followSymlinks: boolean('followSymlinks', given.followSymlinks ?? false),
     unlinkOnRelease: boolean('unlinkOnRelease', given.unlinkOnRelease ?? false),
+    movable: false,
   };
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bulletin.h"
 #include "exec.h"
 #include "waiter.h"
 
@@ -25,6 +26,7 @@ typedef struct {
   wait_slot *slots;
   int slot_count, first_free;
   int waiting;  // waits that keep the event loop alive
+  bulletin bulletin;
 } environment;
 
 // An open lock file, as JavaScript holds it.
@@ -430,6 +432,44 @@ static napi_value exec(napi_env env, napi_callback_info info) {
   return number(env, -error);
 }
 
+// post(text): puts it up for the other threads of this process; its place, or a negative errno.
+static napi_value post(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+  char *text = to_string(env, arguments[0]);
+  int place = text == NULL ? -1 : bulletin_post(&self->bulletin, text);
+  return number(env, place < 0 ? -ENOMEM : place);
+}
+
+// remove(place): takes it down.
+static napi_value remove_post(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+  bulletin_remove(&self->bulletin, to_int(env, arguments[0]));
+  return NULL;
+}
+
+typedef struct {
+  napi_env env;
+  napi_value list;
+  uint32_t length;
+} text_list;
+
+static void add_text(void *data, const char *text) {
+  text_list *texts = data;
+  napi_value one = NULL;
+  if (napi_create_string_utf8(texts->env, text, NAPI_AUTO_LENGTH, &one) != napi_ok) return;
+  napi_set_element(texts->env, texts->list, texts->length++, one);
+}
+
+// posts(): what the other threads have put up.
+static napi_value posts(napi_env env, napi_callback_info info) {
+  environment *self = NULL;
+  napi_get_cb_info(env, info, NULL, NULL, NULL, (void **)&self);
+  text_list texts = {.env = env};
+  napi_create_array(env, &texts.list);
+  bulletin_read(&self->bulletin, add_text, &texts);
+  return texts.list;
+}
+
 static napi_value threads(napi_env env, napi_callback_info info) {
   (void)info;
   return number(env, waiter_threads());
@@ -439,6 +479,7 @@ static napi_value threads(napi_env env, napi_callback_info info) {
 
 static void on_environment_end(void *data) {
   environment *self = data;
+  bulletin_close(&self->bulletin);
   group_destroy(self->group);
   self->group = NULL;
   for (int i = 0; i < self->slot_count; i++)
@@ -463,6 +504,7 @@ NAPI_MODULE_INIT() {
       {"threads", threads},    {"tryFirst", try_first},   {"tryTurn", try_turn}, {"draw", draw},       {"drop", drop},
       {"removeSidecar", remove_sidecar}, {"isFirst", is_first}, {"isTaken", is_taken}, {"waitToDraw", wait_to_draw},
       {"onFinished", set_on_finished},    {"exec", exec},
+      {"post", post},          {"removePost", remove_post}, {"posts", posts},
   };
   environment *self = calloc(1, sizeof *self);
   if (self == NULL) return throw_error(env, "out of memory");
@@ -475,6 +517,7 @@ NAPI_MODULE_INIT() {
   }
   napi_unref_threadsafe_function(env, self->wake);
   self->group = group_create(on_finished, self);
+  bulletin_open(&self->bulletin);
   // Runs before the thread-safe function ends (last added, first run), so no thread calls a dead one.
   napi_add_env_cleanup_hook(env, on_environment_end, self);
 

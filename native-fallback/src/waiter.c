@@ -237,7 +237,8 @@ static void run(waiter *self) {
   // The caller is told first: what is left to do here, it need not wait for.
   wait_order order = self->order;
   bool cancelled = atomic_load(&self->cancelled);
-  bool passes = result == 0 && order.lock != NULL && order.line != NULL;
+  // One that was cancelled may be about to wait anew with the same ticket.
+  bool passes = result == 0 && !cancelled && order.lock != NULL && order.line != NULL;
   if (passes) self->order.ticket = NO_TICKET;
   finish(self, result);
   pthread_mutex_unlock(&mutex);

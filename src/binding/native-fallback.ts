@@ -43,6 +43,11 @@ export interface NativeFallback {
   removeSidecar(line: NativeFile): number;
   /** Becomes another program, which inherits the descriptor. Returns only if that fails, with a negated errno. */
   exec(file: string, argv: string[], envp: string[], fd: number): number;
+  /** Puts a text up where the other threads of this process can read it. Its place. */
+  post(text: string): number;
+  removePost(place: number): void;
+  /** What the other threads have put up. */
+  posts(): string[];
   /** How many threads there are, parked or kept for re-use. */
   threads(): number;
 }

@@ -63,12 +63,13 @@ export class TicketQueue {
     this.#idle.put(this.sidecar, file);
   }
 
-  /** Removes the sidecar if nobody stands in line. Only for the holder of the main lock. */
-  removeSidecar(): void {
+  /** Removes the sidecar. Only for the holder of the main lock. False: somebody stands in line. */
+  removeSidecar(): boolean {
     const file = this.open();
-    this.addon.removeSidecar(file.nativeFile);
+    const status = this.addon.removeSidecar(file.nativeFile);
     file.close();
     this.#idle.clear();
+    return status !== CONTENDED;
   }
 
   /** Whether nobody stands in line. */
@@ -126,6 +127,7 @@ export class Ticket {
   #drawWait: NativeWait | undefined;
   #onReady: (() => void) | undefined;
   #parked = false;
+  #moved = false;
   #done: () => void = () => {};
 
   constructor(private readonly queue: TicketQueue) {}
@@ -154,8 +156,14 @@ export class Ticket {
 
   /** The lock is ours: the byte was dropped with the grant. */
   granted(): void {
-    if (this.#line !== undefined) this.queue.putBack(this.#line);
+    if (this.#moved) this.#line?.close();
+    else if (this.#line !== undefined) this.queue.putBack(this.#line);
     this.#end();
+  }
+
+  /** A thread that waited with it was called off, and is perhaps still busy with the open file. */
+  moved(): void {
+    this.#moved = true;
   }
 
   /** A thread waits with it. */

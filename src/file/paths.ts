@@ -10,7 +10,7 @@ export function canonicalPath(path: string, followSymlinks: boolean): string {
 }
 
 /** The file of ours that lies beside a lock file and is named after it. */
-export function besides(canonical: string, what: 'queue' | 'leader' | 'once'): string {
+export function besides(canonical: string, what: 'queue' | 'leader' | 'once' | `steal-${string}`): string {
   return join(dirname(canonical), `.${basename(canonical)}.fairlock-${what}`);
 }
 

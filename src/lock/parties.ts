@@ -3,6 +3,7 @@
  * own, out of date as soon as it is taken; other users' processes and other PID namespaces may be hidden.
  */
 import { closeSync, constants, existsSync, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
 import { MOST_PERMITS, PERMIT_NUMBERS } from '../mechanism/permits.js';
 import type { LockParty } from '../options.js';
 
@@ -25,7 +26,7 @@ const SYS_FCNTL = new Set(['72', '25']);
 const LINE = /^\d+:\s+(-> )?(\w+)\s+\w+\s+(READ|WRITE)\s+(-?\d+) ([0-9a-f]+:[0-9a-f]+:\d+) (\d+) (\d+|EOF)/;
 
 /** A ticket's byte is at least this: native-fallback/src/ticket.h. */
-const FIRST_TICKET = 4096;
+export const FIRST_TICKET = 4096;
 
 interface Identity {
   file: string;
@@ -94,6 +95,37 @@ export function lockedAmong(paths: readonly string[]): string[] {
   return paths.filter((path) => locked.has(identify(path)?.file ?? ''));
 }
 
+/** A lock on a file in a folder. */
+export interface LockInFolder {
+  pid: number;
+  /** Of the file. */
+  name: string;
+  kind: string;
+  shared: boolean;
+  /** The first byte that is locked. */
+  start: number;
+}
+
+/**
+ * The locks on the files of a folder, as the open files of all processes show them. The list of all locks is not read:
+ * for that the kernel halts locking, everywhere, until the moment is convenient.
+ */
+export function* locksIn(folder: string): Generator<LockInFolder> {
+  const seen = new Set<string>();
+  for (const pid of processes()) {
+    for (const fd of list(`/proc/${pid}/fd`)) {
+      const path = linkOf(`/proc/${pid}/fd/${fd}`);
+      if (path === undefined || dirname(path) !== folder) continue;
+      for (const { kind, shared, start } of locksOfDescriptor(pid, fd)) {
+        const name = basename(path);
+        const key = [pid, name, kind, shared, start].join('\0');
+        if (!seen.has(key)) yield { pid, name, kind, shared, start };
+        seen.add(key);
+      }
+    }
+  }
+}
+
 /** When a process was started. */
 export function startOf(pid: number): Date | undefined {
   const ticks = read(`/proc/${pid}/stat`).replace(/^.*\)/s, '').trim().split(' ')[19];
@@ -137,7 +169,7 @@ function* locksByOpenFile(identity: Identity, kinds: readonly string[]): Generat
   const seen = new Set<string>();
   for (const { pid, descriptors } of openersOf(identity)) {
     for (const fd of descriptors) {
-      for (const line of parse(read(`/proc/${pid}/fdinfo/${fd}`).replaceAll('lock:\t', ''))) {
+      for (const line of locksOfDescriptor(pid, fd)) {
         const key = [pid, line.shared, line.start].join();
         if (line.file !== identity.file || !kinds.includes(line.kind) || seen.has(key)) continue;
         seen.add(key);
@@ -153,10 +185,16 @@ function oncePerByte<T extends { pid: number; line: KernelLockLine }>(locks: T[]
   return locks.filter((lock, i) => locks.slice(0, i).every((before) => isOther(before, lock)));
 }
 
+function locksOfDescriptor(pid: number, fd: string): KernelLockLine[] {
+  return parse(read(`/proc/${pid}/fdinfo/${fd}`).replaceAll('lock:\t', ''));
+}
+
+function processes(): number[] {
+  return list('/proc').map(Number).filter(Number.isInteger);
+}
+
 function* openersOf({ realPath }: Identity): Generator<{ pid: number; descriptors: string[] }> {
-  for (const name of list('/proc')) {
-    const pid = Number(name);
-    if (!Number.isInteger(pid)) continue;
+  for (const pid of processes()) {
     const descriptors = list(`/proc/${pid}/fd`).filter((fd) => linkOf(`/proc/${pid}/fd/${fd}`) === realPath);
     if (descriptors.length > 0) yield { pid, descriptors };
   }

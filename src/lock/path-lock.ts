@@ -35,13 +35,18 @@ export abstract class PathLock implements Disposable {
    * @throws {LockUnsupportedError} the mechanism or the fairness that was asked for by name cannot be had
    */
   constructor(path: string | URL, options?: InterProcessLockOptions) {
-    const given = lockOptions(options);
+    const given = { ...lockOptions(options), movable: this.movable };
     this.path = lockPath(path);
     const canonical = canonicalPath(this.path, given.followSymlinks);
     const queue = queueFor(queueKey(canonical, given.range));
     const mechanism = selectMechanism(this.path, canonical, given, queue);
     this.mechanism = mechanism.name as MechanismName;
     this.lock = new QueuedLock(this.path, queue, mechanism, systemClock, given.reentrant);
+  }
+
+  /** @internal Whether waits move over when another file takes the place of the one waited for. */
+  protected get movable(): boolean {
+    return false;
   }
 
   /** Whether a handle of this object holds the lock. */

@@ -1,5 +1,5 @@
 /** What all locks share: a queue, a mechanism behind it, and the ways to ask. */
-import { LockClosedError, LockDeadlockError, LockTimeoutError } from '../errors.js';
+import { LockClosedError, LockDeadlockError, LockTimeoutError, LockUnsupportedError } from '../errors.js';
 import type { Grant, Mechanism } from '../mechanism/mechanism.js';
 import { type AcquireOptions, acquireOptions, callback, timeout as checkTimeout, type LockParty, optionsObject, type WaitInfo } from '../options.js';
 import { type Clock, systemClock } from '../queue/clock.js';
@@ -55,6 +55,20 @@ export class QueuedLock implements HandleOwner, RequestContext {
     if (!this.queue.isFree(shared)) return null;
     const grant = this.mechanism.tryLock(shared);
     return grant === null ? null : this.#hold(grant, shared);
+  }
+
+  /**
+   * Takes the lock from whoever has it, in whatever process. Who waits goes on waiting.
+   * @param robbed the handles of this thread, which are released
+   */
+  steal(robbed: Iterable<LockHandle>): LockHandle {
+    const grant = this.mechanism.steal?.();
+    if (grant === undefined) throw new LockUnsupportedError(this.path, 'this kind of lock cannot be stolen');
+    this.queue.exchange(() => {
+      for (const handle of robbed) handle.release();
+      this.queue.hold(false);
+    });
+    return this.#handle({ grant, shared: false, handles: 1 });
   }
 
   acquireSync(shared: boolean, options: { timeout?: number } | undefined): LockHandle {

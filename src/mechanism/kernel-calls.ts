@@ -22,6 +22,8 @@ export interface KernelCalls {
   /** Prepares a file just opened. */
   opened(file: OpenFile): void;
   tryLock(file: OpenFile, shared: boolean): LockStatus;
+  /** The same, past whoever stands in line. */
+  tryPastLine(file: OpenFile, shared: boolean): LockStatus;
   unlock(file: OpenFile): void;
   isCurrent(file: OpenFile): boolean;
   /** The line of all processes, where strict order was asked for. */
@@ -37,7 +39,7 @@ export function flockCalls(options: LockFileOptions): KernelCalls {
   if (fsExt === undefined && addon === undefined) throw flockMissing(options.path);
   const layers = { lock: fsExt === undefined ? 'native-fallback' : 'fs-ext', wait: addon === undefined ? 'poll' : 'native-fallback' } as const;
   const common = { name: 'flock', layers, directories: true, needsWrite: () => false, ...fileCalls(options, addon, undefined) } as const;
-  return fsExt === undefined ? common : { ...common, ...fsExtCalls(options.path, fsExt, common.isCurrent) };
+  return withTry(fsExt === undefined ? common : { ...common, ...fsExtCalls(options.path, fsExt, common.isCurrent) });
 }
 
 /** Open-file-description locks: they conflict with POSIX locks, but no close of another descriptor drops them. */
@@ -47,13 +49,18 @@ export function fcntlCalls(options: LockFileOptions, range: ByteRange | undefine
     throw new LockUnsupportedError(options.path, `mechanism 'fcntl' needs the addon native-fallback, which did not load: ${reason}`);
   if (!addon.hasOfd)
     throw new LockUnsupportedError(options.path, `mechanism 'fcntl' needs open-file-description locks, which ${process.platform} does not have`);
-  return {
+  return withTry({
     name: 'fcntl',
     layers: { lock: 'native-fallback', wait: 'native-fallback' },
     directories: false,
     needsWrite: (shared) => !shared,
     ...fileCalls(options, addon, range ?? { start: 0, length: Infinity }),
-  };
+  });
+}
+
+/** In the kernel's order there is no line. */
+function withTry(calls: Omit<KernelCalls, 'tryPastLine'>): KernelCalls {
+  return { ...calls, tryPastLine: calls.tryLock };
 }
 
 /** The same calls with strict order between processes: a try gives way to whoever stands in line. */

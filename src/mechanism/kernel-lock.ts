@@ -1,11 +1,14 @@
 /** Locks of the kernel on an open file: what `flock` and `fcntl` have in common. */
-import { unlinkSync } from 'node:fs';
+import { renameSync, rmSync, unlinkSync } from 'node:fs';
+import { threadId } from 'node:worker_threads';
 import { CONTENDED, GRANTED, type NativeFallback, type NativeFile } from '../binding/native-fallback.js';
 import { codeOf, LockLostError, LockUnsupportedError, systemError } from '../errors.js';
 import type { Ticket } from '../fairness/ticket-queue.js';
 import { type IdleFiles, idleFilesOf } from '../file/idle-files.js';
 import { type OpenFile, openLockFile } from '../file/lock-file.js';
 import { watchForLoss } from '../file/loss-watch.js';
+import { besides } from '../file/paths.js';
+import { takeRemovalRight } from '../file/removal-right.js';
 import type { ResolvedLockOptions } from '../options.js';
 import type { FifoQueue } from '../queue/fifo-queue.js';
 import type { KernelCalls } from './kernel-calls.js';
@@ -120,6 +123,32 @@ export class KernelLock implements Mechanism {
     return () => withdraw();
   }
 
+  /**
+   * Puts a fresh file, locked already, in the place of the one at the path. Whoever holds that one or waits for it finds
+   * that it is not at the path any more: holders by the watch of their grant, waiters on their grant (or, if they are
+   * movable, at once).
+   */
+  steal(): Grant {
+    const fresh = this.#lockedFile();
+    try {
+      for (let attempt = 0; ; attempt++) {
+        const current = openLockFile({ path: this.path, ...this.options });
+        try {
+          // Who has the right for so long was stopped with it. Should it go on and unlink our file, we are told.
+          if (!takeRemovalRight(this.calls.addon, { path: this.path, ...this.options }, current) && attempt < ORPHANS_IN_A_ROW) continue;
+          renameSync(fresh.path, this.path);
+          return new KernelGrant(this, fresh.file, false);
+        } finally {
+          current.close();
+        }
+      }
+    } catch (error) {
+      fresh.file.close();
+      rmSync(fresh.path, { force: true });
+      throw this.#explained(error);
+    }
+  }
+
   waitSync(shared: boolean, timeout: number): Grant | null {
     const { addon, tickets } = this.calls;
     if (addon === undefined) return pollSync(() => this.tryLock(shared), timeout);
@@ -175,12 +204,35 @@ export class KernelLock implements Mechanism {
     return status;
   }
 
+  /** A file of its own under another name, exclusively locked. */
+  #lockedFile(): { path: string; file: OpenFile } {
+    const path = besides(this.path, `steal-${process.pid}-${threadId}`);
+    rmSync(path, { force: true }); // of a process of that number that was killed
+    const file = openLockFile({ ...this.options, path });
+    try {
+      this.calls.opened(file);
+      // Granted, since nobody else knows the file; and said to be replaced, since it is not at our path yet.
+      this.calls.tryPastLine(file, false);
+      return { path, file };
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+  }
+
   /** Undefined where there is no thread to wait on. */
   #park(shared: boolean, ticket: Ticket | undefined, onOutcome: (outcome: ParkOutcome) => void): (() => void) | undefined {
     const { addon, key } = this.calls;
     if (addon === undefined) return undefined;
     const abandoned = abandonedOf(this.#queue);
+    let over = false;
+    let endWatch = (): void => {};
+    const end = (): void => {
+      over = true;
+      endWatch();
+    };
     const withdraw = (wait: ParkedWait) => (): void => {
+      end();
       // The ticket first: nobody behind us has to wait until the thread has noticed.
       ticket?.leave();
       if (!wait.cancel() && ticket === undefined) abandoned.push(wait);
@@ -191,7 +243,25 @@ export class KernelLock implements Mechanism {
     const file = this.#take(shared);
     try {
       ticket?.park();
-      return withdraw(new ParkedWait(addon, file, ticket?.line, shared, key, this.name, this.path, onOutcome));
+      const ended = (outcome: ParkOutcome): void => {
+        end();
+        onOutcome(outcome);
+      };
+      const wait = new ParkedWait(addon, file, ticket?.line, shared, key, this.name, this.path, ended);
+      if (this.options.movable) {
+        const moveOver = (): void => {
+          if (over || !wait.cancel()) return;
+          ticket?.moved();
+          onOutcome({ file, current: false });
+        };
+        // Later, since the first look is at once, and this call has not come back yet.
+        endWatch = watchForLoss(
+          this.path,
+          () => this.calls.isCurrent(file),
+          () => queueMicrotask(moveOver),
+        );
+      }
+      return withdraw(wait);
     } catch (error) {
       file.close();
       if (codeOf(error) === 'EAGAIN') return undefined;
@@ -225,8 +295,10 @@ export class KernelLock implements Mechanism {
       return true;
     }
     try {
-      calls.tickets?.removeSidecar();
-      unlinkSync(this.path);
+      // Who stands in line is about to use it, and removes it in turn.
+      if (calls.tickets?.removeSidecar() === false) return false;
+      // With fcntl we have that byte already, with all others.
+      if (this.name === 'fcntl' || takeRemovalRight(calls.addon, { path: this.path, ...this.options }, file)) unlinkSync(this.path);
     } catch {
       // A folder without write permission, say: the file stays, which is harmless.
     }

@@ -1,5 +1,5 @@
 /** Mechanism `lockfile`: a folder made by proper-lockfile, kept fresh by a heartbeat. For where nothing native loads. */
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import type * as ProperLockfile from 'proper-lockfile';
@@ -49,6 +49,15 @@ export class LockfileLock implements Mechanism {
 
   waitSync(_shared: boolean, timeout: number): Grant | null {
     return pollSync(() => this.tryLock(), timeout);
+  }
+
+  /** Its owner finds, by its watch or its next heartbeat, that the folder is not its own any more. */
+  steal(): Grant {
+    for (;;) {
+      const grant = this.tryLock();
+      if (grant !== null) return grant;
+      rmSync(this.#folder, { recursive: true, force: true });
+    }
   }
 
   dispose(): void {}

@@ -18,10 +18,10 @@ export type Granted = (error: Error | undefined, grant?: Grant) => void;
 
 export interface Mechanism {
   readonly name: MechanismName | undefined;
-  /** Which layer locks, and how a waiter waits. */
   /** The file of the line of all processes, where there is one. */
   readonly sidecar?: string | undefined;
   readonly fairness?: 'kernel' | 'fifo';
+  /** Which layer locks, and how a waiter waits. */
   readonly layers: { lock: LayerName | 'proper-lockfile' | 'none'; wait: 'native-fallback' | 'poll' | 'none' };
   /** Whether this thread holds what the lock overlaps under another queue's name, so that to block would be for ever. */
   readonly overlapsHeld?: (() => boolean) | undefined;
@@ -33,6 +33,8 @@ export interface Mechanism {
   wait(shared: boolean, granted: Granted, ticket?: Ticket): () => void;
   /** Waits and blocks the thread; null once `timeout` ms are over. */
   waitSync(shared: boolean, timeout: number): Grant | null;
+  /** Takes the lock from whoever has it, who is told by the watch of its grant. */
+  steal?(): Grant;
   /** Gives back what is kept for the next time. */
   dispose(): void;
 }

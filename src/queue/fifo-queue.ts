@@ -86,6 +86,18 @@ export class FifoQueue {
     if (this.#first !== undefined) this.#admit();
   }
 
+  /** Holders give way to others, and nobody is admitted in between. */
+  exchange(change: () => void): void {
+    const before = this.#admitting;
+    this.#admitting = true;
+    try {
+      change();
+    } finally {
+      this.#admitting = before;
+      this.#admit();
+    }
+  }
+
   /** Everybody who waits, in the order of service. */
   *[Symbol.iterator](): Generator<Waiter> {
     if (this.#head !== undefined) yield this.#head;

@@ -1,0 +1,66 @@
+#include "bulletin.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static bulletin *first;
+
+void bulletin_open(bulletin *self) {
+  pthread_mutex_lock(&mutex);
+  bulletin **link = &first;
+  while (*link != NULL) link = &(*link)->next;
+  *link = self;
+  pthread_mutex_unlock(&mutex);
+}
+
+void bulletin_close(bulletin *self) {
+  pthread_mutex_lock(&mutex);
+  bulletin **link = &first;
+  while (*link != self) link = &(*link)->next;
+  *link = self->next;
+  for (int i = 0; i < self->count; i++) free(self->texts[i]);
+  free(self->texts);
+  *self = (bulletin){0};
+  pthread_mutex_unlock(&mutex);
+}
+
+static int free_place(bulletin *self) {
+  for (int i = 0; i < self->count; i++)
+    if (self->texts[i] == NULL) return i;
+  int count = self->count == 0 ? 16 : self->count * 2;
+  char **texts = realloc(self->texts, (size_t)count * sizeof *texts);
+  if (texts == NULL) return -1;
+  memset(texts + self->count, 0, (size_t)(count - self->count) * sizeof *texts);
+  int place = self->count;
+  self->texts = texts;
+  self->count = count;
+  return place;
+}
+
+int bulletin_post(bulletin *self, char *text) {
+  pthread_mutex_lock(&mutex);
+  int place = free_place(self);
+  if (place >= 0) self->texts[place] = text;
+  else free(text);
+  pthread_mutex_unlock(&mutex);
+  return place;
+}
+
+void bulletin_remove(bulletin *self, int place) {
+  pthread_mutex_lock(&mutex);
+  if (place >= 0 && place < self->count) {
+    free(self->texts[place]);
+    self->texts[place] = NULL;
+  }
+  pthread_mutex_unlock(&mutex);
+}
+
+void bulletin_read(const bulletin *self, void (*read)(void *data, const char *text), void *data) {
+  pthread_mutex_lock(&mutex);
+  for (const bulletin *one = first; one != NULL; one = one->next)
+    for (int i = 0; one != self && i < one->count; i++)
+      if (one->texts[i] != NULL) read(data, one->texts[i]);
+  pthread_mutex_unlock(&mutex);
+}

@@ -1,0 +1,183 @@
+/** The requests of this thread in one directory: which are held, which are pending, what becomes of them. */
+import { existsSync } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
+import { sidecarOf } from '../fairness/ticket-queue.js';
+import type { LockHandle } from '../index.js';
+import { Lock, MAKER } from './lock.js';
+import { NamedLock } from './named-lock.js';
+import { CLIENT_ID, inOtherProcesses, inOtherThreads, tellThreads } from './others.js';
+import type { LockGrantedCallback, LockInfo, LockManagerSnapshot, LockMode } from './types.js';
+
+export interface Wish {
+  name: string;
+  mode: LockMode;
+  ifAvailable: boolean;
+  steal: boolean;
+  signal: AbortSignal | undefined;
+}
+
+/** How often, and how many ms apart, a file that may have been left behind is looked after. */
+const TIDY_TRIES = 5;
+const TIDY_MS = 10;
+
+/** Directories with requests, so that all lock managers of the thread see them. */
+const inUse = new Map<string, Directory>();
+
+export class Directory {
+  /** In the order in which they were made or, once held, granted. */
+  readonly #requests = new Set<Request>();
+  readonly #locks = new Map<string, { lock: NamedLock; uses: number }>();
+
+  private constructor(readonly path: string) {}
+
+  static at(path: string): Directory {
+    return inUse.get(path) ?? new Directory(path);
+  }
+
+  /** https://www.w3.org/TR/web-locks/#request-a-lock */
+  async request<T>(wish: Wish, callback: LockGrantedCallback<T>): Promise<Awaited<T>> {
+    const request = this.#enter(wish);
+    try {
+      const handle = await this.#acquire(request, wish);
+      if (handle === null) {
+        this.#leave(request);
+        return await callback(null);
+      }
+      this.#hold(request, handle);
+      if (!this.#requests.has(request)) return await request.robbed;
+      const working = (async () => callback(new Lock(MAKER, wish.name, wish.mode, request.signal)))();
+      return await Promise.race([working, request.robbed]);
+    } finally {
+      this.#leave(request);
+    }
+  }
+
+  /** https://www.w3.org/TR/web-locks/#snapshot-the-lock-state */
+  async query(): Promise<LockManagerSnapshot> {
+    await setImmediate(); // What was granted in this turn is told by then.
+    const own = (held: boolean): Required<LockInfo>[] => {
+      return [...this.#requests].filter(({ handle }) => (handle !== undefined) === held).map(({ info }) => ({ ...info }));
+    };
+    const [threads, processes] = [inOtherThreads(this.path), inOtherProcesses(this.path)];
+    return {
+      held: [...own(true), ...threads.held, ...processes.held],
+      pending: [...own(false), ...threads.pending, ...processes.pending],
+    };
+  }
+
+  /** Whether and when it is granted. For `ifAvailable` and `steal` that is decided at once. */
+  async #acquire(request: Request, { name, mode, ifAvailable, steal, signal }: Wish): Promise<LockHandle | null> {
+    const { lock } = this.#lockOf(name);
+    if (steal) return this.#steal(request, lock);
+    if (ifAvailable) return lock.tryAcquire(mode === 'shared');
+    for (;;) {
+      try {
+        const handle = await lock.acquire(mode === 'shared', signal === undefined ? {} : { signal });
+        // It was stolen before we were told of it: nobody has seen it, so we go on waiting.
+        if (!handle.signal.aborted && !signal?.aborted) return handle;
+        handle.release();
+        signal?.throwIfAborted();
+      } catch (error) {
+        tidy(this.path, name);
+        throw error;
+      }
+    }
+  }
+
+  #steal(request: Request, lock: NamedLock): LockHandle {
+    const robbed = [...this.#requests].filter((one) => one !== request && one.info.name === request.info.name && one.handle !== undefined);
+    const handle = lock.steal(robbed.flatMap((one) => one.handle ?? []));
+    for (const one of robbed) {
+      this.#leave(one);
+      one.rob();
+    }
+    return handle;
+  }
+
+  #enter({ name, mode }: Wish): Request {
+    const request = new Request({ name, mode, clientId: CLIENT_ID });
+    if (this.#requests.size === 0) inUse.set(this.path, this);
+    this.#requests.add(request);
+    this.#lockOf(name).uses++;
+    request.untell = tellThreads(this.path, false, request.info);
+    return request;
+  }
+
+  #hold(request: Request, handle: LockHandle): void {
+    request.handle = handle;
+    this.#requests.delete(request);
+    this.#requests.add(request);
+    request.untell();
+    request.untell = tellThreads(this.path, true, request.info);
+    const rob = (): void => {
+      this.#leave(request);
+      request.rob();
+    };
+    handle.signal.addEventListener('abort', rob);
+    if (handle.signal.aborted) rob();
+  }
+
+  #leave(request: Request): void {
+    if (!this.#requests.delete(request)) return;
+    request.untell();
+    request.handle?.release();
+    const { name } = request.info;
+    const entry = this.#lockOf(name);
+    if (--entry.uses === 0) {
+      entry.lock.close();
+      this.#locks.delete(name);
+    }
+    if (this.#requests.size === 0) inUse.delete(this.path);
+  }
+
+  #lockOf(name: string): { lock: NamedLock; uses: number } {
+    const entry = this.#locks.get(name) ?? { lock: new NamedLock(this.path, name), uses: 0 };
+    this.#locks.set(name, entry);
+    return entry;
+  }
+}
+
+class Request {
+  handle: LockHandle | undefined;
+  untell: () => void = () => {};
+  /** Rejects when the lock is lost. */
+  readonly robbed: Promise<never>;
+  #reject: (reason: unknown) => void = () => {};
+  readonly #controller = new AbortController();
+
+  constructor(readonly info: Required<LockInfo>) {
+    this.robbed = new Promise((_, reject) => {
+      this.#reject = reject;
+    });
+    // Where it is not waited for, it is not missed.
+    this.robbed.catch(() => {});
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  rob(): void {
+    const reason = new DOMException(`The lock '${this.info.name}' was stolen`, 'AbortError');
+    this.#reject(reason);
+    this.#controller.abort(reason);
+  }
+}
+
+/**
+ * Who gives up may be the last to leave: those before it left the file to it. If somebody has the lock, he will remove it.
+ * Our own wait, which is still being called off, may be that somebody: so it is looked at some times more.
+ */
+function tidy(directory: string, name: string, tries = TIDY_TRIES): void {
+  const lock = new NamedLock(directory, name);
+  try {
+    if (!existsSync(lock.path) && !existsSync(sidecarOf(lock.path))) return;
+    const handle = lock.tryAcquire(false);
+    if (handle !== null) handle.release();
+    else if (tries > 0) setTimeout(() => tidy(directory, name, tries - 1), TIDY_MS).unref();
+  } catch {
+    // Nothing that the one who gave up should hear of.
+  } finally {
+    lock.close();
+  }
+}

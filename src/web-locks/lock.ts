@@ -1,0 +1,36 @@
+/** What a callback is given, and proof that it was the lock manager that gave it. */
+import type { LockMode } from './types.js';
+
+/** Whoever has it may make locks. */
+export const MAKER: unique symbol = Symbol('LockManager');
+
+/** A lock that is held: https://www.w3.org/TR/web-locks/#api-lock */
+export class Lock {
+  readonly #name: string;
+  readonly #mode: LockMode;
+  readonly #signal: AbortSignal;
+
+  /** @internal */
+  constructor(maker: typeof MAKER, name: string, mode: LockMode, signal: AbortSignal) {
+    if (maker !== MAKER) throw new TypeError('Illegal constructor');
+    this.#name = name;
+    this.#mode = mode;
+    this.#signal = signal;
+  }
+
+  get name(): string {
+    return this.#name;
+  }
+
+  get mode(): LockMode {
+    return this.#mode;
+  }
+
+  /** Not in the standard: aborted when the lock is stolen, or lost because its file was removed. */
+  get signal(): AbortSignal {
+    return this.#signal;
+  }
+}
+
+for (const name of ['name', 'mode', 'signal'] as const) Object.defineProperty(Lock.prototype, name, { enumerable: true });
+Object.defineProperty(Lock.prototype, Symbol.toStringTag, { value: 'Lock', configurable: true });

@@ -1,0 +1,60 @@
+/** Held and pending requests beyond this thread: of the process's other threads, and of other processes. */
+import { threadId } from 'node:worker_threads';
+import { loadNativeFallback } from '../binding/native-fallback.js';
+import { FIRST_TICKET, locksIn } from '../lock/parties.js';
+import { nameOf } from './file-names.js';
+import type { LockInfo, LockMode } from './types.js';
+
+export interface Seen {
+  held: Required<LockInfo>[];
+  pending: Required<LockInfo>[];
+}
+
+interface Post {
+  directory: string;
+  held: boolean;
+  info: Required<LockInfo>;
+  /** Since when it is what it is. */
+  at: number;
+}
+
+const SIDECAR = /^\.(.*)\.fairlock-queue$/;
+
+export const CLIENT_ID = clientOf(process.pid) + (threadId === 0 ? '' : `/${threadId}`);
+
+function clientOf(pid: number): string {
+  return `pid-${pid}`;
+}
+
+/** Tells the other threads of this process. Returns what takes it back. */
+export function tellThreads(directory: string, held: boolean, info: Required<LockInfo>): () => void {
+  const addon = loadNativeFallback().api;
+  if (addon === undefined) return () => {};
+  const post: Post = { directory, held, info, at: performance.timeOrigin + performance.now() };
+  const place = addon.post(JSON.stringify(post));
+  return () => addon.removePost(place);
+}
+
+/** What the other threads have told. Without the addon nothing is known of them. */
+export function inOtherThreads(directory: string): Seen {
+  const posts = (loadNativeFallback().api?.posts() ?? []).map((text) => JSON.parse(text) as Post);
+  const here = posts.filter((post) => post.directory === directory).sort((a, b) => a.at - b.at);
+  const infos = (held: boolean): Required<LockInfo>[] => here.filter((post) => post.held === held).map(({ info }) => info);
+  return { held: infos(true), pending: infos(false) };
+}
+
+/** What the kernel shows: of those in line their order but not their mode, and nothing of names that are only a hash. */
+export function inOtherProcesses(directory: string): Seen {
+  const held: Required<LockInfo>[] = [];
+  const tickets: { ticket: number; info: Required<LockInfo> }[] = [];
+  for (const { pid, name: file, kind, shared, start } of locksIn(directory)) {
+    if (pid === process.pid) continue;
+    const [, waitedFor] = SIDECAR.exec(file) ?? [];
+    const name = nameOf(waitedFor ?? file);
+    if (name === undefined) continue;
+    const info = (mode: LockMode): Required<LockInfo> => ({ name, mode, clientId: clientOf(pid) });
+    if (waitedFor === undefined && kind === 'FLOCK') held.push(info(shared ? 'shared' : 'exclusive'));
+    if (waitedFor !== undefined && !shared && start >= FIRST_TICKET) tickets.push({ ticket: start, info: info('exclusive') });
+  }
+  return { held, pending: tickets.sort((a, b) => a.ticket - b.ticket).map(({ info }) => info) };
+}
