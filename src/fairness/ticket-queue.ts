@@ -3,6 +3,7 @@
  * byte locks on one sidecar file (native-fallback/src/ticket.h has the system calls, docs/fairness.md the argument).
  * Here: which of this thread's requests has a ticket, and what becomes of it.
  */
+import { lstatSync } from 'node:fs';
 import { CONTENDED, GRANTED, type NativeFallback, type NativeFile, NativeWait, REMOVED, REPLACED } from '../binding/native-fallback.js';
 import { LockUnsupportedError, systemError } from '../errors.js';
 import { IdleFiles } from '../file/idle-files.js';
@@ -63,8 +64,14 @@ export class TicketQueue {
     this.#idle.put(this.sidecar, file);
   }
 
+  /** Whether there is a sidecar. */
+  exists(): boolean {
+    return lstatSync(this.sidecar, { throwIfNoEntry: false }) !== undefined;
+  }
+
   /** Removes the sidecar. Only for the holder of the main lock. False: somebody stands in line. */
   removeSidecar(): boolean {
+    if (!this.exists()) return true;
     const file = this.open();
     const status = this.addon.removeSidecar(file.nativeFile);
     file.close();

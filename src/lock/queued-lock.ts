@@ -62,12 +62,14 @@ export class QueuedLock implements HandleOwner, RequestContext {
    * @param robbed the handles of this thread, which are released
    */
   steal(robbed: Iterable<LockHandle>): LockHandle {
-    const grant = this.mechanism.steal?.();
-    if (grant === undefined) throw new LockUnsupportedError(this.path, 'this kind of lock cannot be stolen');
+    let grant: Grant | undefined;
     this.queue.exchange(() => {
-      for (const handle of robbed) handle.release();
-      this.queue.hold(false);
+      grant = this.mechanism.steal?.(() => {
+        for (const handle of robbed) handle.release();
+      });
+      if (grant !== undefined) this.queue.hold(false);
     });
+    if (grant === undefined) throw new LockUnsupportedError(this.path, 'this kind of lock cannot be stolen');
     return this.#handle({ grant, shared: false, handles: 1 });
   }
 

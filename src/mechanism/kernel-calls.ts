@@ -64,12 +64,19 @@ function withTry(calls: Omit<KernelCalls, 'tryPastLine'>): KernelCalls {
 }
 
 /** The same calls with strict order between processes: a try gives way to whoever stands in line. */
-export function fifoCalls(calls: KernelCalls, addon: NativeFallback, tickets: TicketQueue, path: string): KernelCalls {
+export function fifoCalls(calls: KernelCalls, addon: NativeFallback, tickets: TicketQueue, path: string, unlinks: boolean): KernelCalls {
   return {
     ...calls,
     tickets,
     layers: { lock: 'native-fallback', wait: 'native-fallback' },
     tryLock(file, shared) {
+      // Where files come and go, none is made for a line in which nobody stands. The sidecar is removed only by who has
+      // the main lock and finds nobody in line; so if there is none once the lock is ours, nobody was before us.
+      if (unlinks && !tickets.exists()) {
+        const status = calls.tryLock(file, shared);
+        if (status !== GRANTED || !tickets.exists()) return status;
+        calls.unlock(file);
+      }
       const status = tickets.look((probe) => addon.tryFirst(file.nativeFile, probe, shared));
       if (status < 0) throw systemError(-status, calls.name, path);
       return status as LockStatus;

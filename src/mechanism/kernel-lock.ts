@@ -128,7 +128,7 @@ export class KernelLock implements Mechanism {
    * that it is not at the path any more: holders by the watch of their grant, waiters on their grant (or, if they are
    * movable, at once).
    */
-  steal(): Grant {
+  steal(letGo: () => void): Grant {
     const fresh = this.#lockedFile();
     try {
       for (let attempt = 0; ; attempt++) {
@@ -137,6 +137,7 @@ export class KernelLock implements Mechanism {
           // Who has the right for so long was stopped with it. Should it go on and unlink our file, we are told.
           if (!takeRemovalRight(this.calls.addon, { path: this.path, ...this.options }, current) && attempt < ORPHANS_IN_A_ROW) continue;
           renameSync(fresh.path, this.path);
+          letGo(); // After it: nobody is granted in between.
           return new KernelGrant(this, fresh.file, false);
         } finally {
           current.close();

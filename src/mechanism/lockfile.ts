@@ -52,7 +52,8 @@ export class LockfileLock implements Mechanism {
   }
 
   /** Its owner finds, by its watch or its next heartbeat, that the folder is not its own any more. */
-  steal(): Grant {
+  steal(letGo: () => void): Grant {
+    letGo(); // Before it: proper-lockfile keeps one lock for each path.
     for (;;) {
       const grant = this.tryLock();
       if (grant !== null) return grant;

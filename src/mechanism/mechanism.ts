@@ -33,8 +33,11 @@ export interface Mechanism {
   wait(shared: boolean, granted: Granted, ticket?: Ticket): () => void;
   /** Waits and blocks the thread; null once `timeout` ms are over. */
   waitSync(shared: boolean, timeout: number): Grant | null;
-  /** Takes the lock from whoever has it, who is told by the watch of its grant. */
-  steal?(): Grant;
+  /**
+   * Takes the lock from whoever has it, who is told by the watch of its grant. Calls `letGo` when it is time for this
+   * thread's own grants to be given back.
+   */
+  steal?(letGo: () => void): Grant;
   /** Gives back what is kept for the next time. */
   dispose(): void;
 }

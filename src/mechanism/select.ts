@@ -32,7 +32,7 @@ function inStrictOrder(kernel: KernelLock, canonical: string, options: ResolvedL
   const { addon } = kernel.calls;
   if (addon === undefined) return kernel;
   const tickets = ticketQueueOf(queue, canonical, options.mode, addon);
-  return new KernelLock(kernel.path, options, queue, fifoCalls(kernel.calls, addon, tickets, kernel.path));
+  return new KernelLock(kernel.path, options, queue, fifoCalls(kernel.calls, addon, tickets, kernel.path, options.unlinkOnRelease));
 }
 
 function byName(path: string, canonical: string, options: ResolvedLockOptions, queue: FifoQueue): Mechanism {

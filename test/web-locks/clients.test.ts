@@ -1,0 +1,305 @@
+// Named after the sections of https://www.w3.org/TR/web-locks/: the same between processes, and between Workers.
+import { type ChildProcess, fork } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
+import { afterEach, describe, expect, it } from 'vitest';
+import { LockManager, type LockManagerSnapshot, type LockOptions } from '../../src/web-locks/index.js';
+import { hasParking } from '../support/capabilities.js';
+import { testFolder } from '../support/paths.js';
+import { program, run, track } from '../support/programs.js';
+import { until } from '../support/waiting.js';
+
+const { path } = testFolder();
+
+interface Told {
+  id?: number;
+  granted?: { name: string; mode: string } | null;
+  done?: string;
+  error?: string;
+  lost?: boolean;
+  ready?: boolean;
+  snapshot?: LockManagerSnapshot;
+}
+
+/** Somebody else who uses the directory. */
+class Client {
+  readonly told: Told[] = [];
+  #requests = 0;
+
+  constructor(
+    readonly id: string,
+    readonly send: (message: object) => void,
+    readonly kill: () => unknown,
+  ) {}
+
+  /** The number of the request. */
+  request(name: string, options: LockOptions = {}, abortable = false): number {
+    const id = this.#requests++;
+    this.send({ request: { id, name, options, abortable } });
+    return id;
+  }
+
+  async until<K extends keyof Told>(key: K, id?: number): Promise<Exclude<Told[K], undefined>> {
+    const told = await until(() => this.told.find((one) => one[key] !== undefined && one.id === id));
+    return told[key] as Exclude<Told[K], undefined>;
+  }
+
+  async query(): Promise<LockManagerSnapshot> {
+    this.told.splice(0, this.told.length, ...this.told.filter(({ snapshot }) => snapshot === undefined));
+    this.send({ query: true });
+    return this.until('snapshot');
+  }
+}
+
+const workers: Worker[] = [];
+afterEach(async () => {
+  await Promise.all(workers.splice(0).map((worker) => worker.terminate()));
+});
+
+async function inProcess(directory: string): Promise<Client & { child: ChildProcess }> {
+  const child = track(fork(program('web-locker.mjs'), [directory]));
+  const client = Object.assign(
+    new Client(
+      `pid-${child.pid}`,
+      (message) => child.send(message),
+      () => child.kill('SIGKILL'),
+    ),
+    { child },
+  );
+  child.on('message', (told: Told) => client.told.push(told));
+  await client.until('ready');
+  return client;
+}
+
+async function inWorker(directory: string): Promise<Client> {
+  const worker = new Worker(program('web-locker.mjs'), { workerData: directory, execArgv: [] });
+  workers.push(worker);
+  const client = new Client(
+    `pid-${process.pid}/${worker.threadId}`,
+    (message) => worker.postMessage(message),
+    () => worker.terminate(),
+  );
+  worker.on('message', (told: Told) => client.told.push(told));
+  await client.until('ready');
+  return client;
+}
+
+describe.runIf(hasParking).each([
+  ['processes', inProcess],
+  ['Workers', inWorker],
+] as const)('between %s', (kind, start) => {
+  it('5.1 exclusive ones exclude each other, shared ones do not', async () => {
+    const directory = path();
+    const [a, b] = [await start(directory), await start(directory)];
+    const first = a.request('n', { mode: 'shared' });
+    expect(await a.until('granted', first)).toEqual({ name: 'n', mode: 'shared' });
+    const second = b.request('n', { mode: 'shared' });
+    expect(await b.until('granted', second)).toEqual({ name: 'n', mode: 'shared' });
+    const refused = b.request('n', { ifAvailable: true });
+    expect(await b.until('granted', refused)).toBeNull();
+    expect(await b.until('done', refused)).toBe('null');
+    const writer = a.request('n');
+    a.send({ release: first });
+    b.send({ release: second });
+    expect(await a.until('granted', writer)).toEqual({ name: 'n', mode: 'exclusive' });
+    a.send({ release: writer });
+    expect(await a.until('done', writer)).toBe('released');
+    await until(() => readdirSync(directory).length === 0);
+  });
+
+  it('5.1 in the order of the requests, across modes', async () => {
+    const directory = path();
+    const clients = [await start(directory), await start(directory), await start(directory)];
+    const locks = new LockManager(directory);
+    const order: number[] = [];
+    let release = (): void => {};
+    const holding = locks.request(
+      'n',
+      () =>
+        new Promise<void>((resolve) => {
+          release = resolve;
+        }),
+    );
+    const modes = ['exclusive', 'shared', 'exclusive', 'shared', 'exclusive', 'exclusive'] as const;
+    const requests: { client: Client; id: number }[] = [];
+    for (const [i, mode] of modes.entries()) {
+      const client = clients[i % 3] as Client;
+      const id = client.request('n', { mode });
+      requests.push({ client, id });
+      await until(async () => (await locks.query()).pending?.length === i + 1);
+    }
+    release();
+    await holding;
+    for (const [i, { client, id }] of requests.entries()) {
+      await client.until('granted', id);
+      order.push(i);
+      // Nobody behind it has been granted, but for a reader beside it.
+      expect(
+        requests.slice(i + 1).filter(({ client: other, id: later }) => other.told.some((told) => told.id === later && told.granted)).length,
+      ).toBeLessThanOrEqual(modes[i] === 'shared' ? 1 : 0);
+      client.send({ release: id });
+    }
+    await until(() => readdirSync(directory).length === 0);
+  });
+
+  it('5.3 an aborted request is gone, and its callback is not called', async () => {
+    const directory = path();
+    const [a, b] = [await start(directory), await start(directory)];
+    const holder = a.request('n');
+    await a.until('granted', holder);
+    const pending = b.request('n', {}, true);
+    await until(async () => (await a.query()).pending?.length === 1);
+    b.send({ abort: pending });
+    expect(await b.until('error', pending)).toBe('AbortError');
+    expect((await a.query()).pending).toEqual([]);
+    a.send({ release: holder });
+    await a.until('done', holder);
+    expect(b.told.filter(({ granted }) => granted)).toEqual([]);
+    await until(() => readdirSync(directory).length === 0);
+  });
+
+  it('5.4 a stolen lock: the robbed one is told at once, those who wait move over', async () => {
+    const directory = path();
+    const [robbed, thief, waiter] = [await start(directory), await start(directory), await start(directory)];
+    const victim = robbed.request('n');
+    await robbed.until('granted', victim);
+    const waiting = waiter.request('n');
+    await until(async () => (await thief.query()).pending?.length === 1);
+    const theft = thief.request('n', { steal: true });
+    expect(await thief.until('granted', theft)).toEqual({ name: 'n', mode: 'exclusive' });
+    expect(await robbed.until('error', victim)).toBe('AbortError');
+    expect(await robbed.until('lost', victim)).toBe(true);
+    expect(waiter.told.filter(({ granted }) => granted)).toEqual([]);
+    thief.send({ release: theft });
+    await waiter.until('granted', waiting);
+    waiter.send({ release: waiting });
+    await waiter.until('done', waiting);
+    await until(() => readdirSync(directory).length === 0);
+  });
+
+  it('5.6 a snapshot shows them, with their client ids', async () => {
+    const directory = path();
+    const [a, b] = [await start(directory), await start(directory)];
+    const names = ['', 'a/b', '😀'];
+    const held = names.map((name) => a.request(name, { mode: 'shared' }));
+    for (const id of held) await a.until('granted', id);
+    const pending = b.request('a/b');
+    const seen = await until(async () => {
+      const snapshot = await new LockManager(directory).query();
+      return snapshot.pending?.length === 1 && snapshot;
+    });
+    expect(seen.pending).toEqual([{ name: 'a/b', mode: 'exclusive', clientId: b.id }]);
+    expect(seen.held?.sort((x, y) => String(x.name).localeCompare(String(y.name)))).toEqual(
+      names.map((name) => ({ name, mode: 'shared', clientId: a.id })).sort((x, y) => x.name.localeCompare(y.name)),
+    );
+    // A name too long for a file name is known where the process is the same.
+    const long = a.request('x'.repeat(1000));
+    await a.until('granted', long);
+    expect((await new LockManager(directory).query()).held?.length).toBe(kind === 'Workers' ? 4 : 3);
+    for (const id of [...held, long]) a.send({ release: id });
+    await b.until('granted', pending);
+  });
+
+  it('the end of a client frees what it held and takes back what it asked', async () => {
+    const directory = path();
+    const [a, b] = [await start(directory), await start(directory)];
+    await a.until('granted', a.request('n'));
+    const pending = b.request('n');
+    a.request('n');
+    await until(async () => (await b.query()).pending?.length === 2);
+    await a.kill();
+    await b.until('granted', pending);
+    const { held, pending: left } = await until(async () => {
+      const snapshot = await b.query();
+      return snapshot.held?.length === 1 && snapshot.pending?.length === 0 && snapshot;
+    });
+    expect([held?.[0]?.clientId, left]).toEqual([b.id, []]);
+    b.send({ release: pending });
+    await b.until('done', pending);
+    expect(await new LockManager(directory).query()).toEqual({ held: [], pending: [] });
+  });
+});
+
+describe.runIf(hasParking)('5.4 to steal from one that is stopped', () => {
+  it('does not wait for it, nor do those behind', async () => {
+    const directory = path();
+    const [robbed, head, second] = [await inProcess(directory), await inProcess(directory), await inProcess(directory)];
+    const victim = robbed.request('n');
+    await robbed.until('granted', victim);
+    const locks = new LockManager(directory);
+    const waiting = head.request('n');
+    await until(async () => (await locks.query()).pending?.length === 1);
+    const behind = second.request('n');
+    await until(async () => (await locks.query()).pending?.length === 2);
+    robbed.child.kill('SIGSTOP');
+    await until(() => readFileSync(`/proc/${robbed.child.pid}/stat`, 'utf8').includes(') T '));
+    expect(await locks.request('n', { steal: true }, (lock) => lock?.mode)).toBe('exclusive');
+    await head.until('granted', waiting);
+    expect(second.told.filter(({ granted }) => granted)).toEqual([]);
+    head.send({ release: waiting });
+    await second.until('granted', behind);
+    second.send({ release: behind });
+    await second.until('done', behind);
+    robbed.child.kill('SIGCONT');
+    expect(await robbed.until('error', victim)).toBe('AbortError');
+    await until(() => readdirSync(directory).length === 0);
+  });
+});
+
+interface Held {
+  name: string;
+  kind: string;
+  mode: string;
+  came: string;
+  asked: number;
+  begin: number;
+  end: number;
+  lost: number;
+}
+
+describe.runIf(hasParking)('4 processes, exclusive, shared, ifAvailable and signal at random', () => {
+  async function history(steals: string): Promise<Held[]> {
+    const [directory, log] = [path(), path()];
+    const seeds = [1, 2, 3, 4].map((n) => String(n * 7919));
+    const runs = await Promise.all(
+      seeds.map((seed) => run(process.execPath, [program('web-locks-history.mjs'), directory, log, seed, '400', steals])),
+    );
+    expect(runs.map(({ code, stderr }) => [code, stderr])).toEqual(runs.map(() => [0, '']));
+    await until(() => readdirSync(directory).length === 0);
+    const all = readFileSync(log, 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Held);
+    expect(all.length).toBe(1600);
+    for (const { kind, came } of all) if (!kind.startsWith('ifAvailable')) expect(came).not.toBe('null');
+    expect(new Set(all.map(({ came }) => came))).toEqual(new Set(['done', 'null', 'AbortError']));
+    return all;
+  }
+
+  /** Pairs that were held at the same time and should not have been. */
+  function conflicts(all: Held[]): [Held, Held][] {
+    const held = all.filter(({ begin }) => begin > 0).sort((a, b) => a.begin - b.begin);
+    expect(held.length).toBeGreaterThan(500);
+    return held.flatMap((one, i) => {
+      const beside = held.slice(i + 1).filter((later) => later.name === one.name && later.begin < one.end);
+      return beside.filter((later) => one.mode === 'exclusive' || later.mode === 'exclusive').map((later): [Held, Held] => [one, later]);
+    });
+  }
+
+  it('the history has no two holders', async () => {
+    expect(conflicts(await history(''))).toEqual([]);
+  });
+
+  it('and steal: no two holders but where one was robbed', async () => {
+    const all = await history('steal');
+    const thefts = all.filter(({ kind, begin }) => kind === 'steal' && begin > 0);
+    expect(thefts.length).toBeGreaterThan(10);
+    // Who was granted before a theft may begin after it, and end before it can be told. Who asked after it may not.
+    const robbed = (one: Held, by: Held): boolean =>
+      thefts.some((theft) => theft !== one && theft.name === one.name && one.asked < theft.begin && theft.begin <= by.begin);
+    expect(conflicts(all).filter(([one, later]) => !robbed(one, later) && !(one.kind === 'steal' && later.asked < one.begin))).toEqual([]);
+    for (const { came, lost, kind, begin } of all) {
+      if (!kind.startsWith('signal') && came === 'AbortError' && begin > 0) expect(lost).toBeGreaterThan(0);
+    }
+  });
+});
