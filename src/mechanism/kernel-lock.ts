@@ -1,13 +1,11 @@
 /** Locks of the kernel on an open file: what `flock` and `fcntl` have in common. */
-import { renameSync, rmSync, unlinkSync } from 'node:fs';
-import { threadId } from 'node:worker_threads';
+import { unlinkSync } from 'node:fs';
 import { CONTENDED, GRANTED, type NativeFallback, type NativeFile } from '../binding/native-fallback.js';
 import { codeOf, LockLostError, LockUnsupportedError, systemError } from '../errors.js';
 import type { Ticket } from '../fairness/ticket-queue.js';
 import { type IdleFiles, idleFilesOf } from '../file/idle-files.js';
 import { type OpenFile, openLockFile } from '../file/lock-file.js';
 import { watchForLoss } from '../file/loss-watch.js';
-import { besides } from '../file/paths.js';
 import { takeRemovalRight } from '../file/removal-right.js';
 import type { ResolvedLockOptions } from '../options.js';
 import type { FifoQueue } from '../queue/fifo-queue.js';
@@ -15,6 +13,7 @@ import type { KernelCalls } from './kernel-calls.js';
 import type { Grant, Granted, Mechanism } from './mechanism.js';
 import { ParkedWait, type ParkOutcome } from './parked-wait.js';
 import { poll, pollSync } from './poll.js';
+import { putInPlace } from './theft.js';
 
 /** What the kernel says where a file system has no locks (NFS without lockd, some FUSE) or no OFD locks (EINVAL). */
 const NO_LOCKS_HERE = new Set(['ENOLCK', 'ENOSYS', 'EOPNOTSUPP', 'ENOTSUP', 'EINVAL']);
@@ -123,29 +122,12 @@ export class KernelLock implements Mechanism {
     return () => withdraw();
   }
 
-  /**
-   * Puts a fresh file, locked already, in the place of the one at the path. Whoever holds that one or waits for it finds
-   * that it is not at the path any more: holders by the watch of their grant, waiters on their grant (or, if they are
-   * movable, at once).
-   */
   steal(letGo: () => void): Grant {
-    const fresh = this.#lockedFile();
     try {
-      for (let attempt = 0; ; attempt++) {
-        const current = openLockFile({ path: this.path, ...this.options });
-        try {
-          // Who has the right for so long was stopped with it. Should it go on and unlink our file, we are told.
-          if (!takeRemovalRight(this.calls.addon, { path: this.path, ...this.options }, current) && attempt < ORPHANS_IN_A_ROW) continue;
-          renameSync(fresh.path, this.path);
-          letGo(); // After it: nobody is granted in between.
-          return new KernelGrant(this, fresh.file, false);
-        } finally {
-          current.close();
-        }
-      }
+      const file = putInPlace({ path: this.path, ...this.options }, this.calls);
+      letGo(); // After it: nobody is granted in between.
+      return new KernelGrant(this, file, false);
     } catch (error) {
-      fresh.file.close();
-      rmSync(fresh.path, { force: true });
       throw this.#explained(error);
     }
   }
@@ -203,22 +185,6 @@ export class KernelLock implements Mechanism {
     const status = this.calls.addon?.tryTurn(file.nativeFile, line, shared) ?? CONTENDED;
     if (status < 0) throw systemError(-status, this.name, this.path);
     return status;
-  }
-
-  /** A file of its own under another name, exclusively locked. */
-  #lockedFile(): { path: string; file: OpenFile } {
-    const path = besides(this.path, `steal-${process.pid}-${threadId}`);
-    rmSync(path, { force: true }); // of a process of that number that was killed
-    const file = openLockFile({ ...this.options, path });
-    try {
-      this.calls.opened(file);
-      // Granted, since nobody else knows the file; and said to be replaced, since it is not at our path yet.
-      this.calls.tryPastLine(file, false);
-      return { path, file };
-    } catch (error) {
-      file.close();
-      throw error;
-    }
   }
 
   /** Undefined where there is no thread to wait on. */

@@ -3,10 +3,10 @@ import { existsSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { sidecarOf } from '../fairness/ticket-queue.js';
 import type { LockHandle } from '../index.js';
-import { Lock, MAKER } from './lock.js';
+import { Lock, type LockMode, MAKER } from './lock.js';
 import { NamedLock } from './named-lock.js';
 import { CLIENT_ID, inOtherProcesses, inOtherThreads, tellThreads } from './others.js';
-import type { LockGrantedCallback, LockInfo, LockManagerSnapshot, LockMode } from './types.js';
+import type { LockGrantedCallback, LockInfo, LockManagerSnapshot } from './types.js';
 
 export interface Wish {
   name: string;
@@ -38,12 +38,14 @@ export class Directory {
   async request<T>(wish: Wish, callback: LockGrantedCallback<T>): Promise<Awaited<T>> {
     const request = this.#enter(wish);
     try {
-      const handle = await this.#acquire(request, wish);
-      if (handle === null) {
-        this.#leave(request);
-        return await callback(null);
-      }
-      this.#hold(request, handle);
+      // What is to be had at once is held at once, so that a thief of this very turn finds it.
+      const handle = this.#now(request, wish);
+      if (handle !== null) this.#hold(request, handle);
+      else if (wish.ifAvailable) this.#leave(request);
+      else this.#hold(request, await this.#later(wish));
+      await undefined; // Nobody is called back before `request` has returned.
+      if (handle === null && wish.ifAvailable) return await callback(null);
+      wish.signal?.throwIfAborted();
       if (!this.#requests.has(request)) return await request.robbed;
       const working = (async () => callback(new Lock(MAKER, wish.name, wish.mode, request.signal)))();
       return await Promise.race([working, request.robbed]);
@@ -65,22 +67,23 @@ export class Directory {
     };
   }
 
-  /** Whether and when it is granted. For `ifAvailable` and `steal` that is decided at once. */
-  async #acquire(request: Request, { name, mode, ifAvailable, steal, signal }: Wish): Promise<LockHandle | null> {
+  #now(request: Request, { name, mode, steal }: Wish): LockHandle | null {
     const { lock } = this.#lockOf(name);
-    if (steal) return this.#steal(request, lock);
-    if (ifAvailable) return lock.tryAcquire(mode === 'shared');
-    for (;;) {
-      try {
+    return steal ? this.#steal(request, lock) : lock.tryAcquire(mode === 'shared');
+  }
+
+  async #later({ name, mode, signal }: Wish): Promise<LockHandle> {
+    const { lock } = this.#lockOf(name);
+    try {
+      for (;;) {
         const handle = await lock.acquire(mode === 'shared', signal === undefined ? {} : { signal });
-        // It was stolen before we were told of it: nobody has seen it, so we go on waiting.
-        if (!handle.signal.aborted && !signal?.aborted) return handle;
+        // If it was stolen before we were told of it, nobody has seen it, and we go on waiting.
+        if (!handle.signal.aborted) return handle;
         handle.release();
-        signal?.throwIfAborted();
-      } catch (error) {
-        tidy(this.path, name);
-        throw error;
       }
+    } catch (error) {
+      tidy(this.path, name);
+      throw error;
     }
   }
 

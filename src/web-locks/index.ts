@@ -1,4 +1,4 @@
 /** fairlock/web-locks: the Web Locks API between processes. */
-export { Lock } from './lock.js';
+export { Lock, type LockMode } from './lock.js';
 export { LockManager } from './lock-manager.js';
-export type { LockGrantedCallback, LockInfo, LockManagerSnapshot, LockMode, LockOptions } from './types.js';
+export type { LockGrantedCallback, LockInfo, LockManagerSnapshot, LockOptions } from './types.js';

@@ -2,7 +2,8 @@
 import { canonicalPath } from '../file/paths.js';
 import { lockPath } from '../options.js';
 import { Directory, type Wish } from './directory.js';
-import type { LockGrantedCallback, LockManagerSnapshot, LockMode, LockOptions } from './types.js';
+import type { LockMode } from './lock.js';
+import type { LockGrantedCallback, LockManagerSnapshot, LockOptions } from './types.js';
 
 const MODES: readonly unknown[] = ['exclusive', 'shared'] satisfies LockMode[];
 

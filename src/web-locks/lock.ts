@@ -1,5 +1,6 @@
 /** What a callback is given, and proof that it was the lock manager that gave it. */
-import type { LockMode } from './types.js';
+
+export type LockMode = 'exclusive' | 'shared';
 
 /** Whoever has it may make locks. */
 export const MAKER: unique symbol = Symbol('LockManager');

@@ -3,7 +3,8 @@ import { threadId } from 'node:worker_threads';
 import { loadNativeFallback } from '../binding/native-fallback.js';
 import { FIRST_TICKET, locksIn } from '../lock/parties.js';
 import { nameOf } from './file-names.js';
-import type { LockInfo, LockMode } from './types.js';
+import type { LockMode } from './lock.js';
+import type { LockInfo } from './types.js';
 
 export interface Seen {
   held: Required<LockInfo>[];

@@ -1,7 +1,5 @@
 /** The dictionaries of the Web Locks API, as lib.dom has them: https://www.w3.org/TR/web-locks/#api */
-import type { Lock } from './lock.js';
-
-export type LockMode = 'exclusive' | 'shared';
+import type { Lock, LockMode } from './lock.js';
 
 export interface LockOptions {
   /** `'shared'`: beside others that are shared. @default 'exclusive' */

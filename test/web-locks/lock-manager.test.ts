@@ -239,7 +239,11 @@ describe('5.1 to request a lock', () => {
     expect(await locks.request('n', { ifAvailable: true }, (lock) => lock?.name)).toBe('n');
     const holder = hold(locks, 'n', { mode: 'shared' });
     await holder.holding;
-    expect(await locks.request('n', { ifAvailable: true }, (lock) => lock)).toBeNull();
+    await locks.request('n', { ifAvailable: true }, async (lock) => {
+      expect(lock).toBeNull();
+      const { held, pending } = await locks.query();
+      expect([held?.length, pending?.length]).toEqual([1, 0]);
+    });
     if (hasFlock) expect(await locks.request('n', { ifAvailable: true, mode: 'shared' }, (lock) => lock?.mode)).toBe('shared');
     const error = new RangeError('thrown');
     await expect(
@@ -329,6 +333,16 @@ describe('5.3 to abort a request', () => {
     expect(readdirSync(directory)).toEqual([]);
   });
 
+  it('the next request is served after one that was aborted in its turn', async () => {
+    const { locks } = manager();
+    const controller = new AbortController();
+    const first = locks.request('n', { signal: controller.signal }, () => new Promise(() => {}));
+    const next = locks.request('n', () => 'next');
+    controller.abort('reason');
+    await expect(first).rejects.toBe('reason');
+    expect(await next).toBe('next');
+  });
+
   it('has no effect once it is granted', async () => {
     const { locks } = manager();
     const controller = new AbortController();
@@ -370,6 +384,24 @@ describe('5.4 to steal a lock', () => {
     expect(await thief.done).toBe('stolen');
     victims[1]?.release();
     await until(() => readdirSync(directory).length === 0);
+  });
+
+  it('robs who has asked in this very turn, and does not call it back', async () => {
+    const { locks } = manager();
+    const never = vi.fn();
+    const victim = rejection(locks.request('n', never));
+    const waiting = locks.request('n', () => 'waited');
+    expect(await locks.request('n', { steal: true }, () => 'stolen')).toBe('stolen');
+    expect(await victim).toEqual({ name: 'AbortError', type: DOMException });
+    expect(await waiting).toBe('waited');
+    expect(never).not.toHaveBeenCalled();
+  });
+
+  it('the last thief of a turn wins', async () => {
+    const { locks } = manager();
+    const thieves = [1, 2, 3].map((n) => locks.request('n', { steal: true }, () => n).catch((error: Error) => error.name));
+    expect(await Promise.all(thieves)).toEqual(['AbortError', 'AbortError', 3]);
+    expect(await locks.query()).toEqual({ held: [], pending: [] });
   });
 
   it('a thief is robbed in turn', async () => {

@@ -1,0 +1,41 @@
+/** How a lock of the kernel is stolen: by a fresh file in the place of the one that is locked. */
+import { renameSync, rmSync } from 'node:fs';
+import { threadId } from 'node:worker_threads';
+import { type LockFileOptions, type OpenFile, openLockFile } from '../file/lock-file.js';
+import { besides } from '../file/paths.js';
+import { takeRemovalRight } from '../file/removal-right.js';
+import type { KernelCalls } from './kernel-calls.js';
+
+/** Whoever has the right to remove the file for so long was stopped with it. Should he go on and unlink ours, we are told. */
+const PATIENCE = 100;
+
+/**
+ * Puts a fresh file at the path, exclusively locked before anybody can see it. Whoever holds the one that was there, or
+ * waits for it, finds that it is not at the path any more: holders by the watch of their grant, waiters on their grant
+ * or, if they are movable, at once.
+ */
+export function putInPlace(options: LockFileOptions, calls: KernelCalls): OpenFile {
+  const { path } = options;
+  const hidden = besides(path, `steal-${process.pid}-${threadId}`);
+  rmSync(hidden, { force: true }); // of a process of that number that was killed
+  const fresh = openLockFile({ ...options, path: hidden });
+  try {
+    calls.opened(fresh);
+    // Granted, since nobody else knows the file; and said to be replaced, since it is not at our path yet.
+    calls.tryPastLine(fresh, false);
+    for (let attempt = 0; ; attempt++) {
+      const current = openLockFile(options);
+      try {
+        if (!takeRemovalRight(calls.addon, options, current) && attempt < PATIENCE) continue;
+        renameSync(hidden, path);
+        return fresh;
+      } finally {
+        current.close();
+      }
+    }
+  } catch (error) {
+    fresh.close();
+    rmSync(hidden, { force: true });
+    throw error;
+  }
+}
