@@ -231,19 +231,21 @@ static void run(waiter *self) {
     pthread_sigmask(SIG_UNBLOCK, &cancel_only, NULL);
     result = work(self);
     pthread_sigmask(SIG_BLOCK, &cancel_only, NULL);
+    // Passes the turn: the next in line parks behind the main lock while its holder works. Before the caller is told, who
+    // may remove the sidecar or draw another ticket at once. (One that is called off at this very moment and goes on to
+    // wait anew has lost its place in the line, no more.)
+    if (result == 0 && self->order.lock != NULL && self->order.line != NULL && !atomic_load(&self->cancelled)) {
+      ticket_drop(self->order.line_fd, self->order.ticket);
+      self->order.ticket = NO_TICKET;
+    }
     pthread_mutex_lock(&mutex);
     parked_fds[0] = parked_fds[1] = -1;
   }
   // The caller is told first: what is left to do here, it need not wait for.
   wait_order order = self->order;
   bool cancelled = atomic_load(&self->cancelled);
-  // One that was cancelled may be about to wait anew with the same ticket.
-  bool passes = result == 0 && !cancelled && order.lock != NULL && order.line != NULL;
-  if (passes) self->order.ticket = NO_TICKET;
   finish(self, result);
   pthread_mutex_unlock(&mutex);
-  // Passes the turn: the next in line parks behind the main lock while its holder works.
-  if (passes) ticket_drop(order.line_fd, order.ticket);
   if (cancelled && order.lock != NULL) lock_undo(&order.target);
   close_both(&order);
   if (cancelled && cancel_signal != 0) drain(&cancel_only);  // nobody has sent it since the waiter was finished

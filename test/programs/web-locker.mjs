@@ -7,7 +7,7 @@ const send = (message) => (parentPort === null ? process.send(message) : parentP
 const releases = new Map();
 const controllers = new Map();
 
-async function request({ id, name, options = {}, abortable }) {
+async function request({ id, name, options = {}, abortable, brief }) {
   if (abortable) {
     controllers.set(id, new AbortController());
     options.signal = controllers.get(id).signal;
@@ -16,6 +16,7 @@ async function request({ id, name, options = {}, abortable }) {
     const value = await locks.request(name, options, (lock) => {
       send({ id, granted: lock && { name: lock.name, mode: lock.mode } });
       lock?.signal.addEventListener('abort', () => send({ id, lost: true }));
+      if (brief) return 'brief';
       return lock === null ? 'null' : new Promise((resolve) => releases.set(id, resolve));
     });
     send({ id, done: value });

@@ -39,6 +39,14 @@ class Client {
     return id;
   }
 
+  /** Lets go as soon as it is granted. */
+  async brief(name: string): Promise<void> {
+    const id = this.#requests++;
+    this.send({ request: { id, name, brief: true } });
+    await this.until('done', id);
+    this.told.length = 0;
+  }
+
   async until<K extends keyof Told>(key: K, id?: number): Promise<Exclude<Told[K], undefined>> {
     const told = await until(() => this.told.find((one) => one[key] !== undefined && one.id === id));
     return told[key] as Exclude<Told[K], undefined>;
@@ -140,6 +148,17 @@ describe.runIf(hasParking).each([
       client.send({ release: id });
     }
     await until(() => readdirSync(directory).length === 0);
+  });
+
+  it('5.2 the last to let go leaves no file, however quick it is', async () => {
+    const directory = path();
+    const clients = [await start(directory), await start(directory)];
+    const left: string[] = [];
+    for (let round = 0; round < 500; round++) {
+      await Promise.all(clients.map((client) => client.brief('n')));
+      left.push(...readdirSync(directory));
+    }
+    expect(left).toEqual([]);
   });
 
   it('5.3 an aborted request is gone, and its callback is not called', async () => {
