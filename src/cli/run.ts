@@ -34,6 +34,9 @@ export async function run(file: string, words: readonly string[], options: RunOp
   const command = commandOf(words);
   if (!options.fork && options.close) throw new CliError('the --no-fork and --close options are incompatible', USAGE);
   if (options.permits !== undefined && options.shared) throw new CliError('the --permits and --shared options are incompatible', USAGE);
+  if (options.permits !== undefined && options.mechanism !== 'auto') {
+    throw new CliError('the --permits and --mechanism options are incompatible', USAGE);
+  }
   const handle = await acquire(file, options);
   if (handle === undefined) return options.conflictExitCode;
   if (options.verbose) say(`executing ${command.file}`);

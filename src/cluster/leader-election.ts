@@ -2,6 +2,7 @@
 import { EventEmitter } from 'node:events';
 import { canonicalPath } from '../file/paths.js';
 import { type AcquireOptions, InterProcessLock, type InterProcessLockOptions, LockClosedError, type LockHandle } from '../index.js';
+import { isHeldBy } from '../lock/parties.js';
 import { callback, lockOptions, optionsObject } from '../options.js';
 import { type Leader, Office } from './office.js';
 
@@ -41,6 +42,7 @@ export class LeaderElection extends EventEmitter<Events> implements AsyncIterabl
   /** The absolute path of the lock file. */
   readonly path: string;
   readonly #lock: InterProcessLock;
+  readonly #canonical: string;
   readonly #office: Office;
   #term: RunningTerm | undefined;
 
@@ -52,7 +54,8 @@ export class LeaderElection extends EventEmitter<Events> implements AsyncIterabl
     this.#lock = new InterProcessLock(path, given);
     this.path = this.#lock.path;
     const resolved = lockOptions(given);
-    this.#office = new Office(canonicalPath(this.path, resolved.followSymlinks), resolved.mode);
+    this.#canonical = canonicalPath(this.path, resolved.followSymlinks);
+    this.#office = new Office(this.#canonical, resolved.mode);
   }
 
   /** Whether this object leads, and has not been told to end its term. */
@@ -147,10 +150,9 @@ export class LeaderElection extends EventEmitter<Events> implements AsyncIterabl
 
   /** The record alone does not tell a leader from one that was killed: the kernel knows. */
   #holdsTheLock(pid: number): boolean {
-    const { mechanism, holders } = this.#lock.inspect();
-    if (holders.some((holder) => holder.pid === pid)) return true;
-    const kernelTells = process.platform === 'linux' && mechanism !== 'lockfile';
-    return !kernelTells && isAlive(pid);
+    const { mechanism } = this.#lock;
+    const seen = mechanism === 'lockfile' ? undefined : isHeldBy(this.#canonical, pid);
+    return seen ?? isAlive(pid);
   }
 }
 

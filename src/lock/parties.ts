@@ -126,6 +126,13 @@ export function* locksIn(folder: string): Generator<LockInFolder> {
   }
 }
 
+/** Whether a process has a lock on the file at a real path. Undefined where that cannot be seen. */
+export function isHeldBy(path: string, pid: number): boolean | undefined {
+  const descriptors = list(`/proc/${pid}/fd`);
+  if (descriptors.length === 0) return existsSync(`/proc/${pid}`) || !existsSync('/proc/self') ? undefined : false;
+  return descriptors.some((fd) => linkOf(`/proc/${pid}/fd/${fd}`) === path && locksOfDescriptor(pid, fd).length > 0);
+}
+
 /** When a process was started. */
 export function startOf(pid: number): Date | undefined {
   const ticks = read(`/proc/${pid}/stat`).replace(/^.*\)/s, '').trim().split(' ')[19];

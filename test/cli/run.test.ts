@@ -242,6 +242,7 @@ describe.runIf(hasFlock)('fairlock run', () => {
     expect((await call(OURS, '--permits', '2', file, '--', 'true')).code).toBe(0);
     holders[1]?.child.stdin.end();
     expect((await call(OURS, '--permits', '2', '-s', file, '--', 'true')).code).toBe(64);
+    expect((await call(OURS, '--permits', '2', '--mechanism', 'flock', file, '--', 'true')).code).toBe(64);
     expect((await call(OURS, '--permits', '0', file, '--', 'true')).code).toBe(64);
   });
 

@@ -1,5 +1,5 @@
 // Named after the sections of https://www.w3.org/TR/web-locks/
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { describe, expect, it, vi } from 'vitest';
@@ -73,6 +73,17 @@ describe('4.2 the LockManager interface', () => {
       }).not.toThrow();
       await expect(promise).rejects.toThrow(TypeError);
     }
+  });
+
+  it('drops in for navigator.locks, as the docs say', async () => {
+    const docs = readFileSync(new URL('../../docs/web-locks.md', import.meta.url), 'utf8');
+    const snippet = /globalThis\.navigator \?\?= [\s\S]*?(?=```)/.exec(docs)?.[0] ?? '';
+    const script = `
+      import { LockManager } from 'fairlock/web-locks';
+      const directory = ${JSON.stringify(path())};
+      ${snippet}
+      console.log(await navigator.locks.request('n', (lock) => lock.name), navigator.locks instanceof LockManager);`;
+    expect((await run(process.execPath, ['--input-type=module', '-e', script])).stdout).toBe('n true\n');
   });
 
   it('touches nothing until a lock is taken', async () => {
