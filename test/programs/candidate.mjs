@@ -13,9 +13,11 @@ process.send('standing');
 for await (const { token, signal } of election) {
   const begin = now();
   const fd = openSync(`${log}/${token}-${process.pid}`, 'wx');
-  process.send({ token, begin });
+  const write = () => writeSync(fd, `${begin} ${now()}\n`, 0);
+  write();
+  process.send({ token });
   while (!signal.aborted) {
-    writeSync(fd, `${begin} ${now()}\n`, 0);
+    write();
     await setImmediate();
   }
   closeSync(fd);
