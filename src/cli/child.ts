@@ -1,8 +1,8 @@
 /** A command that is run in the foreground: signals go to it, its exit code comes from it. */
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { isatty } from 'node:tty';
+import { statOf } from '../lock/parties.js';
 import { reasonOf } from './reasons.js';
 
 const PASSED_ON = ['SIGINT', 'SIGQUIT', 'SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGCONT'] as const;
@@ -47,11 +47,8 @@ export function runCommand({ file, args, env = process.env, fd }: Command, canno
 
 /** Whether a Ctrl-C at this process's terminal would go to this process: then it has gone to the command too. */
 function isInForeground(): boolean {
-  try {
-    // pid (name) state ppid pgrp session tty_nr tpgid: the name may contain anything.
-    const fields = readFileSync('/proc/self/stat', 'utf8').replace(/^.*\)/s, '').trim().split(' ');
-    return fields[2] === fields[5];
-  } catch {
-    return isatty(0);
-  }
+  const stat = statOf('self');
+  if (stat === undefined) return isatty(0);
+  const [, , pgrp, , , tpgid] = stat;
+  return pgrp === tpgid;
 }

@@ -28,15 +28,16 @@ export interface PartiesAt {
 export function partiesAt(path: string): PartiesAt {
   const file = canonicalPath(resolve(path), true);
   const folder = lockFolder(file);
-  const line = inLine(sidecarOf(file));
+  const sidecar = sidecarOf(file);
   // Without a look into every process, which takes a while.
-  if (line.length === 0 && lockedAmong([file]).length === 0) return { path, holders: folder, waiters: [] };
+  if (lockedAmong([file, sidecar]).length === 0) return { path, holders: folder, waiters: [] };
+  const line = inLine(sidecar);
   const flock = partiesOf(file, ['FLOCK']);
   const semaphore = semaphoreAt(file);
   const fcntl = semaphore ?? partiesOf(file, ['OFDLCK', 'POSIX']);
-  const kernel = [...named(flock, 'flock'), ...named(fcntl, semaphore === undefined ? 'fcntl' : 'semaphore')];
-  const holders = [...kernel.flatMap(({ holder }) => holder ?? []), ...folder];
-  const parked = kernel.flatMap(({ waiter }) => waiter ?? []);
+  const kernel = [named(flock, 'flock'), named(fcntl, semaphore === undefined ? 'fcntl' : 'semaphore')];
+  const holders = [...kernel.flatMap((one) => one.holders), ...folder];
+  const parked = kernel.flatMap((one) => one.waiters);
   const mechanism = holders[0]?.mechanism ?? 'flock';
   const standing = line.map((one) => {
     const atHead = parked.find(({ pid }) => pid === one.pid);
@@ -45,10 +46,10 @@ export function partiesAt(path: string): PartiesAt {
   return { path, holders, waiters: [...standing, ...parked.filter(({ pid }) => !line.some((one) => one.pid === pid))] };
 }
 
-function named(parties: Parties | undefined, mechanism: Party['mechanism']): { holder?: Party; waiter?: Party }[] {
+function named(parties: Parties | undefined, mechanism: Party['mechanism']): Pick<PartiesAt, 'holders' | 'waiters'> {
   const mode = (shared: boolean): 'exclusive' | 'shared' | 'permit' => (mechanism === 'semaphore' ? 'permit' : shared ? 'shared' : 'exclusive');
   const party = (one: LockParty): Party => ({ ...person(one), mode: mode(one.shared), mechanism });
-  return [...(parties?.holders ?? []).map((one) => ({ holder: party(one) })), ...(parties?.waiters ?? []).map((one) => ({ waiter: party(one) }))];
+  return { holders: (parties?.holders ?? []).map(party), waiters: (parties?.waiters ?? []).map(party) };
 }
 
 function person({ pid, command }: LockParty): Pick<Party, 'pid' | 'command' | 'started'> {

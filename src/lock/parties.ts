@@ -46,7 +46,6 @@ interface KernelLockLine {
 export function inLine(sidecar: string): LockParty[] {
   const identity = identify(sidecar);
   if (identity === undefined) return [];
-  if (lockedAmong([sidecar]).length === 0) return [];
   const tickets: { ticket: number; pid: number }[] = [];
   for (const { pid, line } of locksByOpenFile(identity, ['OFDLCK'])) {
     if (!line.shared && line.start >= FIRST_TICKET) tickets.push({ ticket: line.start, pid });
@@ -76,17 +75,16 @@ export function partiesOf(path: string, kinds: readonly string[]): Parties | und
 }
 
 /** Who has a permit of a semaphore, one entry for each permit, and who waits for one. Undefined: it is none. */
-export function semaphoreAt(path: string): (Parties & { permits: number }) | undefined {
+export function semaphoreAt(path: string): Parties | undefined {
   const identity = identify(path);
   if (identity === undefined) return undefined;
   const locks = [...locksByOpenFile(identity, ['OFDLCK'])];
   const numbers = locks.filter(({ line }) => line.shared && line.start > PERMIT_NUMBERS && line.start <= PERMIT_NUMBERS + MOST_PERMITS);
-  const [first] = numbers;
-  if (first === undefined) return undefined;
+  if (numbers.length === 0) return undefined;
   const held = locks.filter(({ line }) => !line.shared && line.start < MOST_PERMITS);
   const named = ({ pid }: { pid: number }): LockParty => ({ ...partyOf(pid), shared: false });
   const waiting = numbers.filter(({ pid }) => !held.some((one) => one.pid === pid));
-  return { permits: first.line.start - PERMIT_NUMBERS, holders: oncePerByte(held).map(named), waiters: waiting.map(named) };
+  return { holders: oncePerByte(held).map(named), waiters: waiting.map(named) };
 }
 
 /** Those of the paths on whose files the kernel knows of a lock. */
@@ -113,9 +111,8 @@ export interface LockInFolder {
 export function* locksIn(folder: string): Generator<LockInFolder> {
   const seen = new Set<string>();
   for (const pid of processes()) {
-    for (const fd of list(`/proc/${pid}/fd`)) {
-      const path = linkOf(`/proc/${pid}/fd/${fd}`);
-      if (path === undefined || dirname(path) !== folder) continue;
+    for (const { fd, path } of openFilesOf(pid)) {
+      if (dirname(path) !== folder) continue;
       for (const { kind, shared, start } of locksOfDescriptor(pid, fd)) {
         const name = basename(path);
         const key = [pid, name, kind, shared, start].join('\0');
@@ -128,16 +125,22 @@ export function* locksIn(folder: string): Generator<LockInFolder> {
 
 /** Whether a process has a lock on the file at a real path. Undefined where that cannot be seen. */
 export function isHeldBy(path: string, pid: number): boolean | undefined {
-  const descriptors = list(`/proc/${pid}/fd`);
-  if (descriptors.length === 0) return existsSync(`/proc/${pid}`) || !existsSync('/proc/self') ? undefined : false;
-  return descriptors.some((fd) => linkOf(`/proc/${pid}/fd/${fd}`) === path && locksOfDescriptor(pid, fd).length > 0);
+  const open = openFilesOf(pid);
+  if (open.length === 0) return existsSync(`/proc/${pid}`) || !existsSync('/proc/self') ? undefined : false;
+  return open.some((file) => file.path === path && locksOfDescriptor(pid, file.fd).length > 0);
 }
 
 /** When a process was started. */
 export function startOf(pid: number): Date | undefined {
-  const ticks = read(`/proc/${pid}/stat`).replace(/^.*\)/s, '').trim().split(' ')[19];
+  const ticks = statOf(pid)?.[19];
   const boot = /^btime (\d+)$/m.exec(read('/proc/stat'))?.[1];
   return ticks === undefined || boot === undefined ? undefined : new Date((Number(boot) + Number(ticks) / TICKS_PER_SECOND) * 1000);
+}
+
+/** What /proc/PID/stat says after the name, which may contain anything: state, ppid, pgrp, session, tty_nr, tpgid, … */
+export function statOf(pid: number | 'self'): string[] | undefined {
+  const text = read(`/proc/${pid}/stat`);
+  return text === '' ? undefined : text.replace(/^.*\)/s, '').trim().split(' ');
 }
 
 function commandOf(pid: number): string | undefined {
@@ -196,13 +199,21 @@ function locksOfDescriptor(pid: number, fd: string): KernelLockLine[] {
   return parse(read(`/proc/${pid}/fdinfo/${fd}`).replaceAll('lock:\t', ''));
 }
 
+/** What a process has open, as far as we may look: files by their real paths. */
+function openFilesOf(pid: number): { fd: string; path: string }[] {
+  return list(`/proc/${pid}/fd`).flatMap((fd) => {
+    const path = linkOf(`/proc/${pid}/fd/${fd}`);
+    return path === undefined ? [] : { fd, path };
+  });
+}
+
 function processes(): number[] {
   return list('/proc').map(Number).filter(Number.isInteger);
 }
 
 function* openersOf({ realPath }: Identity): Generator<{ pid: number; descriptors: string[] }> {
   for (const pid of processes()) {
-    const descriptors = list(`/proc/${pid}/fd`).filter((fd) => linkOf(`/proc/${pid}/fd/${fd}`) === realPath);
+    const descriptors = openFilesOf(pid).flatMap(({ fd, path }) => (path === realPath ? fd : []));
     if (descriptors.length > 0) yield { pid, descriptors };
   }
 }

@@ -62,12 +62,12 @@ export class QueuedLock implements HandleOwner, RequestContext {
    * @param robbed the handles of this thread, which are released
    */
   steal(robbed: Iterable<LockHandle>): LockHandle {
-    let grant: Grant | undefined;
-    this.queue.exchange(() => {
-      grant = this.mechanism.steal?.(() => {
+    const grant = this.queue.exchange(() => {
+      const stolen = this.mechanism.steal?.(() => {
         for (const handle of robbed) handle.release();
       });
-      if (grant !== undefined) this.queue.hold(false);
+      if (stolen !== undefined) this.queue.hold(false);
+      return stolen;
     });
     if (grant === undefined) throw new LockUnsupportedError(this.path, 'this kind of lock cannot be stolen');
     return this.#handle({ grant, shared: false, handles: 1 });

@@ -87,11 +87,11 @@ export class FifoQueue {
   }
 
   /** Holders give way to others, and nobody is admitted in between. */
-  exchange(change: () => void): void {
+  exchange<T>(change: () => T): T {
     const before = this.#admitting;
     this.#admitting = true;
     try {
-      change();
+      return change();
     } finally {
       this.#admitting = before;
       this.#admit();

@@ -42,7 +42,7 @@ export class Directory {
       const handle = this.#now(request, wish);
       if (handle !== null) this.#hold(request, handle);
       else if (wish.ifAvailable) this.#leave(request);
-      else this.#hold(request, await this.#later(wish));
+      else this.#hold(request, await this.#later(request, wish));
       await undefined; // Nobody is called back before `request` has returned.
       if (handle === null && wish.ifAvailable) return await callback(null);
       wish.signal?.throwIfAborted();
@@ -72,8 +72,9 @@ export class Directory {
     return steal ? this.#steal(request, lock) : lock.tryAcquire(mode === 'shared');
   }
 
-  async #later({ name, mode, signal }: Wish): Promise<LockHandle> {
+  async #later(request: Request, { name, mode, signal }: Wish): Promise<LockHandle> {
     const { lock } = this.#lockOf(name);
+    request.untell = tellThreads(this.path, false, request.info);
     try {
       for (;;) {
         const handle = await lock.acquire(mode === 'shared', signal === undefined ? {} : { signal });
@@ -102,7 +103,6 @@ export class Directory {
     if (this.#requests.size === 0) inUse.set(this.path, this);
     this.#requests.add(request);
     this.#lockOf(name).uses++;
-    request.untell = tellThreads(this.path, false, request.info);
     return request;
   }
 
