@@ -1,6 +1,7 @@
 /** The addon: parked waits that can be cancelled, byte-range locks, try and identity check in one call. */
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import { LockUnsupportedError } from '../errors.js';
 import { loader } from './layers.js';
 
 /** What the addon makes of an open descriptor; it goes with the garbage. */
@@ -113,3 +114,11 @@ export const loadNativeFallback = loader('native-fallback', (): NativeFallback =
   }
   throw new Error(`no binary for ${name} loads; tried ${tried.join('; ')}`);
 });
+
+/** The addon, for what cannot be done without its byte-range locks. @throws {LockUnsupportedError} */
+export function needByteRanges(path: string, what: string): NativeFallback {
+  const { api: addon, reason } = loadNativeFallback();
+  if (addon === undefined) throw new LockUnsupportedError(path, `${what} needs the addon native-fallback, which did not load: ${reason}`);
+  if (!addon.hasOfd) throw new LockUnsupportedError(path, `${what} needs open-file-description locks, which ${process.platform} does not have`);
+  return addon;
+}

@@ -6,6 +6,7 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, realpathSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { MARK } from '../file/lock-file.js';
 import { InterProcessLock, type LockHandle, layers } from '../index.js';
 import { CliError, FAILURE, NO_INPUT } from './exit-codes.js';
 import { reasonOf } from './reasons.js';
@@ -19,7 +20,7 @@ interface Finding {
   what: string;
   ok: boolean;
   detail: string;
-  advice?: string;
+  advice?: string | undefined;
 }
 
 /** What is worth knowing of a file system, by its name in mountinfo. */
@@ -87,7 +88,7 @@ function layerFindings(): Finding[] {
 function fileSystemFinding(folder: string): Finding {
   const name = fileSystemOf(realpathSync(folder));
   const advice = FILE_SYSTEMS.find(([pattern]) => pattern.test(name))?.[1];
-  return { what: 'file system', ok: true, detail: name, ...(advice !== undefined && { advice }) };
+  return { what: 'file system', ok: true, detail: name, advice };
 }
 
 /** Of the mount whose point is the longest that the path begins with; the last one covers those before it. */
@@ -114,7 +115,7 @@ function markFinding(trial: string): Finding {
   const what = 'mark';
   try {
     new InterProcessLock(path, { mechanism: 'flock' }).tryAcquire()?.release();
-    if ((statSync(path).mode & 0o1000) !== 0) return { what, ok: true, detail: 'kept: processes that cannot lock natively are told' };
+    if ((statSync(path).mode & MARK) !== 0) return { what, ok: true, detail: 'kept: processes that cannot lock natively are told' };
     const advice = 'let all programs on a path use one mechanism: one that falls back to the lockfile is not noticed here';
     return { what, ok: false, detail: 'the sticky bit of a file is not kept', advice };
   } catch (error) {
@@ -123,7 +124,7 @@ function markFinding(trial: string): Finding {
 }
 
 async function tryOut(what: Mechanism, path: string): Promise<Finding> {
-  const finding = (ok: boolean, detail: string, advice?: string): Finding => ({ what, ok, detail, ...(advice !== undefined && { advice }) });
+  const finding = (ok: boolean, detail: string, advice?: string): Finding => ({ what, ok, detail, advice });
   const elsewhere = 'use a local folder for lock files, or a service made for it (a database, etcd) between machines';
   let handle: LockHandle | null;
   try {

@@ -1,13 +1,13 @@
 /** `fairlock gc`: removes lock files that nobody uses. */
 import { lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { besidesWhat } from '../file/paths.js';
 import { LockError } from '../index.js';
 import { isLockFile, isSidecar, removeIfUnused } from '../lock/remove-unused.js';
 import { CliError, NO_INPUT, UNAVAILABLE, USAGE } from './exit-codes.js';
 import { reasonOf } from './reasons.js';
 
 const UNITS: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86_400 };
-const SIDECAR = /^\.(.+)\.fairlock-queue$/s;
 
 /** `90`, `90s`, `15m`, `12h`, `30d`, in ms. */
 export function age(text: string): number {
@@ -48,11 +48,11 @@ function candidates(folder: string): Set<string> {
   const found = new Set<string>();
   for (const name of names) {
     const path = join(folder, name);
-    const [, owner] = SIDECAR.exec(name) ?? [];
-    if (owner === undefined) {
+    const beside = besidesWhat(name);
+    if (beside?.what !== 'queue') {
       if (isLockFile(path)) found.add(path);
-    } else if (isSidecar(path) && lstatSync(join(folder, owner), { throwIfNoEntry: false }) === undefined) {
-      found.add(join(folder, owner));
+    } else if (isSidecar(path) && lstatSync(join(folder, beside.owner), { throwIfNoEntry: false }) === undefined) {
+      found.add(join(folder, beside.owner));
     }
   }
   return found;

@@ -8,10 +8,20 @@ export function reasonOf(error: unknown): string {
 }
 
 /** `12 s`, `3 min`, `5 h`, `2 d`: the largest unit that fits. */
-export function duration(ms: number): string {
+function duration(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1000));
   if (seconds < 120) return `${seconds} s`;
   if (seconds < 7200) return `${Math.floor(seconds / 60)} min`;
   if (seconds < 172_800) return `${Math.floor(seconds / 3600)} h`;
   return `${Math.floor(seconds / 86_400)} d`;
+}
+
+/** `12 s ago`. */
+export function ago(date: Date): string {
+  return `${duration(Date.now() - date.getTime())} ago`;
+}
+
+/** At most so many characters. */
+export function cut(text: string, most: number): string {
+  return text.length > most ? `${text.slice(0, most - 1)}…` : text;
 }

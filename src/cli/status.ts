@@ -3,17 +3,16 @@ import { readdirSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { clearScreenDown, cursorTo } from 'node:readline';
 import { setTimeout } from 'node:timers/promises';
+import { besidesWhat } from '../file/paths.js';
 import { lockedAmong } from '../lock/parties.js';
 import { CliError, NO_INPUT, UNAVAILABLE } from './exit-codes.js';
 import { type PartiesAt, type Party, partiesAt } from './parties.js';
-import { duration, reasonOf } from './reasons.js';
+import { ago, cut, reasonOf } from './reasons.js';
 
 const EVERY_MS = 1000;
 const HEAD = ['FILE', 'PID', 'COMMAND', 'STATE', 'MODE', 'MECHANISM', 'STARTED'];
 /** Drawn by none, as ps(1) does. */
 const BORDERS = 'top top-mid top-left top-right bottom bottom-mid bottom-left bottom-right left left-mid mid mid-mid right right-mid'.split(' ');
-/** Files beside a lock, never a lock. */
-const SIDECAR = /^\..*\.fairlock-\w+(\.new)?$/;
 
 export async function status(paths: readonly string[], { json, watch }: { json: boolean; watch: boolean }): Promise<number> {
   if (process.platform !== 'linux') throw new CliError(`${process.platform} does not tell who holds a lock`, UNAVAILABLE);
@@ -48,7 +47,7 @@ function isFolder(path: string): boolean {
 
 /** The locks in a folder, and the folder itself if it is one, that somebody holds or waits for. */
 function busyIn(folder: string): PartiesAt[] {
-  const entries = readdirSync(folder, { withFileTypes: true }).filter(({ name }) => !SIDECAR.test(name));
+  const entries = readdirSync(folder, { withFileTypes: true }).filter(({ name }) => besidesWhat(name) === undefined);
   const files = entries.filter((entry) => entry.isFile()).map(({ name }) => join(folder, name));
   const lockFolders = entries
     .filter((entry) => entry.isDirectory() && entry.name.endsWith('.lock'))
@@ -71,12 +70,8 @@ async function asTable(found: readonly PartiesAt[]): Promise<string> {
 }
 
 function row(path: string, { pid, command, mode, mechanism, started }: Party, state: string): string[] {
-  const ago = started === undefined ? '?' : `${duration(Date.now() - started.getTime())} ago`;
-  return [relative('', path) || '.', String(pid ?? '?'), cut(command ?? '?'), state, mode ?? '?', mechanism, ago];
-}
-
-/** So that a row fits a line. */
-function cut(text: string): string {
-  const most = Math.max(20, (process.stdout.columns || 120) - 80);
-  return text.length > most ? `${text.slice(0, most - 1)}…` : text;
+  // So that a row fits a line.
+  const room = Math.max(20, (process.stdout.columns || 120) - 80);
+  const since = started === undefined ? '?' : ago(started);
+  return [relative('', path) || '.', String(pid ?? '?'), cut(command ?? '?', room), state, mode ?? '?', mechanism, since];
 }

@@ -1,7 +1,7 @@
 /** Says whom a command waits for: at a terminal on a line that is redrawn and goes when the wait is over. */
 import { clearLine, cursorTo } from 'node:readline';
 import { partiesAt } from './parties.js';
-import { duration } from './reasons.js';
+import { ago, cut } from './reasons.js';
 
 const EVERY_MS = 1000;
 const FATAL = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
@@ -47,11 +47,9 @@ function describe(path: string, width: number): string {
   if (holder === undefined) return `waiting for ${path}`.slice(0, width);
   const who = holder.pid === undefined ? '' : ` by pid ${holder.pid}`;
   const before = `waiting for ${path} — held${who} (`;
-  const started = holder.started === undefined ? '' : `, started ${duration(Date.now() - holder.started.getTime())} ago`;
+  const started = holder.started === undefined ? '' : `, started ${ago(holder.started)}`;
   const others = holders.length > 1 ? ` and ${holders.length - 1} more` : '';
   const after = `${started})${others}${waiters.length > 0 ? `, ${waiters.length} in line` : ''}`;
-  const command = holder.command ?? 'unknown';
   const room = Math.max(10, width - before.length - after.length);
-  const shown = command.length > room ? `${command.slice(0, room - 1)}…` : command;
-  return `${before}${shown}${after}`.slice(0, width);
+  return `${before}${cut(holder.command ?? 'unknown', room)}${after}`.slice(0, width);
 }

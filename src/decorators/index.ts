@@ -27,11 +27,7 @@ export function interProcessLocked<This = unknown, Args extends unknown[] = unkn
   path: PathOf<This, Args>,
   options?: LockedOptions,
 ): AsyncDecorator {
-  return byPath(
-    path,
-    (file) => new InterProcessLock(file, options),
-    (lock, run) => lock.withLock(run, options),
-  );
+  return byPath(path, options, InterProcessLock, (lock, run) => lock.withLock(run, options));
 }
 
 /** Many processes may run it at a time, but none together with one that is `interProcessWriteLocked` on the path. */
@@ -39,11 +35,7 @@ export function interProcessReadLocked<This = unknown, Args extends unknown[] = 
   path: PathOf<This, Args>,
   options?: LockedOptions,
 ): AsyncDecorator {
-  return byPath(
-    path,
-    (file) => new InterProcessReaderWriterLock(file, options),
-    (lock, run) => lock.withReadLock(run, options),
-  );
+  return byPath(path, options, InterProcessReaderWriterLock, (lock, run) => lock.withReadLock(run, options));
 }
 
 /** Only one process at a time runs it, and none that is `interProcessReadLocked` on the path. */
@@ -51,11 +43,7 @@ export function interProcessWriteLocked<This = unknown, Args extends unknown[] =
   path: PathOf<This, Args>,
   options?: LockedOptions,
 ): AsyncDecorator {
-  return byPath(
-    path,
-    (file) => new InterProcessReaderWriterLock(file, options),
-    (lock, run) => lock.withWriteLock(run, options),
-  );
+  return byPath(path, options, InterProcessReaderWriterLock, (lock, run) => lock.withWriteLock(run, options));
 }
 
 /** An attribute's name, how to get at a lock, or a list of them that is taken in order. @default '_lock' */
@@ -73,9 +61,11 @@ export const writeLocked = byInstance((lock: ReadWriteLockable, run) => lock.wit
 
 function byPath<Lock, This, Args extends unknown[]>(
   path: PathOf<This, Args>,
-  create: (path: string | URL) => Lock,
+  options: LockedOptions | undefined,
+  Kind: new (path: string | URL, options?: InterProcessLockOptions) => Lock,
   hold: <T>(lock: Lock, run: () => T | PromiseLike<T>) => Promise<T>,
 ): AsyncDecorator {
+  const create = (file: string | URL): Lock => new Kind(file, options);
   const fixed = typeof path === 'function' ? undefined : create(path);
   const lockFor = (self: unknown, args: readonly unknown[]): Lock =>
     fixed ?? create((path as (self: This, ...args: Args) => string | URL)(self as This, ...(args as Args)));

@@ -14,6 +14,12 @@ export function besides(canonical: string, what: 'queue' | 'leader' | 'once' | `
   return join(dirname(canonical), `.${basename(canonical)}.fairlock-${what}`);
 }
 
+/** The other way round, by the name of a file: whose it is. */
+export function besidesWhat(name: string): { owner: string; what: string } | undefined {
+  const [, owner, what] = /^\.(.+)\.fairlock-([\w.-]+)$/s.exec(name) ?? [];
+  return owner === undefined || what === undefined ? undefined : { owner, what };
+}
+
 /** Where a chain of links at the path ends, whether something is there or not. */
 export function linkTarget(path: string): string {
   let target = path;

@@ -1,6 +1,5 @@
 /** The semaphore between processes. */
-import { loadNativeFallback } from '../binding/native-fallback.js';
-import { LockUnsupportedError } from '../errors.js';
+import { needByteRanges } from '../binding/native-fallback.js';
 import { ticketQueueOf } from '../fairness/ticket-queue.js';
 import { canonicalPath } from '../file/paths.js';
 import { Permits } from '../mechanism/permits.js';
@@ -31,10 +30,7 @@ export class InterProcessSemaphore implements Disposable {
     const { permits, fairness, mode, followSymlinks } = semaphoreOptions(options);
     this.path = lockPath(path);
     this.permits = permits;
-    const { api: addon, reason } = loadNativeFallback();
-    if (addon === undefined) throw new LockUnsupportedError(this.path, `a semaphore needs the addon native-fallback, which did not load: ${reason}`);
-    if (!addon.hasOfd)
-      throw new LockUnsupportedError(this.path, `a semaphore needs open-file-description locks, which ${process.platform} does not have`);
+    const addon = needByteRanges(this.path, 'a semaphore');
     const canonical = canonicalPath(this.path, followSymlinks);
     const queue = queueFor(`${canonical}\0semaphore`);
     const tickets = fairness === 'kernel' ? undefined : ticketQueueOf(queue, canonical, mode, addon);

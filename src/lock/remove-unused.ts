@@ -1,7 +1,7 @@
 /** Removes a lock file that nobody holds or waits for. */
 import { closeSync, lstatSync, openSync, readSync, unlinkSync } from 'node:fs';
-import { GRANTED, loadNativeFallback, type NativeFallback } from '../binding/native-fallback.js';
-import { LockUnsupportedError, systemError } from '../errors.js';
+import { GRANTED, type NativeFallback, needByteRanges } from '../binding/native-fallback.js';
+import { systemError } from '../errors.js';
 import { sidecarOf } from '../fairness/ticket-queue.js';
 import { MARK, openLockFile } from '../file/lock-file.js';
 
@@ -40,8 +40,7 @@ export function isSidecar(path: string): boolean {
  * @throws {LockUnsupportedError} without the addon; system errors
  */
 export function removeIfUnused(path: string, dryRun: boolean): boolean {
-  const { api: addon, reason } = loadNativeFallback();
-  if (addon?.hasOfd !== true) throw new LockUnsupportedError(path, `removal needs the addon native-fallback, which did not load: ${reason}`);
+  const addon = needByteRanges(path, 'removal');
   const sidecar = sidecarOf(path);
   // What is gone already is not made again for the sake of looking.
   if (dryRun && lstatSync(path, { throwIfNoEntry: false }) === undefined) return isSidecar(sidecar) && removeSidecar(addon, sidecar, dryRun);

@@ -1,7 +1,7 @@
 /** The system calls behind `flock` and `fcntl`, from whichever layer has them. */
 import { type FlockCalls, loadFsExt } from '../binding/fs-ext.js';
 import type { LayerName } from '../binding/layers.js';
-import { CONTENDED, GRANTED, loadNativeFallback, type NativeFallback, REPLACED } from '../binding/native-fallback.js';
+import { CONTENDED, GRANTED, loadNativeFallback, type NativeFallback, needByteRanges, REPLACED } from '../binding/native-fallback.js';
 import { LockUnsupportedError, systemError } from '../errors.js';
 import type { TicketQueue } from '../fairness/ticket-queue.js';
 import { isCurrent, type LockFileOptions, type OpenFile } from '../file/lock-file.js';
@@ -22,8 +22,8 @@ export interface KernelCalls {
   /** Prepares a file just opened. */
   opened(file: OpenFile): void;
   tryLock(file: OpenFile, shared: boolean): LockStatus;
-  /** The same, past whoever stands in line. */
-  tryPastLine(file: OpenFile, shared: boolean): LockStatus;
+  /** The same, past whoever stands in line, where there is one. */
+  tryPastLine?(file: OpenFile, shared: boolean): LockStatus;
   unlock(file: OpenFile): void;
   isCurrent(file: OpenFile): boolean;
   /** The line of all processes, where strict order was asked for. */
@@ -39,28 +39,19 @@ export function flockCalls(options: LockFileOptions): KernelCalls {
   if (fsExt === undefined && addon === undefined) throw flockMissing(options.path);
   const layers = { lock: fsExt === undefined ? 'native-fallback' : 'fs-ext', wait: addon === undefined ? 'poll' : 'native-fallback' } as const;
   const common = { name: 'flock', layers, directories: true, needsWrite: () => false, ...fileCalls(options, addon, undefined) } as const;
-  return withTry(fsExt === undefined ? common : { ...common, ...fsExtCalls(options.path, fsExt, common.isCurrent) });
+  return fsExt === undefined ? common : { ...common, ...fsExtCalls(options.path, fsExt, common.isCurrent) };
 }
 
 /** Open-file-description locks: they conflict with POSIX locks, but no close of another descriptor drops them. */
 export function fcntlCalls(options: LockFileOptions, range: ByteRange | undefined): KernelCalls {
-  const { api: addon, reason } = loadNativeFallback();
-  if (addon === undefined)
-    throw new LockUnsupportedError(options.path, `mechanism 'fcntl' needs the addon native-fallback, which did not load: ${reason}`);
-  if (!addon.hasOfd)
-    throw new LockUnsupportedError(options.path, `mechanism 'fcntl' needs open-file-description locks, which ${process.platform} does not have`);
-  return withTry({
+  const addon = needByteRanges(options.path, "mechanism 'fcntl'");
+  return {
     name: 'fcntl',
     layers: { lock: 'native-fallback', wait: 'native-fallback' },
     directories: false,
     needsWrite: (shared) => !shared,
     ...fileCalls(options, addon, range ?? { start: 0, length: Infinity }),
-  });
-}
-
-/** In the kernel's order there is no line. */
-function withTry(calls: Omit<KernelCalls, 'tryPastLine'>): KernelCalls {
-  return { ...calls, tryPastLine: calls.tryLock };
+  };
 }
 
 /** The same calls with strict order between processes: a try gives way to whoever stands in line. */
@@ -68,6 +59,7 @@ export function fifoCalls(calls: KernelCalls, addon: NativeFallback, tickets: Ti
   return {
     ...calls,
     tickets,
+    tryPastLine: calls.tryLock,
     layers: { lock: 'native-fallback', wait: 'native-fallback' },
     tryLock(file, shared) {
       // Where files come and go, none is made for a line in which nobody stands. The sidecar is removed only by who has

@@ -4,7 +4,7 @@ import { CONTENDED, GRANTED, type NativeFallback, type NativeFile } from '../bin
 import { codeOf, LockLostError, LockUnsupportedError, systemError } from '../errors.js';
 import type { Ticket } from '../fairness/ticket-queue.js';
 import { type IdleFiles, idleFilesOf } from '../file/idle-files.js';
-import { type OpenFile, openLockFile } from '../file/lock-file.js';
+import { type LockFileOptions, type OpenFile, openLockFile } from '../file/lock-file.js';
 import { watchForLoss } from '../file/loss-watch.js';
 import { takeRemovalRight } from '../file/removal-right.js';
 import type { ResolvedLockOptions } from '../options.js';
@@ -32,6 +32,7 @@ const SYNC_SLICE_MS = 50;
  */
 export class KernelLock implements Mechanism {
   readonly name: 'flock' | 'fcntl';
+  readonly #file: LockFileOptions;
   readonly #idle: IdleFiles;
   readonly #queue: FifoQueue;
 
@@ -43,6 +44,7 @@ export class KernelLock implements Mechanism {
     readonly overlapsHeld?: (() => boolean) | undefined,
   ) {
     this.name = calls.name;
+    this.#file = { path, ...options };
     this.#idle = idleFilesOf(queue);
     this.#queue = queue;
   }
@@ -124,7 +126,7 @@ export class KernelLock implements Mechanism {
 
   steal(letGo: () => void): Grant {
     try {
-      const file = putInPlace({ path: this.path, ...this.options }, this.calls);
+      const file = putInPlace(this.#file, this.calls);
       letGo(); // After it: nobody is granted in between.
       return new KernelGrant(this, file, false);
     } catch (error) {
@@ -171,7 +173,7 @@ export class KernelLock implements Mechanism {
     const needsWrite = calls.needsWrite(shared);
     const idle = this.#idle.take(calls.key, needsWrite);
     if (idle !== undefined) return idle;
-    const file = openLockFile({ path: this.path, ...this.options }, { needsWrite, directories: calls.directories });
+    const file = openLockFile(this.#file, { needsWrite, directories: calls.directories });
     calls.opened(file);
     return file;
   }
@@ -265,7 +267,7 @@ export class KernelLock implements Mechanism {
       // Who stands in line is about to use it, and removes it in turn.
       if (calls.tickets?.removeSidecar() === false) return false;
       // With fcntl we have that byte already, with all others.
-      if (this.name === 'fcntl' || takeRemovalRight(calls.addon, { path: this.path, ...this.options }, file)) unlinkSync(this.path);
+      if (this.name === 'fcntl' || takeRemovalRight(calls.addon, this.#file, file)) unlinkSync(this.path);
     } catch {
       // A folder without write permission, say: the file stays, which is harmless.
     }

@@ -22,7 +22,7 @@ export function putInPlace(options: LockFileOptions, calls: KernelCalls): OpenFi
   try {
     calls.opened(fresh);
     // Granted, since nobody else knows the file; and said to be replaced, since it is not at our path yet.
-    calls.tryPastLine(fresh, false);
+    (calls.tryPastLine ?? calls.tryLock)(fresh, false);
     for (let attempt = 0; ; attempt++) {
       const current = openLockFile(options);
       try {

@@ -69,15 +69,17 @@ export class Directory {
 
   #now(request: Request, { name, mode, steal }: Wish): LockHandle | null {
     const { lock } = this.#lockOf(name);
-    return steal ? this.#steal(request, lock) : lock.tryAcquire(mode === 'shared');
+    if (steal) return this.#steal(request, lock);
+    return mode === 'shared' ? lock.tryAcquireRead() : lock.tryAcquireWrite();
   }
 
   async #later(request: Request, { name, mode, signal }: Wish): Promise<LockHandle> {
     const { lock } = this.#lockOf(name);
+    const options = signal === undefined ? {} : { signal };
     request.untell = tellThreads(this.path, false, request.info);
     try {
       for (;;) {
-        const handle = await lock.acquire(mode === 'shared', signal === undefined ? {} : { signal });
+        const handle = await (mode === 'shared' ? lock.acquireRead(options) : lock.acquireWrite(options));
         // If it was stolen before we were told of it, nobody has seen it, and we go on waiting.
         if (!handle.signal.aborted) return handle;
         handle.release();
@@ -175,7 +177,7 @@ function tidy(directory: string, name: string, tries = TIDY_TRIES): void {
   const lock = new NamedLock(directory, name);
   try {
     if (!existsSync(lock.path) && !existsSync(sidecarOf(lock.path))) return;
-    const handle = lock.tryAcquire(false);
+    const handle = lock.tryAcquireWrite();
     if (handle !== null) handle.release();
     else if (tries > 0) setTimeout(() => tidy(directory, name, tries - 1), TIDY_MS).unref();
   } catch {

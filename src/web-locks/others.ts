@@ -1,6 +1,7 @@
 /** Held and pending requests beyond this thread: of the process's other threads, and of other processes. */
 import { threadId } from 'node:worker_threads';
 import { loadNativeFallback } from '../binding/native-fallback.js';
+import { besidesWhat } from '../file/paths.js';
 import { FIRST_TICKET, locksIn } from '../lock/parties.js';
 import { nameOf } from './file-names.js';
 import type { LockMode } from './lock.js';
@@ -18,8 +19,6 @@ interface Post {
   /** Since when it is what it is. */
   at: number;
 }
-
-const SIDECAR = /^\.(.*)\.fairlock-queue$/;
 
 export const CLIENT_ID = clientOf(process.pid) + (threadId === 0 ? '' : `/${threadId}`);
 
@@ -50,7 +49,8 @@ export function inOtherProcesses(directory: string): Seen {
   const tickets: { ticket: number; info: Required<LockInfo> }[] = [];
   for (const { pid, name: file, kind, shared, start } of locksIn(directory)) {
     if (pid === process.pid) continue;
-    const [, waitedFor] = SIDECAR.exec(file) ?? [];
+    const beside = besidesWhat(file);
+    const waitedFor = beside?.what === 'queue' ? beside.owner : undefined;
     const name = nameOf(waitedFor ?? file);
     if (name === undefined) continue;
     const info = (mode: LockMode): Required<LockInfo> => ({ name, mode, clientId: clientOf(pid) });

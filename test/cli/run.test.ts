@@ -282,35 +282,36 @@ describe.runIf(hasParking)('at a terminal', () => {
     expect(rest.at(-1)).toBe('exited 3');
   });
 
-  it('after a second says whom it waits for, and takes the line away', async () => {
-    const file = path();
+  /** What a terminal has shown so far, of a wait for a lock that somebody holds. */
+  async function waitAtTerminal(file: string) {
     const holder = await held(OURS, file);
     const terminal = atTerminal(file, '--', 'echo', 'granted');
     let seen = '';
     terminal.child.stdout.on('data', (text) => {
       seen += text;
     });
-    await until(() => seen.includes('in line'));
-    expect(seen).toContain(`waiting for ${file} — held by pid ${holder.child.pid} (`);
+    return { holder, terminal, seen: () => seen };
+  }
+
+  it('after a second says whom it waits for, and takes the line away', async () => {
+    const file = path();
+    const { holder, seen } = await waitAtTerminal(file);
+    await until(() => seen().includes('in line'));
+    expect(seen()).toContain(`waiting for ${file} — held by pid ${holder.child.pid} (`);
     holder.child.stdin.end();
-    await until(() => seen.includes('exited 0'));
-    expect(seen.slice(seen.lastIndexOf('in line'))).toContain(`${WIPE}granted`);
+    await until(() => seen().includes('exited 0'));
+    expect(seen().slice(seen().lastIndexOf('in line'))).toContain(`${WIPE}granted`);
   });
 
   it('interrupted while it waits, takes the line away and never starts the command', async () => {
     const file = path();
-    const holder = await held(OURS, file);
-    const terminal = atTerminal(file, '--', 'echo', 'granted');
-    let seen = '';
-    terminal.child.stdout.on('data', (text) => {
-      seen += text;
-    });
-    await until(() => seen.includes('waiting for'));
+    const { holder, terminal, seen } = await waitAtTerminal(file);
+    await until(() => seen().includes('waiting for'));
     terminal.child.stdin.write('^C\n');
-    await until(() => seen.includes('killed 2'));
-    expect(seen.slice(seen.lastIndexOf('waiting for'))).toMatch(new RegExp(`${WIPE.replaceAll('[', '\\[')}\\s+killed 2`));
+    await until(() => seen().includes('killed 2'));
+    expect(seen().slice(seen().lastIndexOf('waiting for'))).toMatch(new RegExp(`${WIPE.replaceAll('[', '\\[')}\\s+killed 2`));
     holder.child.stdin.end();
     await until(() => isFree(file));
-    expect(seen).not.toContain('granted');
+    expect(seen()).not.toContain('granted');
   });
 });
