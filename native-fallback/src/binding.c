@@ -184,7 +184,7 @@ static napi_value try_turn(napi_env env, napi_callback_info info) {
   if (locked != 0 && locked != EAGAIN) return number(env, -locked);
   int identity = check_identity(&file->identity);
   if (locked == 0 && identity == 0) {
-    ticket_drop(line->target.fd, line->ticket);
+    ticket_drop(line->target.fd);
     line->ticket = NO_TICKET;
   }
   return number(env, status_of(identity != 0 ? identity : locked));
@@ -221,7 +221,7 @@ static napi_value draw(napi_env env, napi_callback_info info) {
 static napi_value drop(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
   POINTER(lock_file, line, 0);
-  if (line->ticket != NO_TICKET) ticket_drop(line->target.fd, line->ticket);
+  if (line->ticket != NO_TICKET) ticket_drop(line->target.fd);
   line->ticket = NO_TICKET;
   return NULL;
 }

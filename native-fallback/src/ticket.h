@@ -100,16 +100,20 @@ static inline int ticket_draw(int fd, const lock_identity *identity, bool wait, 
   return error == EAGAIN ? EIO : error;  // cannot be: only with byte 0 held is a ticket byte taken
 }
 
-static inline void ticket_drop(int fd, int64_t ticket) { ticket_byte(fd, TICKET_BASE + ticket, F_UNLCK, false); }
+// The ticket, and what is left of waiting with it.
+static inline void ticket_drop(int fd) {
+  lock_target all = {.fd = fd, .ofd = true, .start = TICKET_BASE};
+  lock_undo(&all);
+}
 
 // Waits until nobody has an earlier ticket. The predecessor first; when it is gone, one between may have given up
-// while an earlier one lives: so look, and wait for whoever is left. Can be begun again after EINTR.
+// while an earlier one lives: so look, and wait for whoever is left. Can be begun again after EINTR. The shared locks
+// that are granted on the way hinder nobody, and go with the ticket.
 static inline int ticket_wait_turn(int fd, int64_t ticket) {
   off_t wait_for = TICKET_BASE + ticket - 1;
   while (ticket > 0) {
     int error = ticket_byte(fd, wait_for, F_RDLCK, true);
     if (error != 0) return error;
-    ticket_byte(fd, wait_for, F_UNLCK, false);
     error = ticket_is_first(fd, ticket, &wait_for);
     if (error != EAGAIN) return error;
   }

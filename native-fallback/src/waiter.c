@@ -235,7 +235,7 @@ static void run(waiter *self) {
     // may remove the sidecar or draw another ticket at once. (One that is called off at this very moment and goes on to
     // wait anew has lost its place in the line, no more.)
     if (result == 0 && self->order.lock != NULL && self->order.line != NULL && !atomic_load(&self->cancelled)) {
-      ticket_drop(self->order.line_fd, self->order.ticket);
+      ticket_drop(self->order.line_fd);
       self->order.ticket = NO_TICKET;
     }
     pthread_mutex_lock(&mutex);

@@ -1,5 +1,5 @@
 // Contended: several processes want one lock all the time. Throughput, fairness and the longest wait of each strategy,
-// in one run.   node scripts/bench/contended.mjs [--seconds 2] [--processes 2,4,8,16] [--hold 100,2000]
+// in one run.   node scripts/bench/contended.mjs [--seconds 2] [--warm-up 8] [--processes 2,4,8,16] [--hold 100,2000]
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -10,6 +10,7 @@ import { buildYardstick, folder, here, machine, table } from './support.mjs';
 const { values } = parseArgs({
   options: {
     seconds: { type: 'string', default: '2' },
+    'warm-up': { type: 'string', default: '8' },
     processes: { type: 'string', default: '2,4,8,16' },
     hold: { type: 'string', default: '100,2000' },
   },
@@ -24,15 +25,18 @@ const strategies = {
   ),
 };
 const seconds = Number(values.seconds);
+const warmUp = Number(values['warm-up']);
 let run = 0;
 
 async function contend([command, ...args], processes, hold) {
   const path = join(folder, `lock-${run++}`);
-  const start = Number(process.hrtime.bigint()) + 0.5e9 + processes * 0.15e9;
+  const warm = Number(process.hrtime.bigint()) + 0.5e9 + processes * 0.15e9;
+  const start = warm + warmUp * 1e9;
   const outputs = Array.from({ length: processes }, (_, i) => `${path}.out-${i}`);
   await Promise.all(
     outputs.map(async (out) => {
-      const child = spawn(command, [...args, path, hold, start, start + seconds * 1e9, out].map(String), { stdio: ['ignore', 'inherit', 'inherit'] });
+      const all = [...args, path, hold, warm, start, start + seconds * 1e9, out].map(String);
+      const child = spawn(command, all, { stdio: ['ignore', 'inherit', 'inherit'] });
       const [code] = await once(child, 'exit');
       if (code !== 0) throw new Error(`${command} ${args.join(' ')}: exit code ${code}`);
     }),

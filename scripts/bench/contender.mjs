@@ -1,12 +1,19 @@
-// One of several Node processes that contend for a lock: contender.mjs STRATEGY PATH HOLD_US START END OUT.
-// START and END in ns of the monotonic clock; OUT gets pairs of (asked, granted).
+// One of several Node processes that contend for a lock: contender.mjs STRATEGY PATH HOLD_US WARM START END OUT.
+// WARM, START and END in ns of the monotonic clock; OUT gets pairs of (asked, granted). From WARM to START the processes
+// contend without holding, so that the code of the contended path is compiled when it is measured.
 import { openSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { InterProcessLock } from 'fairlock';
 
-const [strategy, path, hold, start, end, out] = process.argv.slice(2);
+const [strategy, path, hold, warm, start, end, out] = process.argv.slice(2);
 const require = createRequire(import.meta.url);
 const now = () => Number(process.hrtime.bigint());
+
+/** Without the garbage of a BigInt for each look: 16 processes that spin would fill the caches with it. */
+function spin(us) {
+  const end = performance.now() + us / 1000;
+  while (performance.now() < end);
+}
 
 /** Each: a function that acquires and resolves to the function that releases. */
 const strategies = {
@@ -37,14 +44,14 @@ function withFairlock(options) {
 }
 
 const acquire = strategies[strategy]();
-for (let warm = 0; warm < 100 && now() < Number(start) - 3e8; warm++) await (await acquire())();
-while (now() < Number(start));
+while (now() < Number(warm));
+while (now() < Number(start)) await (await acquire())();
 
 const pairs = [];
 for (let asked = now(); asked < Number(end); asked = now()) {
   const release = await acquire();
   const granted = now();
-  while (now() < granted + Number(hold) * 1000);
+  spin(Number(hold));
   await release();
   pairs.push(asked, granted);
 }

@@ -1,7 +1,7 @@
 // The yardsticks of the benchmarks, in C: what the system calls alone cost.
 //   yardstick uncontended PATH TIMES                 flock + stat + unlock; prints ns per round
-//   yardstick flock|fifo PATH HOLD_US START END OUT  one of several processes that contend; START and END in ns of
-//                                                    CLOCK_MONOTONIC; OUT gets pairs of (asked, granted)
+//   yardstick flock|fifo PATH HOLD_US WARM START END OUT
+//                                                    one of several processes that contend: see contender.mjs
 // `fifo` is the strategy of fairness 'fifo', by the very functions that fairlock uses (native-fallback/src/ticket.h).
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,14 +45,14 @@ static void acquire_fifo(int fd, int line, const lock_identity *sidecar) {
   must(-ticket_wait_turn(line, ticket), "turn");
   must(flock(fd, LOCK_EX), "flock");
   fstat(fd, &stat_now);
-  ticket_drop(line, ticket);
+  ticket_drop(line);
 }
 
 int main(int count, char **arguments) {
   if (count == 4) return uncontended(arguments[2], atol(arguments[3]));
-  if (count != 7) return 2;
+  if (count != 8) return 2;
   bool fifo = strcmp(arguments[1], "fifo") == 0;
-  int64_t hold = atoll(arguments[3]) * 1000, start = atoll(arguments[4]), end = atoll(arguments[5]);
+  int64_t hold = atoll(arguments[3]) * 1000, warm = atoll(arguments[4]), start = atoll(arguments[5]), end = atoll(arguments[6]);
   int fd = must(open(arguments[2], O_RDWR | O_CREAT, 0666), arguments[2]);
   char path[4096];
   snprintf(path, sizeof path, "%s.yardstick-queue", arguments[2]);
@@ -60,16 +60,17 @@ int main(int count, char **arguments) {
   struct stat stat_line;
   must(fstat(line, &stat_line), path);
   lock_identity sidecar = {.path = path, .dev = stat_line.st_dev, .ino = stat_line.st_ino};
-  FILE *out = fopen(arguments[6], "wb");
-  if (out == NULL) must(-1, arguments[6]);
+  FILE *out = fopen(arguments[7], "wb");
+  if (out == NULL) must(-1, arguments[7]);
 
-  while (now() < start) continue;
+  while (now() < warm) continue;
   for (int64_t asked = now(); asked < end; asked = now()) {
     if (fifo) acquire_fifo(fd, line, &sidecar);
     else must(flock(fd, LOCK_EX), "flock");
     int64_t granted = now();
-    while (now() < granted + hold) continue;
+    while (asked >= start && now() < granted + hold) continue;
     flock(fd, LOCK_UN);
+    if (asked < start) continue;
     double pair[2] = {(double)asked, (double)granted};
     fwrite(pair, sizeof pair, 1, out);
   }

@@ -51,11 +51,12 @@ const lost = new FinalizationRegistry<HandleOwner>((owner) => {
 const stranded = new Set<HandleOwner>();
 
 /**
- * To register every handle would cost as much as locking does. So handles are registered at the end of the turn of the
- * event loop, if they are held still: until then they are in this list, and cannot be lost.
+ * To register every handle would cost as much as locking does. So handles are registered some time later, if they are
+ * held still: until then they are in this list, and cannot be lost.
  */
 const fresh: Handle[] = [];
 const MOST_FRESH = 256;
+const REGISTER_AFTER_MS = 100;
 let scheduled = false;
 
 function registerFresh(): void {
@@ -91,7 +92,7 @@ export class Handle implements LockHandle {
     if (fresh.push(this) > MOST_FRESH) registerFresh();
     else if (!scheduled) {
       scheduled = true;
-      setImmediate(registerFresh).unref();
+      setTimeout(registerFresh, REGISTER_AFTER_MS).unref();
     }
   }
 

@@ -27,6 +27,7 @@ export class Request extends Waiter {
   #ticket: Ticket | undefined;
   #cleanUps: (() => void)[] | undefined;
   #settled = false;
+  #entering = false;
 
   constructor(
     context: RequestContext,
@@ -60,13 +61,16 @@ export class Request extends Waiter {
     }
     // The ticket is that of the moment of asking, not that of the turn among our own.
     this.#ticket = this.#context.mechanism.join?.();
+    this.#entering = true;
     queue.enter(this);
+    this.#entering = false;
   }
 
   override onTurn(): void {
     const { mechanism } = this.#context;
     try {
-      const grant = mechanism.tryLock(this.shared, this.#ticket);
+      // A turn that comes at once comes to who has just tried in vain.
+      const grant = this.#entering ? null : mechanism.tryLock(this.shared, this.#ticket);
       if (grant !== null) return this.#grant(grant);
       const onEnd: Granted = (error, granted) => {
         this.#withdraw = undefined;
