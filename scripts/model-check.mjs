@@ -6,9 +6,10 @@
 const PROCESSES = 3;
 const ROUNDS = 2;
 
-// A process: where it is, its ticket, the byte it waits for. Locks die with their owner, as in the kernel.
+// A process: where it is, its ticket, the byte it waits for, the bytes it has waited for (and locks, shared). Locks die with
+// their owner, as in the kernel.
 const initial = {
-  processes: Array.from({ length: PROCESSES }, () => ({ at: 'ask', rounds: ROUNDS, ticket: -1, read: -1, wait: -1, byte: false })),
+  processes: Array.from({ length: PROCESSES }, () => ({ at: 'ask', rounds: ROUNDS, ticket: -1, read: -1, wait: -1, waited: [], byte: false })),
   main: -1, // who has the main lock
   zero: -1, // who has byte 0
   counter: 0,
@@ -18,13 +19,15 @@ const initial = {
 const copy = (state) => ({ ...state, processes: state.processes.map((one) => ({ ...one })) });
 const bytesOf = (state) => state.processes.filter((one) => one.byte).map((one) => one.ticket);
 const isTaken = (state, ticket, self) => state.processes.some((one, i) => i !== self && one.byte && one.ticket === ticket);
+/** Who draws a ticket sees the shared locks too. */
+const lockedOf = (state, self) => state.processes.flatMap((one, i) => (i === self ? [] : one.byte ? [one.ticket, ...one.waited] : one.waited));
 /** F_OFD_GETLK may answer with any of the earlier bytes: all are tried. */
 const earlier = (state, ticket, self) => state.processes.flatMap((one, i) => (i !== self && one.byte && one.ticket < ticket ? [one.ticket] : []));
 
 function letGo(state, self) {
   if (state.main === self) state.main = -1;
   if (state.zero === self) state.zero = -1;
-  Object.assign(state.processes[self], { ticket: -1, read: -1, wait: -1, byte: false });
+  Object.assign(state.processes[self], { ticket: -1, read: -1, wait: -1, waited: [], byte: false });
 }
 
 /** Each step: the states that follow from it; none if it has to wait. */
@@ -45,7 +48,8 @@ const steps = {
     return [go(state, self, 'lock byte', (next, mine) => (mine.read = next.counter))];
   },
   'lock byte'(state, me, self) {
-    const ticket = isTaken(state, me.read, self) ? Math.max(...bytesOf(state)) + 1 : me.read;
+    const locked = lockedOf(state, self);
+    const ticket = locked.includes(me.read) ? Math.max(...locked) + 1 : me.read;
     return [go(state, self, 'write', (_next, mine) => Object.assign(mine, { ticket, byte: true }))];
   },
   write(state, me, self) {
@@ -59,9 +63,10 @@ const steps = {
       }),
     ];
   },
-  // A shared lock on the byte, granted and dropped at once.
+  // A shared lock on the byte, which is kept as long as the ticket.
   wait(state, me, self) {
-    return isTaken(state, me.wait, self) ? [] : [go(state, self, 'look again')];
+    if (isTaken(state, me.wait, self)) return [];
+    return [go(state, self, 'look again', (_next, mine) => (mine.waited = [...me.waited, me.wait].sort((a, b) => a - b)))];
   },
   'look again'(state, me, self) {
     const left = earlier(state, me.ticket, self);
@@ -72,7 +77,7 @@ const steps = {
     return state.main === -1 ? [go(state, self, 'pass', (next) => (next.main = self))] : [];
   },
   pass(state, _me, self) {
-    return [go(state, self, 'hold', (_next, mine) => Object.assign(mine, { byte: false, ticket: -1 }))];
+    return [go(state, self, 'hold', (_next, mine) => Object.assign(mine, { byte: false, ticket: -1, waited: [] }))];
   },
   hold(state, me, self) {
     return [

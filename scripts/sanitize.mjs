@@ -13,7 +13,7 @@ for (const sanitizer of ['address,undefined', 'thread']) {
   const program = join(folder, 'stress');
   const flags = ['-std=c11', '-g', '-O1', '-Wall', '-Wextra', '-Werror', '-D_GNU_SOURCE', `-fsanitize=${sanitizer}`, '-pthread'];
   const steps = [
-    ['cc', [...flags, join(addon, 'test', 'stress.c'), join(addon, 'src', 'waiter.c'), '-o', program]],
+    ['cc', [...flags, join(addon, 'test', 'stress.c'), join(addon, 'src', 'waiter.c'), join(addon, 'src', 'cancel.c'), '-o', program]],
     [program, []],
   ];
   console.log(`== ${sanitizer}`);

@@ -176,6 +176,11 @@ export function optionsObject<T extends object>(options: unknown): T {
   return options as T;
 }
 
+/** An option that is there but undefined is as good as none: so that defaults apply. */
+export function withoutUndefined<T extends object>(options: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: Exclude<T[K], undefined> };
+}
+
 function byteRange(range: unknown): ByteRange {
   const { start, length } = optionsObject<Partial<ByteRange>>(range);
   const from = integer('range.start', start, 0, Number.MAX_SAFE_INTEGER);

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "cancel.h"
+
 enum { STACK_BYTES = 128 * 1024, IDLE_SECONDS = 2, JOIN_MS = 100 };
 
 struct waiter_group {
@@ -44,48 +46,7 @@ static pthread_cond_t any_done;
 static pthread_condattr_t monotonic;
 static idle_thread *idle_threads;
 static int threads;
-static int cancel_signal;    // 0: none to be had
-static int inert_fd = -1;    // no lock call on it ever waits
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-// The descriptors that this thread waits on, -1 when it does not.
-static _Thread_local volatile sig_atomic_t parked_fds[2] = {-1, -1};
-
-// Interrupts the system call by being handled at all. The signal may also come just before the call begins: so it
-// puts the inert descriptor in the place of the one waited on, and the call fails (EBADF) instead of waiting.
-static void on_cancel_signal(int number) {
-  (void)number;
-  int saved = errno;
-  for (int i = 0; i < 2; i++) {
-#ifdef __linux__
-    if (parked_fds[i] >= 0) dup3(inert_fd, parked_fds[i], O_CLOEXEC);
-#else
-    if (parked_fds[i] >= 0) dup2(inert_fd, parked_fds[i]);
-#endif
-  }
-  errno = saved;
-}
-
-static bool signal_is_ours(void) {
-  struct sigaction current;
-  return cancel_signal != 0 && sigaction(cancel_signal, NULL, &current) == 0 && current.sa_handler == on_cancel_signal;
-}
-
-// The first signal from SIGRTMIN+7 on that nobody uses: glibc has the first ones, valgrind the last.
-static void choose_signal(void) {
-#ifdef SIGRTMIN
-  int first = SIGRTMIN + 7, last = SIGRTMAX - 1;
-#else
-  int first = SIGURG, last = SIGURG;
-#endif
-  for (int number = first; number <= last; number++) {
-    struct sigaction current, ours = {.sa_handler = on_cancel_signal};  // no SA_RESTART
-    if (sigaction(number, NULL, &current) != 0 || current.sa_handler != SIG_DFL) continue;
-    sigfillset(&ours.sa_mask);
-    if (sigaction(number, &ours, NULL) == 0) cancel_signal = number;
-    return;
-  }
-}
 
 static void initialize(void) {
   pthread_condattr_init(&monotonic);
@@ -93,17 +54,7 @@ static void initialize(void) {
   pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 #endif
   pthread_cond_init(&any_done, &monotonic);
-#ifdef O_PATH
-  inert_fd = open("/", O_PATH | O_CLOEXEC);
-#else
-  int ends[2];
-  if (pipe(ends) == 0) {
-    close(ends[1]);
-    inert_fd = ends[0];
-    fcntl(inert_fd, F_SETFD, FD_CLOEXEC);
-  }
-#endif
-  if (inert_fd >= 0) choose_signal();
+  cancel_initialize();
 }
 
 static struct timespec from_now(double ms) {
@@ -162,10 +113,10 @@ static void finish(waiter *self, int result) {
 }
 
 static bool cancel_locked(waiter *self) {
-  if (self->state == PARKED && !signal_is_ours()) return false;
+  if (self->state == PARKED && !cancel_is_possible()) return false;
   atomic_store(&self->cancelled, true);  // STARTING: it looks before it parks
-  // A parked thread leaves that state under the mutex only, so it is there; one signal is enough: see the handler.
-  if (self->state == PARKED) pthread_kill(self->thread, cancel_signal);
+  // A parked thread leaves that state under the mutex only, so it is there; one signal is enough.
+  if (self->state == PARKED) cancel_send(self->thread);
   return true;
 }
 
@@ -200,37 +151,20 @@ static int work(waiter *self) {
   return result != 0 || self->order.lock == NULL ? result : wait_for_lock(self);
 }
 
-// A copy of the signal that is still pending must not hit this thread's next wait.
-static void drain(const sigset_t *cancel_only) {
-#ifdef __linux__
-  while (sigtimedwait(cancel_only, NULL, &(struct timespec){0}) >= 0) continue;
-#else
-  sigset_t pending;
-  int number;
-  while (sigpending(&pending) == 0 && sigismember(&pending, cancel_signal) == 1) sigwait(cancel_only, &number);
-#endif
-}
-
 static void close_both(const wait_order *order) {
   if (order->line_fd >= 0) close(order->line_fd);
   if (order->target.fd >= 0) close(order->target.fd);
 }
 
 static void run(waiter *self) {
-  sigset_t cancel_only;
-  sigemptyset(&cancel_only);
-  if (cancel_signal != 0) sigaddset(&cancel_only, cancel_signal);
-
   int result = ECANCELED;
   self->thread = pthread_self();
   if (!atomic_load(&self->cancelled)) {
     self->state = PARKED;
-    parked_fds[0] = self->order.line_fd;
-    parked_fds[1] = self->order.target.fd;
     pthread_mutex_unlock(&mutex);
-    pthread_sigmask(SIG_UNBLOCK, &cancel_only, NULL);
+    cancel_open(self->order.line_fd, self->order.target.fd);
     result = work(self);
-    pthread_sigmask(SIG_BLOCK, &cancel_only, NULL);
+    cancel_close();
     // Passes the turn: the next in line parks behind the main lock while its holder works. Before the caller is told, who
     // may remove the sidecar or draw another ticket at once. (One that is called off at this very moment and goes on to
     // wait anew has lost its place in the line, no more.)
@@ -239,7 +173,6 @@ static void run(waiter *self) {
       self->order.ticket = NO_TICKET;
     }
     pthread_mutex_lock(&mutex);
-    parked_fds[0] = parked_fds[1] = -1;
   }
   // The caller is told first: what is left to do here, it need not wait for.
   wait_order order = self->order;
@@ -248,13 +181,13 @@ static void run(waiter *self) {
   pthread_mutex_unlock(&mutex);
   if (cancelled && order.lock != NULL) lock_undo(&order.target);
   close_both(&order);
-  if (cancelled && cancel_signal != 0) drain(&cancel_only);  // nobody has sent it since the waiter was finished
+  if (cancelled) cancel_drain();  // nobody has sent it since the waiter was finished
   pthread_mutex_lock(&mutex);
 }
 
 static void *thread_main(void *argument) {
   idle_thread self = {.job = argument};
-  parked_fds[0] = parked_fds[1] = -1;  // touched here, so that the signal handler need not allocate them
+  cancel_prepare_thread();
   pthread_cond_init(&self.wake, &monotonic);
   pthread_mutex_lock(&mutex);
   while (self.job != NULL) {
@@ -306,7 +239,7 @@ static int assign(waiter *job) {
 
 waiter_group *group_create(void (*wake)(void *), void *data) {
   pthread_once(&once, initialize);
-  parked_fds[0] = parked_fds[1] = -1;  // as in thread_main, should a stranger send the signal to this thread
+  cancel_prepare_thread();
   waiter_group *group = calloc(1, sizeof *group);
   if (group == NULL) return NULL;
   *group = (waiter_group){.wake = wake, .data = data, .finished_tail = &group->finished, .references = 1};

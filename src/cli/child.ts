@@ -17,6 +17,11 @@ export interface Command {
   fd?: number | undefined;
 }
 
+/** A command and its arguments, without the `--` before them. */
+export function wordsOfCommand(words: readonly string[]): readonly string[] {
+  return words[0] === '--' ? words.slice(1) : words;
+}
+
 /** Its exit code, 128+n for a signal; `cannotRun` where it cannot be started. */
 export function runCommand({ file, args, env = process.env, fd }: Command, cannotRun: (error: NodeJS.ErrnoException) => number): Promise<number> {
   return new Promise((resolve) => {

@@ -2,6 +2,7 @@
 /** The command line: which command, with what. Each command's code is loaded when it is called. */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { CliError, USAGE } from './exit-codes.js';
+import type { RunOptions } from './run.js';
 
 declare const FAIRLOCK_VERSION: string;
 
@@ -10,6 +11,10 @@ Exit codes: those of COMMAND, 128+n if signal n ended it; or
   1   the lock is somebody else's (-n, -w; see -E)    64  wrong usage
   66  the lock file cannot be opened                  69  COMMAND cannot be executed
   71  the lock cannot be had for another reason       73  the lock file cannot be created`;
+
+/** What commander makes of the options of `run`: a flag that was not given is not there. */
+type GivenToRun = Pick<RunOptions, 'conflictExitCode' | 'fork' | 'mechanism'> &
+  Partial<RunOptions> & { command?: string; nb?: boolean; timeout?: number };
 
 const program = new Command('fairlock')
   .description('Locks between processes, for scripts.')
@@ -62,20 +67,12 @@ program
   .addOption(new Option('--mechanism <name>', 'what to lock with').choices(['auto', 'flock', 'fcntl', 'lockfile']).default('auto'))
   .option('--permits <n>', 'a semaphore: up to n holders at once', wholeNumber)
   .addHelpText('after', EXIT_CODES)
-  .action(async (file: string, words: string[], given: Record<string, unknown>) => {
+  .action(async (file: string, words: string[], given: GivenToRun) => {
     if (given.command !== undefined) throw new CliError('-c comes after FILE', USAGE);
     const { run } = await import('./run.js');
+    const { conflictExitCode, close = false, fork, verbose = false, fair = false, mechanism, permits } = given;
     const nonblock = given.nonblock === true || given.nb === true;
-    const wait = (given.wait ?? given.timeout) as number | undefined;
-    const {
-      conflictExitCode,
-      close = false,
-      fork,
-      verbose = false,
-      fair = false,
-      mechanism,
-      permits,
-    } = given as unknown as Parameters<typeof run>[2];
+    const wait = given.wait ?? given.timeout;
     end(await run(file, words, { shared, nonblock, wait, conflictExitCode, close, fork, verbose, fair, mechanism, permits }));
   });
 

@@ -11,7 +11,7 @@ import {
   LockTimeoutError,
   type MechanismName,
 } from '../index.js';
-import { runCommand } from './child.js';
+import { runCommand, wordsOfCommand } from './child.js';
 import { CANNOT_CREATE, CliError, NO_INPUT, OS_ERROR, UNAVAILABLE, USAGE } from './exit-codes.js';
 import { reasonOf } from './reasons.js';
 import { announceWait } from './waiting-line.js';
@@ -51,7 +51,7 @@ export async function run(file: string, words: readonly string[], options: RunOp
 
 /** flock(1)'s forms: COMMAND [ARG…] or -c STRING; and `--` before the command. */
 function commandOf(words: readonly string[]): { file: string; args: string[] } {
-  const [first, ...rest] = words[0] === '--' ? words.slice(1) : words;
+  const [first, ...rest] = wordsOfCommand(words);
   if (first === '-c' || first === '--command') {
     const [line] = rest;
     if (line === undefined || rest.length > 1) throw new CliError(`${first} requires exactly one command argument`, USAGE);

@@ -2,14 +2,14 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { runCommand } from './child.js';
+import { runCommand, wordsOfCommand } from './child.js';
 import { CliError, USAGE } from './exit-codes.js';
 
 const CANNOT_RUN = 126;
 const NOT_FOUND = 127;
 
 export async function wrapper(words: readonly string[]): Promise<number> {
-  const [file, ...args] = words[0] === '--' ? words.slice(1) : words;
+  const [file, ...args] = wordsOfCommand(words);
   if (file === undefined) throw new CliError('which command? Usage: fairlock wrapper -- COMMAND [ARG…]', USAGE);
   const folder = mkdtempSync(join(tmpdir(), 'fairlock-wrapper-'));
   try {

@@ -3,7 +3,7 @@ import { EventEmitter } from 'node:events';
 import { canonicalPath } from '../file/paths.js';
 import { type AcquireOptions, InterProcessLock, type InterProcessLockOptions, LockClosedError, type LockHandle } from '../index.js';
 import { isHeldBy } from '../lock/parties.js';
-import { callback, lockOptions, optionsObject } from '../options.js';
+import { callback, lockOptions, optionsObject, withoutUndefined } from '../options.js';
 import { type Leader, Office } from './office.js';
 
 /** As for `InterProcessLock`, but with `fairness` 'auto': candidates lead in the order in which they stood, where that can be had. */
@@ -190,11 +190,6 @@ class RunningTerm implements Term {
 
 function unlessClosed(error: unknown): undefined {
   if (!(error instanceof LockClosedError)) throw error;
-}
-
-/** So that defaults apply. */
-function withoutUndefined<T extends object>(options: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: Exclude<T[K], undefined> };
 }
 
 function isAlive(pid: number): boolean {

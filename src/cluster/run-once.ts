@@ -2,7 +2,7 @@
 import { shown } from '../errors.js';
 import { besides, canonicalPath } from '../file/paths.js';
 import { type AcquireOptions, InterProcessLock, type InterProcessLockOptions, type LockHandle } from '../index.js';
-import { callback, lockOptions, optionsObject } from '../options.js';
+import { callback, lockOptions, optionsObject, withoutUndefined } from '../options.js';
 import { RecordFile } from './record.js';
 
 export interface RunOnceOptions extends AcquireOptions, Pick<InterProcessLockOptions, 'mechanism' | 'mode' | 'followSymlinks'> {
@@ -47,15 +47,10 @@ interface Outcomes {
  */
 export async function runOnce<T>(path: string | URL, fn: (handle: LockHandle) => T | PromiseLike<T>, options: RunOnceOptions): Promise<T> {
   callback(fn);
-  const { key, onFailure = 'pass', mechanism = 'auto', mode, followSymlinks, ...waiting } = optionsObject<Partial<RunOnceOptions>>(options);
+  const { key, onFailure = 'pass', mechanism, mode, followSymlinks, ...waiting } = optionsObject<Partial<RunOnceOptions>>(options);
   if (typeof key !== 'string') throw new TypeError(`key: expected a string, got ${shown(key)}`);
   if (onFailure !== 'pass' && onFailure !== 'retry') throw new TypeError(`onFailure: expected 'pass' or 'retry', got ${shown(onFailure)}`);
-  const given = {
-    mechanism,
-    fairness: 'auto',
-    ...(mode !== undefined && { mode }),
-    ...(followSymlinks !== undefined && { followSymlinks }),
-  } as const;
+  const given = withoutUndefined({ mechanism, fairness: 'auto' as const, mode, followSymlinks });
   const lock = new InterProcessLock(path, given);
   const record = recordOf(lock.path, given);
 
