@@ -15,7 +15,7 @@ export const REPLACED = 2;
 /** The sidecar was removed, and the lock let go. */
 export const REMOVED = 3;
 
-/** `native-fallback/src/binding.c`. Waits are numbers; below zero, a negated errno. */
+/** What the glue in `native-fallback/src` offers. Waits are numbers; below zero, a negated errno. */
 export interface NativeFallback {
   readonly hasOfd: boolean;
   file(fd: number, path: string, follow: boolean, ofd: boolean, start: number, length: number): NativeFile;

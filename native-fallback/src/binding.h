@@ -1,0 +1,118 @@
+// Node-API glue: JavaScript values in, calls of lock.h, ticket.h and waiter.h, plain numbers out. Statuses: see
+// native-fallback.ts. What its files share.
+#ifndef FAIRLOCK_BINDING_H
+#define FAIRLOCK_BINDING_H
+
+#include <node_api.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bulletin.h"
+#include "waiter.h"
+
+enum { GRANTED = 0, CONTENDED = 1, REPLACED = 2, REMOVED = 3 };  // errors are -errno
+
+// A wait, as JavaScript knows it: by its number, which is its place in the table, counted from 1.
+typedef struct {
+  waiter *one;  // NULL: a free place
+  struct lock_file *line;  // JavaScript keeps it as long as the wait lasts
+  bool keeps_alive;
+} wait_slot;
+
+// One per JavaScript environment (main thread, Worker).
+typedef struct {
+  napi_env env;
+  waiter_group *group;
+  napi_threadsafe_function wake;
+  napi_ref on_finished;
+  wait_slot *slots;
+  int slot_count, first_free;
+  int waiting;  // waits that keep the event loop alive
+  bulletin bulletin;
+} environment;
+
+// An open lock file, as JavaScript holds it.
+typedef struct lock_file {
+  lock_target target;
+  lock_identity identity;
+  int64_t ticket;  // of a sidecar
+  bool crowded;    // the last look found somebody in line
+  char path[];
+} lock_file;
+
+#define ARGUMENTS(count)                                                      \
+  napi_value arguments[count];                                                \
+  size_t given = count;                                                       \
+  environment *self;                                                          \
+  napi_get_cb_info(env, info, &given, arguments, NULL, (void **)&self);       \
+  (void)self;                                                                 \
+  if (given < count) return throw_error(env, "too few arguments")
+
+static inline napi_value throw_error(napi_env env, const char *message) {
+  napi_throw_error(env, NULL, message);
+  return NULL;
+}
+
+// Results begin as NULL (undefined): while a Worker is being terminated, calls that would run JavaScript fail.
+static inline napi_value number(napi_env env, int value) {
+  napi_value result = NULL;
+  napi_create_int32(env, value, &result);
+  return result;
+}
+
+static inline napi_value boolean(napi_env env, bool value) {
+  napi_value result = NULL;
+  napi_get_boolean(env, value, &result);
+  return result;
+}
+
+static inline int to_int(napi_env env, napi_value value) {
+  int32_t result = 0;
+  napi_get_value_int32(env, value, &result);
+  return result;
+}
+
+static inline bool to_bool(napi_env env, napi_value value) {
+  bool result = false;
+  napi_get_value_bool(env, value, &result);
+  return result;
+}
+
+static inline double to_double(napi_env env, napi_value value) {
+  double result = 0;
+  napi_get_value_double(env, value, &result);
+  return result;
+}
+
+static inline void *to_pointer(napi_env env, napi_value value) {
+  void *result = NULL;
+  napi_get_value_external(env, value, &result);
+  return result;
+}
+
+// The object behind an argument; a call with anything else is undefined.
+#define POINTER(type, name, index)                        \
+  type *name = to_pointer(env, arguments[index]);         \
+  if (name == NULL) return NULL
+
+static inline int status_of(int error) {
+  return error == 0 ? GRANTED : error == EAGAIN ? CONTENDED : error == ESTALE ? REPLACED : -error;
+}
+
+// What JavaScript calls; the last one has no name.
+typedef struct {
+  const char *name;
+  napi_callback call;
+} binding_function;
+
+extern const binding_function file_functions[];     // files.c: lock files and sidecars
+extern const binding_function wait_functions[];     // waits.c
+extern const binding_function process_functions[];  // process.c
+
+// The waits of an environment: at its beginning and at its end. False: they cannot be had, and the environment is the
+// caller's still; else it is freed when the last of them is gone.
+bool waits_open(environment *self);
+void waits_close(environment *self);
+
+#endif

@@ -1,0 +1,152 @@
+// Lock files and sidecars, as JavaScript sees them.
+#include "binding.h"
+
+static void free_file(napi_env env, void *file, void *hint) {
+  (void)env, (void)hint;
+  free(file);
+}
+
+// file(fd, path, follow, ofd, start, length): the descriptor stays the caller's.
+static napi_value make_file(napi_env env, napi_callback_info info) {
+  ARGUMENTS(6);
+  size_t length = 0;
+  if (napi_get_value_string_utf8(env, arguments[1], NULL, 0, &length) != napi_ok) return throw_error(env, "path: not a string");
+  lock_file *file = calloc(1, sizeof *file + length + 1);
+  if (file == NULL) return throw_error(env, "out of memory");
+  napi_get_value_string_utf8(env, arguments[1], file->path, length + 1, &length);
+  file->ticket = NO_TICKET;
+  file->target = (lock_target){.fd = to_int(env, arguments[0]),
+                               .ofd = to_bool(env, arguments[3]),
+                               .start = (off_t)to_double(env, arguments[4]),
+                               .length = (off_t)to_double(env, arguments[5])};
+  struct stat stat;
+  if (fstat(file->target.fd, &stat) != 0) {
+    free(file);
+    return throw_error(env, strerror(errno));
+  }
+  file->identity =
+      (lock_identity){.path = file->path, .follow = to_bool(env, arguments[2]), .dev = stat.st_dev, .ino = stat.st_ino};
+  napi_value result = NULL;
+  if (napi_create_external(env, file, free_file, NULL, &result) == napi_ok) return result;
+  free(file);
+  return NULL;
+}
+
+static napi_value is_current(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+  POINTER(lock_file, file, 0);
+  return number(env, status_of(check_identity(&file->identity)));
+}
+
+// tryLock(file, shared): the try and the look at the path in one call.
+static napi_value try_lock(napi_env env, napi_callback_info info) {
+  ARGUMENTS(2);
+  POINTER(lock_file, file, 0);
+  int locked = lock_try(&file->target, to_bool(env, arguments[1]));
+  if (locked != 0 && locked != EAGAIN) return number(env, -locked);
+  int identity = check_identity(&file->identity);
+  return number(env, status_of(identity != 0 ? identity : locked));
+}
+
+static napi_value unlock(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+  POINTER(lock_file, file, 0);
+  return number(env, -lock_undo(&file->target));
+}
+
+// --- the line of those who wait, on a sidecar file (ticket.h) --------------------------------------------------------
+
+// tryFirst(file, probe, shared): like tryLock, but contended where anybody stands in line; `probe` is any open sidecar.
+// REMOVED: that sidecar is not in use any more, and the lock was let go.
+static napi_value try_first(napi_env env, napi_callback_info info) {
+  ARGUMENTS(3);
+  POINTER(lock_file, file, 0);
+  POINTER(lock_file, probe, 1);
+  // Where there was a line the last time, look first: taking the lock for a moment would only wake who is at its head.
+  if (probe->crowded && ticket_queue_empty(probe->target.fd) == EAGAIN) return number(env, CONTENDED);
+  int locked = lock_try(&file->target, to_bool(env, arguments[2]));
+  if (locked != 0 && locked != EAGAIN) return number(env, -locked);
+  int identity = check_identity(&file->identity);
+  if (identity != 0 || locked != 0) return number(env, status_of(identity != 0 ? identity : locked));
+  int queue = ticket_queue_empty(probe->target.fd);
+  probe->crowded = queue == EAGAIN;
+  if (queue != 0) lock_undo(&file->target);
+  return number(env, queue == ESTALE ? REMOVED : status_of(queue));
+}
+
+static void give_up_ticket(lock_file *line) {
+  ticket_drop(line->target.fd);
+  line->ticket = NO_TICKET;
+}
+
+// tryTurn(file, line, shared): like tryLock, for who has a ticket; contended where anybody has an earlier one.
+static napi_value try_turn(napi_env env, napi_callback_info info) {
+  ARGUMENTS(3);
+  POINTER(lock_file, file, 0);
+  POINTER(lock_file, line, 1);
+  off_t earlier;
+  int first = ticket_is_first(line->target.fd, line->ticket, &earlier);
+  if (first != 0) return number(env, status_of(first));
+  int locked = lock_try(&file->target, to_bool(env, arguments[2]));
+  if (locked != 0 && locked != EAGAIN) return number(env, -locked);
+  int identity = check_identity(&file->identity);
+  if (locked == 0 && identity == 0) give_up_ticket(line);
+  return number(env, status_of(identity != 0 ? identity : locked));
+}
+
+// isFirst(line): GRANTED: nobody has an earlier ticket, or without one: nobody has a ticket. Else CONTENDED or REMOVED.
+static napi_value is_first(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+  POINTER(lock_file, line, 0);
+  off_t earlier;
+  if (line->ticket != NO_TICKET) return number(env, status_of(ticket_is_first(line->target.fd, line->ticket, &earlier)));
+  int empty = ticket_queue_empty(line->target.fd);
+  return number(env, empty == ESTALE ? REMOVED : status_of(empty));
+}
+
+// isTaken(file): GRANTED: nobody else has locked any of its bytes, shared or not. Else CONTENDED.
+static napi_value is_taken(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+  POINTER(lock_file, file, 0);
+  int error;
+  off_t end = file->target.start + file->target.length - 1;
+  off_t found = ticket_taken(file->target.fd, F_WRLCK, file->target.start, end, &error);
+  return number(env, error != 0 ? -error : found < 0 ? GRANTED : CONTENDED);
+}
+
+// draw(line): GRANTED: it has a ticket; CONTENDED: somebody else is drawing; REPLACED: not the sidecar any more.
+static napi_value draw(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+  POINTER(lock_file, line, 0);
+  return number(env, status_of(ticket_draw(line->target.fd, &line->identity, false, &line->ticket)));
+}
+
+// drop(line): gives up the ticket, if there is one.
+static napi_value drop(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+  POINTER(lock_file, line, 0);
+  if (line->ticket != NO_TICKET) give_up_ticket(line);
+  return NULL;
+}
+
+// removeSidecar(line): only by the holder of the main lock. GRANTED: it is gone.
+static napi_value remove_sidecar(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+  POINTER(lock_file, line, 0);
+  return number(env, status_of(ticket_remove_sidecar(line->target.fd, &line->identity)));
+}
+
+const binding_function file_functions[] = {
+    {"file", make_file},
+    {"isCurrent", is_current},
+    {"tryLock", try_lock},
+    {"unlock", unlock},
+    {"tryFirst", try_first},
+    {"tryTurn", try_turn},
+    {"isFirst", is_first},
+    {"isTaken", is_taken},
+    {"draw", draw},
+    {"drop", drop},
+    {"removeSidecar", remove_sidecar},
+    {NULL, NULL},
+};

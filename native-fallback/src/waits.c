@@ -1,0 +1,192 @@
+// Waits, as JavaScript sees them.
+#include "binding.h"
+
+// The event loop lives as long as somebody waits.
+static void keep_alive(environment *self, wait_slot *slot, bool keep) {
+  if (slot->keeps_alive == keep) return;
+  slot->keeps_alive = keep;
+  self->waiting += keep ? 1 : -1;
+  if (keep && self->waiting == 1) napi_ref_threadsafe_function(self->env, self->wake);
+  if (!keep && self->waiting == 0) napi_unref_threadsafe_function(self->env, self->wake);
+}
+
+// The number of a free place, 0 if there is no memory.
+static int take_slot(environment *self) {
+  for (int i = self->first_free; i < self->slot_count; i++) {
+    if (self->slots[i].one != NULL) continue;
+    self->first_free = i;
+    return i + 1;
+  }
+  int first = self->slot_count + 1, count = self->slot_count == 0 ? 16 : self->slot_count * 2;
+  wait_slot *slots = realloc(self->slots, (size_t)count * sizeof *slots);
+  if (slots == NULL) return 0;
+  memset(slots + self->slot_count, 0, (size_t)(count - self->slot_count) * sizeof *slots);
+  self->slots = slots;
+  self->slot_count = count;
+  self->first_free = first - 1;
+  return first;
+}
+
+static wait_slot *slot_at(environment *self, int number) {
+  bool there = number >= 1 && number <= self->slot_count && self->slots[number - 1].one != NULL;
+  return there ? &self->slots[number - 1] : NULL;
+}
+
+static void free_slot(environment *self, wait_slot *slot) {
+  keep_alive(self, slot, false);
+  waiter_set_data(slot->one, NULL);
+  waiter_release(slot->one);
+  *slot = (wait_slot){0};
+  if (slot - self->slots < self->first_free) self->first_free = (int)(slot - self->slots);
+}
+
+// On a waiter's thread.
+static void on_finished(void *data) { napi_call_threadsafe_function(((environment *)data)->wake, NULL, napi_tsfn_nonblocking); }
+
+// On the JavaScript thread: tells of everybody who is done.
+static void deliver(napi_env env, napi_value unused, void *context, void *data) {
+  (void)unused, (void)data;
+  environment *self = context;
+  if (env == NULL || self->group == NULL) return;
+  napi_value function = NULL, global = NULL;
+  napi_get_reference_value(env, self->on_finished, &function);
+  napi_get_global(env, &global);
+  for (waiter *one = group_take(self->group); one != NULL; one = group_take(self->group)) {
+    int id = (int)(intptr_t)waiter_data(one);
+    wait_slot *slot = slot_at(self, id);
+    if (slot != NULL) {  // else it was cancelled after it had finished
+      napi_handle_scope scope;
+      napi_open_handle_scope(env, &scope);
+      if (slot->line != NULL) slot->line->ticket = waiter_ticket(one);
+      napi_value results[] = {number(env, id), number(env, status_of(waiter_result(one)))};
+      free_slot(self, slot);
+      napi_call_function(env, global, function, 2, results, NULL);
+      napi_close_handle_scope(env, scope);
+    }
+    waiter_release(one);
+  }
+}
+
+// onFinished(callback): what is called with the number and the status of each wait that is over.
+static napi_value set_on_finished(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+  napi_create_reference(env, arguments[0], 1, &self->on_finished);
+  return NULL;
+}
+
+static bool is_object(napi_env env, napi_value value) {
+  napi_valuetype type = napi_undefined;
+  napi_typeof(env, value, &type);
+  return type != napi_undefined && type != napi_null;
+}
+
+static napi_value start(napi_env env, environment *self, napi_value *arguments, bool draw_only, bool listed) {
+  if (self->group == NULL) return throw_error(env, "the environment is ending");
+  lock_file *lock = is_object(env, arguments[0]) ? to_pointer(env, arguments[0]) : NULL;
+  lock_file *line = is_object(env, arguments[1]) ? to_pointer(env, arguments[1]) : NULL;
+  int id = take_slot(self);
+  if (id == 0) return number(env, -ENOMEM);
+  wait_order order = {.shared = to_bool(env, arguments[2]), .draw_only = draw_only, .listed = listed, .ticket = NO_TICKET};
+  if (lock != NULL) {
+    order.lock = &lock->identity;
+    order.target = lock->target;
+  }
+  if (line != NULL) {
+    order.line = &line->identity;
+    order.line_fd = line->target.fd;
+    order.ticket = line->ticket;
+  }
+  wait_slot *slot = &self->slots[id - 1];
+  int error = waiter_start(self->group, &order, (void *)(intptr_t)id, &slot->one);
+  if (error != 0) return number(env, -error);
+  slot->line = line;
+  if (listed) keep_alive(self, slot, true);
+  return number(env, id);
+}
+
+// wait(file | undefined, line | undefined, shared): the number of a wait, or a negative errno. For its turn in the line,
+// then for the file.
+static napi_value wait_async(napi_env env, napi_callback_info info) {
+  ARGUMENTS(3);
+  return start(env, self, arguments, false, true);
+}
+
+// waitToDraw(line): draws a ticket as soon as nobody else is drawing.
+static napi_value wait_to_draw(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+  napi_value no_file = NULL;
+  napi_get_undefined(env, &no_file);
+  return start(env, self, (napi_value[]){no_file, arguments[0], no_file}, true, true);
+}
+
+// waitSync(file, line | undefined, shared): a wait to be asked with join().
+static napi_value wait_sync(napi_env env, napi_callback_info info) {
+  ARGUMENTS(3);
+  return start(env, self, arguments, false, false);
+}
+
+// join(wait, ms): its status, and its number is free; or undefined if it still waits after `ms`.
+static napi_value join(napi_env env, napi_callback_info info) {
+  ARGUMENTS(2);
+  wait_slot *slot = slot_at(self, to_int(env, arguments[0]));
+  if (slot == NULL || !waiter_join(slot->one, to_double(env, arguments[1]))) return NULL;
+  int status = status_of(waiter_result(slot->one));
+  free_slot(self, slot);
+  return number(env, status);
+}
+
+// cancel(wait): nothing is told of it any more, and its number is free. False: it cannot be interrupted and goes on, but
+// keeps no process alive.
+static napi_value cancel(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+  wait_slot *slot = slot_at(self, to_int(env, arguments[0]));
+  if (slot == NULL) return boolean(env, true);
+  bool cancelled = waiter_cancel(slot->one);
+  if (cancelled) free_slot(self, slot);
+  else keep_alive(self, slot, false);
+  return boolean(env, cancelled);
+}
+
+// adopt(wait): somebody waits for it again.
+static napi_value adopt(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+  wait_slot *slot = slot_at(self, to_int(env, arguments[0]));
+  if (slot != NULL) keep_alive(self, slot, true);
+  return NULL;
+}
+
+const binding_function wait_functions[] = {
+    {"wait", wait_async},
+    {"waitToDraw", wait_to_draw},
+    {"waitSync", wait_sync},
+    {"join", join},
+    {"cancel", cancel},
+    {"adopt", adopt},
+    {"onFinished", set_on_finished},
+    {NULL, NULL},
+};
+
+static void free_environment(napi_env env, void *data, void *context) {
+  (void)env, (void)context;
+  free(data);
+}
+
+bool waits_open(environment *self) {
+  napi_env env = self->env;
+  napi_value name;
+  napi_create_string_utf8(env, "fairlock", NAPI_AUTO_LENGTH, &name);
+  if (napi_create_threadsafe_function(env, NULL, NULL, name, 0, 1, self, free_environment, self, deliver, &self->wake) != napi_ok) return false;
+  napi_unref_threadsafe_function(env, self->wake);
+  self->group = group_create(on_finished, self);
+  return true;
+}
+
+void waits_close(environment *self) {
+  group_destroy(self->group);
+  self->group = NULL;
+  for (int i = 0; i < self->slot_count; i++)
+    if (self->slots[i].one != NULL) waiter_release(self->slots[i].one);
+  free(self->slots);
+  self->slots = NULL;
+  self->slot_count = 0;
+}
