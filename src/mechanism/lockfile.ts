@@ -1,15 +1,16 @@
 /** Mechanism `lockfile`: a folder made by proper-lockfile, kept fresh by a heartbeat. For where nothing native loads. */
-import { mkdirSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import type * as ProperLockfile from 'proper-lockfile';
-import { codeOf, LockLostError, LockMismatchError, systemError } from '../errors.js';
+import { codeOf, LockLostError, LockMismatchError, messageOf, systemError } from '../errors.js';
+import { makeFolders } from '../file/folders.js';
 import { checkKind, lockFolderOf, MARK, statAt } from '../file/lock-file.js';
 import { watchForLoss } from '../file/loss-watch.js';
-import type { ResolvedLockOptions } from '../options.js';
+import type { InternalLockOptions } from '../options.js';
 import type { Grant, Granted, Mechanism } from './mechanism.js';
 import { poll, pollSync } from './poll.js';
-import { takeoverFs } from './takeover.js';
+import { type TakeoverFs, takeoverFs } from './takeover.js';
 
 const ELOOP = 40;
 
@@ -25,9 +26,9 @@ export class LockfileLock implements Mechanism {
   constructor(
     readonly path: string,
     readonly canonical: string,
-    readonly options: ResolvedLockOptions,
+    readonly options: InternalLockOptions,
   ) {
-    this.#folder = lockFolderOf({ path: canonical, mode: options.mode, followSymlinks: false });
+    this.#folder = lockFolderOf({ path: canonical, followSymlinks: false });
   }
 
   tryLock(): Grant | null {
@@ -61,12 +62,18 @@ export class LockfileLock implements Mechanism {
     }
   }
 
+  /** As proper-lockfile's `check`: there is a folder, and it is not stale. */
+  isLocked(): boolean {
+    const stat = statAt(this.#folder, true);
+    return stat?.isDirectory() === true && Number(stat.mtimeMs) >= Date.now() - this.options.stale;
+  }
+
   dispose(): void {}
 
   #makeFolder(retries = 100): LockfileGrant | null {
     properLockfile ??= createRequire(import.meta.url)('proper-lockfile') as typeof ProperLockfile;
     const fs = takeoverFs(this.options.stale);
-    const grant = new LockfileGrant(this.path, this.#folder, () => fs.isOurs(this.#folder));
+    const grant = new LockfileGrant(this.path, this.#folder, fs);
     try {
       grant.unlocker = properLockfile.lockSync(this.canonical, {
         realpath: false,
@@ -80,7 +87,7 @@ export class LockfileLock implements Mechanism {
     } catch (error) {
       if (codeOf(error) === 'ELOCKED') return null;
       if (codeOf(error) !== 'ENOENT' || retries === 0) throw error;
-      mkdirSync(dirname(this.#folder), { recursive: true });
+      makeFolders(dirname(this.#folder));
       return this.#makeFolder(retries - 1);
     }
   }
@@ -98,7 +105,7 @@ export class LockfileLock implements Mechanism {
     throw new LockMismatchError(
       this.path,
       `it carries the mark (sticky bit) of processes that lock it natively (mechanism 'flock' or 'fcntl'), which would not see the lock folder '${this.#folder}'. ` +
-        'Let all use one mechanism; if nobody locks it natively any more, remove the file',
+        'Let all use one mechanism; if no process locks it natively any more, take the mark away (chmod -t)',
     );
   }
 }
@@ -112,20 +119,22 @@ class LockfileGrant implements Grant {
   constructor(
     readonly path: string,
     readonly folder: string,
-    readonly isOurs: () => boolean,
+    private readonly fs: TakeoverFs,
   ) {}
 
-  /** The heartbeat failed or came too late: somebody else may have the lock. */
+  /** The heartbeat failed or came too late: another process may have the lock. */
   lose(cause: Error): void {
-    this.#loss = new LockLostError(this.path, `the heartbeat of its lock folder failed (${cause.message})`, cause);
+    this.#loss = new LockLostError(this.path, `the heartbeat of its lock folder failed (${messageOf(cause)})`, cause);
     this.#onLoss?.(this.#loss);
   }
 
   unlock(): void {
     try {
-      this.unlocker?.();
+      // proper-lockfile leaves the folder of a lock that it thinks is lost. It goes if it is still the one we made.
+      if (this.#loss === undefined) this.unlocker?.();
+      else this.fs.rmdirSync(this.folder);
     } catch {
-      // Lost before, or the folder cannot be removed: it will be stale.
+      // The folder is another holder's, or cannot be removed: then it becomes stale.
     }
   }
 
@@ -133,7 +142,7 @@ class LockfileGrant implements Grant {
     this.#onLoss = lost;
     if (this.#loss !== undefined) lost(this.#loss);
     const gone = (): void => lost(new LockLostError(this.path, 'its lock folder was removed or replaced'));
-    const endWatch = watchForLoss(this.folder, this.isOurs, gone);
+    const endWatch = watchForLoss(this.folder, () => this.fs.isOurs(this.folder), gone);
     return () => {
       this.#onLoss = undefined;
       endWatch();

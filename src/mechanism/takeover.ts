@@ -23,6 +23,8 @@ const ENOTDIR = 20;
 export interface TakeoverFs extends Record<string, unknown> {
   /** Whether what is at the path is still the folder we made and kept fresh. */
   isOurs(path: string): boolean;
+  /** Removes the folder if it is ours, or the stale one that was seen last. */
+  rmdirSync(path: string): void;
 }
 
 /**
@@ -61,11 +63,13 @@ export function takeoverFs(staleMs: number, fs: SyncFs = NODE_FS): TakeoverFs {
       fs.utimesSync(path, atime, mtime);
       ours = instance(path);
     },
-    statSync(path: string): nodeFs.BigIntStats {
+    statSync(path: string): { mtime: Date } {
       const stat = fs.statSync(path, { bigint: true });
       if (!stat.isDirectory()) throw systemError(ENOTDIR, 'mkdir', path);
       seen = instanceOf(stat);
-      return stat;
+      // proper-lockfile compares with the time that it set, in whole ms. Node sets some ns less for half of all values;
+      // Stats rounds, as here, and BigIntStats would cut.
+      return { mtime: new Date(Math.round(Number(stat.mtimeNs) / 1e6)) };
     },
     rmdirSync(path: string): void {
       if (ours === undefined) removeStale(path, seen ?? instance(path));

@@ -1,8 +1,9 @@
-import { existsSync, mkdirSync, rmdirSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, rmdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { InterProcessLock, LockLostError } from '../../src/index.js';
 import { testFolder } from '../support/paths.js';
-import { Actor, run } from '../support/programs.js';
+import { Actor, LineProgram, run } from '../support/programs.js';
+import { until } from '../support/waiting.js';
 
 const OPTIONS = { mechanism: 'lockfile', stale: 2000, update: 1000 } as const;
 const PROGRAM = ['--input-type=module', '-e'];
@@ -116,6 +117,75 @@ describe('lockfile', () => {
     const file = path();
     const program = `import { InterProcessLock } from 'fairlock'; await new InterProcessLock(${JSON.stringify(file)}, { mechanism: 'lockfile' }).acquire();`;
     expect((await run(process.execPath, [...PROGRAM, program])).code).toBe(0);
+    expect(existsSync(`${file}.lock`)).toBe(false);
+  });
+});
+
+describe('a lock folder that is held for a while', () => {
+  const { path } = testFolder();
+  const mtimeOf = (folder: string): number => statSync(folder).mtimeMs;
+
+  it('is kept over many heartbeats, and the file after it is free', async () => {
+    // proper-lockfile's shortest heartbeat is a second, and half of all values failed: so four locks over three of them.
+    const locks = Array.from({ length: 4 }, () => new InterProcessLock(path(), OPTIONS));
+    const handles = await Promise.all(locks.map((lock) => lock.acquire()));
+    const seen = locks.map(() => new Set<number>());
+    await until(() => {
+      for (const [i, lock] of locks.entries()) seen[i]?.add(mtimeOf(`${lock.path}.lock`));
+      return seen.every((times) => times.size > 3);
+    });
+    expect(handles.map((handle) => handle.signal.aborted)).toEqual([false, false, false, false]);
+    for (const [i, handle] of handles.entries()) {
+      const other = await new InterProcessLock(locks[i]?.path ?? '', OPTIONS).acquire({ timeout: 0 }).catch((error: { code: string }) => error.code);
+      expect(other).toBe('ERR_LOCK_TIMEOUT');
+      handle.release();
+    }
+    expect(locks.map((lock) => existsSync(`${lock.path}.lock`))).toEqual([false, false, false, false]);
+  });
+
+  it('is kept by fairlock run as well', async () => {
+    const file = path();
+    const holder = new LineProgram(process.execPath, [
+      new URL('../../dist/cli/main.js', import.meta.url).pathname,
+      ...['run', '--mechanism', 'lockfile', file, '--', 'sh', '-c', 'echo held; read line; echo done'],
+    ]);
+    expect(await holder.line()).toBe('held');
+    const before = mtimeOf(`${file}.lock`);
+    // The default heartbeat is five seconds: with one seen, the folder is fresh for another ten.
+    await until(() => mtimeOf(`${file}.lock`) > before + 1000);
+    expect(new InterProcessLock(file, { mechanism: 'lockfile' }).tryAcquire()).toBeNull();
+    expect(await holder.ask('')).toBe('done');
+    await until(() => !existsSync(`${file}.lock`));
+  });
+
+  it('a heartbeat that cannot be written is a loss; the folder that is still ours is removed on release', async () => {
+    const { takeoverFs } = await import('../../src/mechanism/takeover.js');
+    const { default: properLockfile } = await import('proper-lockfile');
+    const file = path();
+    const fs = takeoverFs(2000);
+    const beat = fs.utimesSync as (...args: unknown[]) => void;
+    let fails = false;
+    const failing = {
+      ...fs,
+      utimesSync: (...args: unknown[]) => {
+        if (fails) throw Object.assign(new Error('no entry'), { code: 'ENOENT' });
+        beat(...args);
+      },
+    };
+    const compromised = new Promise<Error>((resolve) => {
+      properLockfile.lockSync(file, {
+        realpath: false,
+        lockfilePath: `${file}.lock`,
+        stale: 2000,
+        update: 1000,
+        fs: failing,
+        onCompromised: resolve,
+      });
+    });
+    fails = true;
+    expect(await compromised).toMatchObject({ code: 'ECOMPROMISED' });
+    expect(fs.isOurs(`${file}.lock`)).toBe(true);
+    fs.rmdirSync(`${file}.lock`);
     expect(existsSync(`${file}.lock`)).toBe(false);
   });
 });
