@@ -5,6 +5,10 @@ static void on_environment_end(void *data) {
   environment *self = data;
   bulletin_close(&self->bulletin);
   waits_close(self);
+  for (int i = 0; i < self->closed_at_end_count; i++) close(self->closed_at_end[i]);
+  free(self->closed_at_end);
+  self->closed_at_end = NULL;
+  self->closed_at_end_count = 0;
 }
 
 NAPI_MODULE_INIT() {

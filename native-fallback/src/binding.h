@@ -16,6 +16,7 @@ enum { GRANTED = 0, CONTENDED = 1, REPLACED = 2, REMOVED = 3 };  // errors are -
 // A wait, as JavaScript knows it: by its number, which is its place in the table, counted from 1.
 typedef struct {
   waiter *one;  // NULL: a free place
+  int client;
   struct lock_file *line;  // JavaScript keeps it as long as the wait lasts
   bool keeps_alive;
 } wait_slot;
@@ -25,11 +26,14 @@ typedef struct {
   napi_env env;
   waiter_group *group;
   napi_threadsafe_function wake;
-  napi_ref on_finished;
+  napi_ref *clients;  // what each copy of the library is called back by
+  int client_count;
   wait_slot *slots;
   int slot_count, first_free;
   int waiting;  // waits that keep the event loop alive
   bulletin bulletin;
+  int *closed_at_end;  // descriptors that nothing else closes when the environment ends
+  int closed_at_end_count;
 } environment;
 
 // An open lock file, as JavaScript holds it.

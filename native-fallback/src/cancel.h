@@ -17,7 +17,8 @@ void cancel_close(void);
 void cancel_drain(void);
 // Whether the signal is there and still ours.
 bool cancel_is_possible(void);
-// Only to a thread that waits, or is about to: it meets `cancel_open` before it begins.
-void cancel_send(pthread_t thread);
+// Only to a thread that waits, or is about to: it meets `cancel_open` before it begins. False: the signal was not sent
+// (the limit of queued signals is reached).
+bool cancel_send(pthread_t thread);
 
 #endif

@@ -13,17 +13,27 @@ static int pass_on(int fd) {
   return flags < 0 ? errno : fcntl(fd, F_SETFD, flags & ~FD_CLOEXEC) != 0 ? errno : 0;
 }
 
-int replace_process(const char *file, char *const argv[], char *const envp[], int fd) {
+int replace_process(const program *next) {
   // What Node ignores or handles must not be ignored by the program: SIGPIPE first of all.
   sigset_t none;
   for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
+  for (int i = 0; i < next->ignored_count; i++) signal(next->ignored[i], SIG_IGN);
   sigemptyset(&none);
   pthread_sigmask(SIG_SETMASK, &none, NULL);
-  int error = pass_on(fd);
-  if (error != 0) return error;
-  // Node marks even these at its start; one that is closed stays closed.
+  // Node marks even these close-on-exec at its start; one that is closed stays closed.
   for (int standard = 0; standard <= 2; standard++) pass_on(standard);
-  environ = (char **)envp;
-  execvp(file, argv);
-  return errno;
+  for (int i = 0; i < next->inherited_count; i++) pass_on(next->inherited[i]);
+  // The number may be one of Node's own descriptors: kept aside, in case the program cannot be executed.
+  int aside = next->fd == next->as ? -1 : fcntl(next->as, F_DUPFD_CLOEXEC, 3);
+  int error = next->fd == next->as ? pass_on(next->fd) : dup2(next->fd, next->as) < 0 ? errno : 0;
+  if (error == 0) {
+    environ = (char **)next->envp;
+    execvp(next->file, next->argv);
+    error = errno;
+  }
+  if (aside >= 0) {
+    dup2(aside, next->as);
+    close(aside);
+  }
+  return error;
 }

@@ -35,7 +35,7 @@ static napi_value make_file(napi_env env, napi_callback_info info) {
 static napi_value is_current(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
   POINTER(lock_file, file, 0);
-  return number(env, status_of(check_identity(&file->identity)));
+  return number(env, status_of(check_identity(&file->identity, file->target.fd)));
 }
 
 // tryLock(file, shared): the try and the look at the path in one call.
@@ -44,7 +44,7 @@ static napi_value try_lock(napi_env env, napi_callback_info info) {
   POINTER(lock_file, file, 0);
   int locked = lock_try(&file->target, to_bool(env, arguments[1]));
   if (locked != 0 && locked != EAGAIN) return number(env, -locked);
-  int identity = check_identity(&file->identity);
+  int identity = check_identity(&file->identity, file->target.fd);
   return number(env, status_of(identity != 0 ? identity : locked));
 }
 
@@ -66,7 +66,7 @@ static napi_value try_first(napi_env env, napi_callback_info info) {
   if (probe->crowded && ticket_queue_empty(probe->target.fd) == EAGAIN) return number(env, CONTENDED);
   int locked = lock_try(&file->target, to_bool(env, arguments[2]));
   if (locked != 0 && locked != EAGAIN) return number(env, -locked);
-  int identity = check_identity(&file->identity);
+  int identity = check_identity(&file->identity, file->target.fd);
   if (identity != 0 || locked != 0) return number(env, status_of(identity != 0 ? identity : locked));
   int queue = ticket_queue_empty(probe->target.fd);
   probe->crowded = queue == EAGAIN;
@@ -89,7 +89,7 @@ static napi_value try_turn(napi_env env, napi_callback_info info) {
   if (first != 0) return number(env, status_of(first));
   int locked = lock_try(&file->target, to_bool(env, arguments[2]));
   if (locked != 0 && locked != EAGAIN) return number(env, -locked);
-  int identity = check_identity(&file->identity);
+  int identity = check_identity(&file->identity, file->target.fd);
   if (locked == 0 && identity == 0) give_up_ticket(line);
   return number(env, status_of(identity != 0 ? identity : locked));
 }
@@ -104,21 +104,56 @@ static napi_value is_first(napi_env env, napi_callback_info info) {
   return number(env, empty == ESTALE ? REMOVED : status_of(empty));
 }
 
-// isTaken(file): GRANTED: nobody else has locked any of its bytes, shared or not. Else CONTENDED.
-static napi_value is_taken(napi_env env, napi_callback_info info) {
+// conflict(file): the first of its bytes that another open file has locked, shared or not; undefined: none. Or a
+// negative errno.
+static napi_value conflict(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
   POINTER(lock_file, file, 0);
   int error;
-  off_t end = file->target.start + file->target.length - 1;
+  off_t end = file->target.length == 0 ? -1 : file->target.start + file->target.length - 1;
   off_t found = ticket_taken(file->target.fd, F_WRLCK, file->target.start, end, &error);
-  return number(env, error != 0 ? -error : found < 0 ? GRANTED : CONTENDED);
+  if (error == 0 && found < 0) return NULL;
+  napi_value result = NULL;
+  napi_create_double(env, error != 0 ? -error : (double)found, &result);
+  return result;
 }
 
-// draw(line): GRANTED: it has a ticket; CONTENDED: somebody else is drawing; REPLACED: not the sidecar any more.
-static napi_value draw(napi_env env, napi_callback_info info) {
+// isLocked(file): whether another open file has locked any of it: CONTENDED, else GRANTED; or a negative errno. Not for
+// a file that is locked through this descriptor. flock(2) has no such question: the lock is taken and given back, first
+// shared, then (which tells of other shared ones) exclusively, in some microseconds. See isProbed.
+static napi_value is_locked(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
+  POINTER(lock_file, file, 0);
+  int error = 0;
+  if (file->target.ofd) {
+    off_t end = file->target.length == 0 ? -1 : file->target.start + file->target.length - 1;
+    off_t found = ticket_taken(file->target.fd, F_WRLCK, file->target.start, end, &error);
+    return number(env, error != 0 ? -error : found < 0 ? GRANTED : CONTENDED);
+  }
+  lock_target probe = {.fd = file->target.fd, .ofd = true, .start = PROBE_BYTE, .length = 1};
+  if (HAS_OFD) lock_try(&probe, true);
+  error = lock_try(&file->target, true);
+  if (error == 0) {
+    error = lock_try(&file->target, false);
+    lock_undo(&file->target);
+  }
+  if (HAS_OFD) lock_undo(&probe);
+  return number(env, status_of(error));
+}
+
+// isProbed(file): whether another process is asking isLocked at this moment, and may be why a try failed.
+static napi_value is_probed(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+  POINTER(lock_file, file, 0);
+  int error = 0;
+  return boolean(env, HAS_OFD && ticket_taken(file->target.fd, F_WRLCK, PROBE_BYTE, PROBE_BYTE, &error) >= 0);
+}
+
+// draw(line, shared): GRANTED: it has a ticket; CONTENDED: another process is drawing; REPLACED: not the sidecar any more.
+static napi_value draw(napi_env env, napi_callback_info info) {
+  ARGUMENTS(2);
   POINTER(lock_file, line, 0);
-  return number(env, status_of(ticket_draw(line->target.fd, &line->identity, false, &line->ticket)));
+  return number(env, status_of(ticket_draw(line->target.fd, &line->identity, to_bool(env, arguments[1]), false, &line->ticket)));
 }
 
 // drop(line): gives up the ticket, if there is one.
@@ -144,7 +179,9 @@ const binding_function file_functions[] = {
     {"tryFirst", try_first},
     {"tryTurn", try_turn},
     {"isFirst", is_first},
-    {"isTaken", is_taken},
+    {"conflict", conflict},
+    {"isLocked", is_locked},
+    {"isProbed", is_probed},
     {"draw", draw},
     {"drop", drop},
     {"removeSidecar", remove_sidecar},

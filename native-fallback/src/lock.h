@@ -25,6 +25,10 @@ typedef struct {
   off_t start, length;  // length 0: to the end, wherever that is
 } lock_target;
 
+// flock(2) has no question "is it locked?": the lock has to be tried. This byte, locked shared meanwhile, tells processes
+// whose own try fails that they have met such a question, and not a holder.
+#define PROBE_BYTE (((off_t)1 << 52) + 1)
+
 // What is at a path, to tell an open file from another one that has taken its place.
 typedef struct {
   const char *path;
@@ -58,13 +62,17 @@ static inline int lock_wait(const lock_target *target, bool shared) {
 
 static inline int lock_undo(const lock_target *target) { return lock_call(target, F_UNLCK, false); }
 
-// 0: it is. ESTALE: another file or none is at the path. Else why that cannot be told.
-static inline int check_identity(const lock_identity *identity) {
-  struct stat here;
+// 0: the open file is the one at the path. ESTALE: another file or none is there. Else why that cannot be told.
+// A mismatch is compared again with what the descriptor says now: on overlayfs the inode number of an open file changes
+// when the file is copied up (a hard-linked file of the lower layer that is changed), and the lock stays where it is.
+static inline int check_identity(const lock_identity *identity, int fd) {
+  struct stat here, open_file;
   if (fstatat(AT_FDCWD, identity->path, &here, identity->follow ? 0 : AT_SYMLINK_NOFOLLOW) != 0) {
     return errno == ENOENT || errno == ENOTDIR ? ESTALE : errno;
   }
-  return here.st_dev == identity->dev && here.st_ino == identity->ino ? 0 : ESTALE;
+  if (here.st_dev == identity->dev && here.st_ino == identity->ino) return 0;
+  if (fstat(fd, &open_file) != 0) return errno;
+  return here.st_dev == open_file.st_dev && here.st_ino == open_file.st_ino ? 0 : ESTALE;
 }
 
 #endif

@@ -1,5 +1,8 @@
 // What concerns the process: becoming another program, and what its threads let each other know.
 #include "binding.h"
+#include <errno.h>
+#include <sys/resource.h>
+
 #include "exec.h"
 
 static char *to_string(napi_env env, napi_value value) {
@@ -31,16 +34,47 @@ static char **to_strings(napi_env env, napi_value list) {
   return texts;
 }
 
-// exec(file, argv, envp, fd): becomes another program, which inherits the descriptor; returns an errno if that fails.
+// As many of the list's numbers as there is room for.
+static int to_ints(napi_env env, napi_value list, int *numbers, int room) {
+  uint32_t length = 0;
+  napi_get_array_length(env, list, &length);
+  int count = (int)length < room ? (int)length : room;
+  for (int i = 0; i < count; i++) {
+    napi_value one = NULL;
+    napi_get_element(env, list, (uint32_t)i, &one);
+    numbers[i] = to_int(env, one);
+  }
+  return count;
+}
+
+enum { MOST_DESCRIPTORS = 1024, MOST_SIGNALS = 64 };
+
+// exec(file, argv, envp, fd, as, inherited, ignored): becomes another program, which inherits the descriptor `fd` under
+// the number `as`, and `inherited` as they are, and ignores the signals `ignored`; returns a negative errno if that fails.
 static napi_value exec(napi_env env, napi_callback_info info) {
-  ARGUMENTS(4);
+  ARGUMENTS(7);
   char *file = to_string(env, arguments[0]), **argv = to_strings(env, arguments[1]), **envp = to_strings(env, arguments[2]);
-  int error = EINVAL;
-  if (file != NULL && argv != NULL && envp != NULL) error = replace_process(file, argv, envp, to_int(env, arguments[3]));
+  int inherited[MOST_DESCRIPTORS], ignored[MOST_SIGNALS];
+  program next = {.file = file, .argv = argv, .envp = envp, .fd = to_int(env, arguments[3]), .as = to_int(env, arguments[4])};
+  next.inherited = inherited;
+  next.inherited_count = to_ints(env, arguments[5], inherited, MOST_DESCRIPTORS);
+  next.ignored = ignored;
+  next.ignored_count = to_ints(env, arguments[6], ignored, MOST_SIGNALS);
+  int error = file != NULL && argv != NULL && envp != NULL ? replace_process(&next) : EINVAL;
   free(file);
   free_strings(argv);
   // The environment is now this process's own, and stays.
   return number(env, -error);
+}
+
+// limitDescriptors(soft): sets the soft limit of open files, for the programs that this process starts. Node raises it.
+static napi_value limit_descriptors(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return number(env, -errno);
+  limit.rlim_cur = (rlim_t)to_double(env, arguments[0]);
+  if (limit.rlim_cur > limit.rlim_max) limit.rlim_cur = limit.rlim_max;
+  return number(env, setrlimit(RLIMIT_NOFILE, &limit) == 0 ? 0 : -errno);
 }
 
 // post(text): puts it up for the other threads of this process; its place, or a negative errno.
@@ -81,6 +115,26 @@ static napi_value posts(napi_env env, napi_callback_info info) {
   return texts.list;
 }
 
+// closeAtEnd(fd, yes): whether the descriptor is to be closed when this environment ends. For runtimes that leave the
+// descriptors of a Worker open when it ends; a runtime that closes them itself must not be told.
+static napi_value close_at_end(napi_env env, napi_callback_info info) {
+  ARGUMENTS(2);
+  int fd = to_int(env, arguments[0]);
+  if (to_bool(env, arguments[1])) {
+    int *all = realloc(self->closed_at_end, (size_t)(self->closed_at_end_count + 1) * sizeof *all);
+    if (all == NULL) return throw_error(env, "out of memory");
+    self->closed_at_end = all;
+    all[self->closed_at_end_count++] = fd;
+    return NULL;
+  }
+  for (int i = 0; i < self->closed_at_end_count; i++) {
+    if (self->closed_at_end[i] != fd) continue;
+    self->closed_at_end[i] = self->closed_at_end[--self->closed_at_end_count];
+    break;
+  }
+  return NULL;
+}
+
 static napi_value threads(napi_env env, napi_callback_info info) {
   (void)info;
   return number(env, waiter_threads());
@@ -88,9 +142,11 @@ static napi_value threads(napi_env env, napi_callback_info info) {
 
 const binding_function process_functions[] = {
     {"exec", exec},
+    {"limitDescriptors", limit_descriptors},
     {"post", post},
     {"removePost", remove_post},
     {"posts", posts},
+    {"closeAtEnd", close_at_end},
     {"threads", threads},
     {NULL, NULL},
 };

@@ -113,10 +113,11 @@ static void finish(waiter *self, int result) {
 }
 
 static bool cancel_locked(waiter *self) {
-  if (self->state == PARKED && !cancel_is_possible()) return false;
-  atomic_store(&self->cancelled, true);  // STARTING: it looks before it parks
-  // A parked thread leaves that state under the mutex only, so it is there; one signal is enough.
-  if (self->state == PARKED) cancel_send(self->thread);
+  // A parked thread leaves that state under the mutex only, so it is there; one signal is enough. The signal is sent
+  // before the flag is set: should sending fail, nothing has changed. A thread that handles the signal before it sees
+  // the flag calls again on the inert descriptor, which fails at once, and then waits for this mutex.
+  if (self->state == PARKED && (!cancel_is_possible() || !cancel_send(self->thread))) return false;
+  atomic_store(&self->cancelled, true);  // STARTING: the thread looks before it parks
   return true;
 }
 
@@ -129,7 +130,7 @@ static int wait_for_turn(waiter *self) {
   wait_order *order = &self->order;
   int result = 0;
   if (order->ticket == NO_TICKET) {
-    do result = ticket_draw(order->line_fd, &self->line, true, &order->ticket);
+    do result = ticket_draw(order->line_fd, &self->line, order->shared, true, &order->ticket);
     while (interrupted(self, result));
   }
   if (result != 0 || order->draw_only) return result;
@@ -143,7 +144,7 @@ static int wait_for_lock(waiter *self) {
   int result;
   do result = lock_wait(&order->target, order->shared);
   while (interrupted(self, result));
-  return result == 0 ? check_identity(&self->lock) : result;
+  return result == 0 ? check_identity(&self->lock, order->target.fd) : result;
 }
 
 static int work(waiter *self) {

@@ -48,8 +48,7 @@ static void deliver(napi_env env, napi_value unused, void *context, void *data) 
   (void)unused, (void)data;
   environment *self = context;
   if (env == NULL || self->group == NULL) return;
-  napi_value function = NULL, global = NULL;
-  napi_get_reference_value(env, self->on_finished, &function);
+  napi_value global = NULL;
   napi_get_global(env, &global);
   for (waiter *one = group_take(self->group); one != NULL; one = group_take(self->group)) {
     int id = (int)(intptr_t)waiter_data(one);
@@ -59,19 +58,30 @@ static void deliver(napi_env env, napi_value unused, void *context, void *data) 
       napi_open_handle_scope(env, &scope);
       if (slot->line != NULL) slot->line->ticket = waiter_ticket(one);
       napi_value results[] = {number(env, id), number(env, status_of(waiter_result(one)))};
+      napi_value function = NULL, thrown = NULL;
+      napi_get_reference_value(env, self->clients[slot->client], &function);
       free_slot(self, slot);
-      napi_call_function(env, global, function, 2, results, NULL);
+      // An exception is the process's (uncaughtException), and must not keep the other waits from being told.
+      if (napi_call_function(env, global, function, 2, results, NULL) == napi_pending_exception &&
+          napi_get_and_clear_last_exception(env, &thrown) == napi_ok)
+        napi_fatal_exception(env, thrown);
       napi_close_handle_scope(env, scope);
     }
     waiter_release(one);
   }
 }
 
-// onFinished(callback): what is called with the number and the status of each wait that is over.
-static napi_value set_on_finished(napi_env env, napi_callback_info info) {
+// connect(callback): a client's number, to be given to its waits; its callback is called with the number and the status
+// of each of its waits that is over. Several copies of the library may share this environment, so none replaces another.
+static napi_value connect_client(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
-  napi_create_reference(env, arguments[0], 1, &self->on_finished);
-  return NULL;
+  napi_ref callback;
+  if (napi_create_reference(env, arguments[0], 1, &callback) != napi_ok) return throw_error(env, "callback: not a function");
+  napi_ref *clients = realloc(self->clients, (size_t)(self->client_count + 1) * sizeof *clients);
+  if (clients == NULL) return throw_error(env, "out of memory");
+  self->clients = clients;
+  clients[self->client_count] = callback;
+  return number(env, self->client_count++);
 }
 
 static bool is_object(napi_env env, napi_value value) {
@@ -80,13 +90,16 @@ static bool is_object(napi_env env, napi_value value) {
   return type != napi_undefined && type != napi_null;
 }
 
+// Arguments: client, file, line, shared.
 static napi_value start(napi_env env, environment *self, napi_value *arguments, bool draw_only, bool listed) {
   if (self->group == NULL) return throw_error(env, "the environment is ending");
-  lock_file *lock = is_object(env, arguments[0]) ? to_pointer(env, arguments[0]) : NULL;
-  lock_file *line = is_object(env, arguments[1]) ? to_pointer(env, arguments[1]) : NULL;
+  int client = to_int(env, arguments[0]);
+  if (client < 0 || client >= self->client_count) return throw_error(env, "client: not connected");
+  lock_file *lock = is_object(env, arguments[1]) ? to_pointer(env, arguments[1]) : NULL;
+  lock_file *line = is_object(env, arguments[2]) ? to_pointer(env, arguments[2]) : NULL;
   int id = take_slot(self);
   if (id == 0) return number(env, -ENOMEM);
-  wait_order order = {.shared = to_bool(env, arguments[2]), .draw_only = draw_only, .listed = listed, .ticket = NO_TICKET};
+  wait_order order = {.shared = to_bool(env, arguments[3]), .draw_only = draw_only, .listed = listed, .ticket = NO_TICKET};
   if (lock != NULL) {
     order.lock = &lock->identity;
     order.target = lock->target;
@@ -100,28 +113,29 @@ static napi_value start(napi_env env, environment *self, napi_value *arguments, 
   int error = waiter_start(self->group, &order, (void *)(intptr_t)id, &slot->one);
   if (error != 0) return number(env, -error);
   slot->line = line;
+  slot->client = client;
   if (listed) keep_alive(self, slot, true);
   return number(env, id);
 }
 
-// wait(file | undefined, line | undefined, shared): the number of a wait, or a negative errno. For its turn in the line,
+// wait(client, file | undefined, line | undefined, shared): the number of a wait, or a negative errno. For its turn in the line,
 // then for the file.
 static napi_value wait_async(napi_env env, napi_callback_info info) {
-  ARGUMENTS(3);
+  ARGUMENTS(4);
   return start(env, self, arguments, false, true);
 }
 
-// waitToDraw(line): draws a ticket as soon as nobody else is drawing.
+// waitToDraw(client, line, shared): takes a ticket as soon as no other process is taking one.
 static napi_value wait_to_draw(napi_env env, napi_callback_info info) {
-  ARGUMENTS(1);
+  ARGUMENTS(3);
   napi_value no_file = NULL;
   napi_get_undefined(env, &no_file);
-  return start(env, self, (napi_value[]){no_file, arguments[0], no_file}, true, true);
+  return start(env, self, (napi_value[]){arguments[0], no_file, arguments[1], arguments[2]}, true, true);
 }
 
-// waitSync(file, line | undefined, shared): a wait to be asked with join().
+// waitSync(client, file, line | undefined, shared): a wait to be asked with join().
 static napi_value wait_sync(napi_env env, napi_callback_info info) {
-  ARGUMENTS(3);
+  ARGUMENTS(4);
   return start(env, self, arguments, false, false);
 }
 
@@ -162,7 +176,7 @@ const binding_function wait_functions[] = {
     {"join", join},
     {"cancel", cancel},
     {"adopt", adopt},
-    {"onFinished", set_on_finished},
+    {"connect", connect_client},
     {NULL, NULL},
 };
 
@@ -187,6 +201,8 @@ void waits_close(environment *self) {
   for (int i = 0; i < self->slot_count; i++)
     if (self->slots[i].one != NULL) waiter_release(self->slots[i].one);
   free(self->slots);
+  free(self->clients);  // the references go with the environment
+  self->clients = NULL;
   self->slots = NULL;
   self->slot_count = 0;
 }

@@ -41,7 +41,7 @@ static void acquire_fifo(int fd, int line, const lock_identity *sidecar) {
     if (ticket_queue_empty(line) == 0) return;
     flock(fd, LOCK_UN);
   }
-  must(-ticket_draw(line, sidecar, true, &ticket), "draw");
+  must(-ticket_draw(line, sidecar, false, true, &ticket), "draw");
   must(-ticket_wait_turn(line, ticket), "turn");
   must(flock(fd, LOCK_EX), "flock");
   fstat(fd, &stat_now);

@@ -1,7 +1,7 @@
 /** fs-ext: `flockSync` and nothing else of it; its other calls block libuv's threads or do not work (see docs/layers.md). */
 import { createRequire } from 'node:module';
 import { isMainThread } from 'node:worker_threads';
-import { codeOf, systemError } from '../errors.js';
+import { codeOf, errnoOf, systemError } from '../errors.js';
 import { loader } from './layers.js';
 
 const LOCK_SH = 1;
@@ -20,7 +20,7 @@ export interface FlockCalls {
 }
 
 export const loadFsExt = loader('fs-ext', (): FlockCalls => {
-  if (process.platform === 'win32') throw new Error('flock(2) is not to be had on Windows');
+  if (process.platform === 'win32') throw new Error('Windows has no flock(2)');
   // Loaded in a Worker after the main thread has loaded it, fs-ext kills the process when that Worker ends.
   if (!isMainThread) throw new Error('fs-ext is unsafe in Workers');
   const fsExt = createRequire(import.meta.url)('fs-ext') as FsExt;
@@ -48,6 +48,6 @@ export const loadFsExt = loader('fs-ext', (): FlockCalls => {
 
 /** fs-ext knows the descriptor only. */
 function withPath(error: unknown, path: string): unknown {
-  const errno = error instanceof Error && 'errno' in error ? Number(error.errno) : undefined;
-  return errno === undefined || Number.isNaN(errno) ? error : systemError(Math.abs(errno), 'flock', path);
+  const errno = errnoOf(error);
+  return errno === undefined ? error : systemError(errno, 'flock', path);
 }

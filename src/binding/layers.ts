@@ -1,4 +1,6 @@
 /** Which native layers there are, and the switch that turns each of them off. */
+import { messageOf } from '../errors.js';
+
 export type LayerName = 'fs-ext' | 'native-fallback';
 
 export interface LayerStatus {
@@ -28,7 +30,7 @@ function attempt<T>(layer: LayerName, load: () => T): Loaded<T> {
   try {
     return { api: load() };
   } catch (error) {
-    return { reason: error instanceof Error ? error.message : String(error) };
+    return { reason: messageOf(error) };
   }
 }
 

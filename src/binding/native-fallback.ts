@@ -1,7 +1,9 @@
 /** The addon: parked waits that can be cancelled, byte-range locks, try and identity check in one call. */
+import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { LockUnsupportedError } from '../errors.js';
+import { LockUnsupportedError, messageOf } from '../errors.js';
 import { loader } from './layers.js';
 
 /** What the addon makes of an open descriptor; it goes with the garbage. */
@@ -23,27 +25,37 @@ export interface NativeFallback {
   tryLock(file: NativeFile, shared: boolean): number;
   unlock(file: NativeFile): number;
   /** For its turn in the line, if there is one, then for the file, if there is one. */
-  wait(file: NativeFile | undefined, line: NativeFile | undefined, shared: boolean): number;
-  waitSync(file: NativeFile, line: NativeFile | undefined, shared: boolean): number;
+  wait(client: number, file: NativeFile | undefined, line: NativeFile | undefined, shared: boolean): number;
+  waitSync(client: number, file: NativeFile, line: NativeFile | undefined, shared: boolean): number;
   join(wait: number, ms: number): number | undefined;
   cancel(wait: number): boolean;
   adopt(wait: number): void;
-  onFinished(callback: (wait: number, status: number) => void): void;
+  /** The number of a client; the callback is told of each of its waits that is over. */
+  connect(callback: (wait: number, status: number) => void): number;
   /** Like `tryLock`, but contended where anybody stands in line; REMOVED: `probe` is not the sidecar any more. */
   tryFirst(file: NativeFile, probe: NativeFile, shared: boolean): number;
   /** Like `tryLock`, for who has a ticket: contended where anybody has an earlier one. */
   tryTurn(file: NativeFile, line: NativeFile, shared: boolean): number;
-  draw(line: NativeFile): number;
-  /** Draws as soon as nobody else is drawing. */
-  waitToDraw(line: NativeFile): number;
+  /** Takes a ticket. CONTENDED: another process is taking one; -EBUSY: locks of another process leave none. */
+  draw(line: NativeFile, shared: boolean): number;
+  /** Takes a ticket as soon as no other process is taking one. */
+  waitToDraw(client: number, line: NativeFile, shared: boolean): number;
   /** GRANTED: nobody has an earlier ticket (or, without a ticket, any). Else CONTENDED or REMOVED. */
   isFirst(line: NativeFile): number;
-  /** CONTENDED: somebody else has locked one of its bytes, shared or not. */
-  isTaken(file: NativeFile): number;
+  /** The first of its bytes that another open file has locked, shared or not; undefined: none. Below zero, a negated errno. */
+  conflict(file: NativeFile): number | undefined;
+  /** CONTENDED: another open file has a lock on it, shared or not. With `flock` the lock is taken for some microseconds. */
+  isLocked(file: NativeFile): number;
+  /** Whether another process is asking `isLocked` of a `flock` at this moment, which may be why a try failed. */
+  isProbed(file: NativeFile): boolean;
   drop(line: NativeFile): void;
   removeSidecar(line: NativeFile): number;
-  /** Becomes another program, which inherits the descriptor. Returns only if that fails, with a negated errno. */
-  exec(file: string, argv: string[], envp: string[], fd: number): number;
+  /** Becomes another program, which inherits the descriptor `fd` as `as`. Returns only if that fails, with a negated errno. */
+  exec(file: string, argv: string[], envp: string[], fd: number, as: number, inherited: number[], ignored: number[]): number;
+  /** Sets the soft limit of open files; a negated errno if that is refused. */
+  limitDescriptors(soft: number): number;
+  /** Whether the descriptor is to be closed when this environment ends: for runtimes that do not do it themselves. */
+  closeAtEnd(fd: number, yes: boolean): void;
   /** Puts a text up where the other threads of this process can read it. Its place. */
   post(text: string): number;
   removePost(place: number): void;
@@ -53,18 +65,33 @@ export interface NativeFallback {
   threads(): number;
 }
 
-/** Whom to tell when a wait is over. What the entry refers to, its files too, lives as long as the wait. */
-const waiting = new Map<number, NativeWait>();
+/** What this copy of the library is called back by, and the waits it is called back for. Other copies have their own. */
+interface Client {
+  readonly id: number;
+  /** What an entry refers to, its files too, lives as long as the wait. */
+  readonly waits: Map<number, NativeWait>;
+}
 
-function finished(id: number, status: number): void {
-  const wait = waiting.get(id);
-  waiting.delete(id);
-  wait?.callback(status);
+const clients = new WeakMap<NativeFallback, Client>();
+
+function clientOf(addon: NativeFallback): Client {
+  const known = clients.get(addon);
+  if (known !== undefined) return known;
+  const waits = new Map<number, NativeWait>();
+  const id = addon.connect((wait, status) => {
+    const finished = waits.get(wait);
+    waits.delete(wait);
+    finished?.callback(status);
+  });
+  const client = { id, waits };
+  clients.set(addon, client);
+  return client;
 }
 
 /** A wait on a thread of the addon. */
 export class NativeWait {
   readonly #id: number;
+  readonly #client: Client;
 
   /**
    * For its turn in the line, if there is one, then for the file, if there is one; or, with `draw`, for a ticket.
@@ -78,16 +105,19 @@ export class NativeWait {
     readonly callback: (status: number) => void,
   ) {
     const { file, line, draw } = files;
-    this.#id = draw && line !== undefined ? addon.waitToDraw(line) : addon.wait(file, line, shared);
+    this.#client = clientOf(addon);
+    const { id: client, waits } = this.#client;
+    this.#id = draw && line !== undefined ? addon.waitToDraw(client, line, shared) : addon.wait(client, file, line, shared);
     if (this.#id < 0) throw error(-this.#id);
-    waiting.set(this.#id, this);
+    waits.set(this.#id, this);
   }
 
   /** False: it cannot be interrupted and goes on, but keeps no process alive. */
   cancel(): boolean {
-    if (waiting.get(this.#id) !== this) return true;
+    const { waits } = this.#client;
+    if (waits.get(this.#id) !== this) return true;
     const cancelled = this.addon.cancel(this.#id);
-    if (cancelled) waiting.delete(this.#id);
+    if (cancelled) waits.delete(this.#id);
     return cancelled;
   }
 
@@ -96,23 +126,74 @@ export class NativeWait {
   }
 }
 
-export const loadNativeFallback = loader('native-fallback', (): NativeFallback => {
+/** A wait that blocks this thread. Undefined: not over after `timeout` ms. Below zero: a negated errno. */
+export function waitSync(
+  addon: NativeFallback,
+  file: NativeFile,
+  line: NativeFile | undefined,
+  shared: boolean,
+  timeout: number,
+): number | undefined {
+  const end = performance.now() + timeout;
+  const wait = addon.waitSync(clientOf(addon).id, file, line, shared);
+  if (wait < 0) return wait;
+  for (let left = timeout; left > 0; left = end - performance.now()) {
+    const status = addon.join(wait, Math.min(left, SYNC_SLICE_MS));
+    if (status !== undefined) return status;
+  }
+  addon.cancel(wait);
+  return undefined;
+}
+
+/** A thread that blocks in `acquireSync` looks up this often, so that a Worker can be terminated. */
+const SYNC_SLICE_MS = 50;
+
+/** Set by the build of the command line, whose one file lies in dist/cli. */
+declare const FAIRLOCK_CLI: boolean | undefined;
+
+/** The folder of the addon, in the package; undefined where this file was bundled into another program. */
+function addonFolder(): string | undefined {
+  if (typeof FAIRLOCK_CLI !== 'undefined') return fileURLToPath(new URL('../../native-fallback/', import.meta.url));
+  // Never guessed from a bundle's own place: a file planted there would run with this program's rights.
+  const root = /^(file:.*\/)(?:src|dist|dist\/cjs)\/binding\/native-fallback\.[cm]?[jt]s$/.exec(import.meta.url)?.[1];
+  return root === undefined ? undefined : fileURLToPath(new URL('native-fallback/', root));
+}
+
+/** glibc's version is in the report where the process runs on glibc; there is none on musl. */
+function isMusl(): boolean {
+  if (process.platform !== 'linux') return false;
+  const report = process.report as typeof process.report & { excludeNetwork?: boolean };
+  const before = report.excludeNetwork;
+  report.excludeNetwork = true; // Its look-ups of names take seconds on some machines.
+  const { header } = report.getReport() as { header?: { glibcVersionRuntime?: string } };
+  if (before !== undefined) report.excludeNetwork = before;
+  return header !== undefined && header.glibcVersionRuntime === undefined;
+}
+
+/** Your own build first; of the prebuilt ones the one for this libc. */
+function* candidates(folder: string): Generator<string> {
   const name = `${process.platform}-${process.arch}`;
-  // Your own build first. The musl binary does not load on glibc nor the other way round, so both can be tried.
-  const candidates = ['build/Release/fairlock.node', `prebuilds/${name}.node`, `prebuilds/${name}-musl.node`];
+  yield join(folder, 'build', 'Release', 'fairlock.node');
+  const [glibc, musl] = [join(folder, 'prebuilds', `${name}.node`), join(folder, 'prebuilds', `${name}-musl.node`)];
+  if (existsSync(musl) && (!existsSync(glibc) || isMusl())) yield musl;
+  else yield glibc;
+}
+
+export const loadNativeFallback = loader('native-fallback', (): NativeFallback => {
+  const folder = addonFolder();
+  if (folder === undefined) {
+    throw new Error(`fairlock was bundled into ${import.meta.url}, so its addon cannot be found: mark 'fairlock' as external in your bundler`);
+  }
   const require = createRequire(import.meta.url);
   const tried: string[] = [];
-  for (const candidate of candidates) {
-    const file = fileURLToPath(new URL(`../../native-fallback/${candidate}`, import.meta.url));
+  for (const file of candidates(folder)) {
     try {
-      const addon = require(file) as NativeFallback;
-      addon.onFinished(finished);
-      return addon;
+      return require(file) as NativeFallback;
     } catch (error) {
-      tried.push(`${file}: ${error instanceof Error ? error.message.split('\n')[0] : String(error)}`);
+      tried.push(`${file}: ${messageOf(error).split('\n')[0]}`);
     }
   }
-  throw new Error(`no binary for ${name} loads; tried ${tried.join('; ')}`);
+  throw new Error(`no binary for ${process.platform}-${process.arch} loads; tried ${tried.join('; ')}`);
 });
 
 /** The addon, for what cannot be done without its byte-range locks. @throws {LockUnsupportedError} */
