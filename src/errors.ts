@@ -1,6 +1,8 @@
 /** Every error class and every error text of the library. */
 import { constants } from 'node:os';
 import { getSystemErrorMap } from 'node:util';
+import type { LockParty } from './options.js';
+import { cut, printable } from './printable.js';
 
 /** The base of all errors that locking itself raises. System errors (EACCES, ELOOP, …) are not wrapped. */
 export class LockError extends Error {
@@ -16,17 +18,45 @@ export class LockError extends Error {
   }
 }
 
+/** What is known of the others at the moment of a timeout. */
+export interface Situation {
+  holders: LockParty[];
+  /** Requests that wait, of this thread and, as far as the system tells, of other processes; without the one that timed out. */
+  waiters: number;
+  /** What may be the reason. */
+  warning?: string | undefined;
+}
+
 /** `timeout` ran out before the lock was granted. */
 export class LockTimeoutError extends LockError {
+  /** The processes that held the lock when time was up, best effort; also named in the message. */
+  readonly holders: LockParty[];
+  /** How many other requests were waiting, best effort. */
+  readonly waiters: number;
+
   constructor(
     path: string | undefined,
     readonly timeout: number,
+    { holders, waiters, warning }: Situation = { holders: [], waiters: 0 },
   ) {
-    super('ERR_LOCK_TIMEOUT', `the lock${on(path)} was not granted within ${timeout} ms`, path);
+    const held = holders.length === 0 ? '' : `; it is held by ${holders.slice(0, MOST_NAMED).map(named).join(', ')}`;
+    const more = holders.length > MOST_NAMED ? ` and ${holders.length - MOST_NAMED} more` : '';
+    const queued = waiters === 0 ? '' : `, and ${waiters === 1 ? 'another request waits' : `${waiters} other requests wait`}`;
+    const why = warning === undefined ? '' : `: ${warning}`;
+    super('ERR_LOCK_TIMEOUT', `the lock${on(path)} was not granted within ${timeout} ms${held}${more}${queued}${why}`, path);
+    this.holders = holders;
+    this.waiters = waiters;
   }
 }
 
-/** Waiting could never end: the caller itself stands in the way. */
+const MOST_NAMED = 3;
+
+function named({ pid, command }: LockParty): string {
+  if (pid === 0) return 'a process that cannot be seen from here';
+  return `pid ${pid}${command === undefined ? '' : ` (${cut(printable(command), 80)})`}`;
+}
+
+/** Waiting could never end: the caller itself keeps the lock from being granted. */
 export class LockDeadlockError extends LockError {
   constructor(path: string | undefined, why: string) {
     super('ERR_LOCK_DEADLOCK', `waiting for the lock${on(path)} would never end: ${why}`, path);
@@ -54,7 +84,7 @@ export class LockClosedError extends LockError {
   }
 }
 
-/** Somebody uses the same path in a way that does not exclude ours. */
+/** Another process uses the same path in a way that does not exclude ours. */
 export class LockMismatchError extends LockError {
   constructor(path: string | undefined, why: string) {
     super('ERR_LOCK_MISMATCH', `will not lock${path === undefined ? '' : ` '${path}'`}: ${why}`, path);
@@ -93,6 +123,23 @@ export function shown(value: unknown): string {
   return `${String(value)} (${value === null ? 'null' : typeof value})`;
 }
 
+/** By its property, not by its class: an error of another realm (Jest, vm) is no instance of this one's Error. */
 export function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error ? String(error.code) : undefined;
+  const code = property(error, 'code');
+  return code === undefined ? undefined : String(code);
+}
+
+/** The positive number of a system error. */
+export function errnoOf(error: unknown): number | undefined {
+  const errno = property(error, 'errno');
+  return typeof errno === 'number' && !Number.isNaN(errno) ? Math.abs(errno) : undefined;
+}
+
+export function messageOf(error: unknown): string {
+  const message = property(error, 'message');
+  return message === undefined ? String(error) : String(message);
+}
+
+function property(value: unknown, name: string): unknown {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;
 }

@@ -1,0 +1,76 @@
+/** Abort signals: this realm's, another one's (Jest, vm), or those of a polyfill that knows neither `reason` nor `throwIfAborted`. */
+import { clearInterval, setInterval } from './timers.js';
+
+export function isAbortSignal(value: unknown): value is AbortSignal {
+  return typeof value === 'object' && value !== null && 'aborted' in value && 'addEventListener' in value && 'removeEventListener' in value;
+}
+
+export function abortReason(signal: AbortSignal): unknown {
+  return signal.reason ?? new DOMException('This operation was aborted', 'AbortError');
+}
+
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw abortReason(signal);
+}
+
+interface Listening {
+  readonly callbacks: Set<() => void>;
+  readonly listener: () => void;
+}
+
+/** One listener for each signal: a thousand waits with one signal must not make Node warn of a leak. */
+const listening = new WeakMap<AbortSignal, Listening>();
+
+/** Calls back once if the signal is aborted. Returns what ends that. */
+export function onAbort(signal: AbortSignal, callback: () => void): () => void {
+  const { callbacks } = listening.get(signal) ?? listen(signal);
+  // A callback may be given twice.
+  const entry = (): void => callback();
+  callbacks.add(entry);
+  keepAlive(1);
+  return () => {
+    if (!callbacks.delete(entry)) return;
+    keepAlive(-1);
+    if (callbacks.size === 0) unlisten(signal);
+  };
+}
+
+function listen(signal: AbortSignal): Listening {
+  const callbacks = new Set<() => void>();
+  const listener = (): void => {
+    unlisten(signal);
+    for (const callback of [...callbacks]) {
+      if (!callbacks.delete(callback)) continue; // Ended by one before it.
+      keepAlive(-1);
+      callback();
+    }
+  };
+  const fresh = { callbacks, listener };
+  signal.addEventListener('abort', listener);
+  listening.set(signal, fresh);
+  return fresh;
+}
+
+function unlisten(signal: AbortSignal): void {
+  const known = listening.get(signal);
+  if (known === undefined) return;
+  listening.delete(signal);
+  signal.removeEventListener('abort', known.listener);
+}
+
+const LONGEST_MS = 2 ** 31 - 1;
+let alive = 0;
+let keeper: unknown;
+
+/**
+ * A wait that its signal can end keeps the process alive: the timer of `AbortSignal.timeout()` does not, and the process
+ * would end before it fires.
+ */
+function keepAlive(change: 1 | -1): void {
+  alive += change;
+  if (alive > 0) keeper ??= setInterval(() => {}, LONGEST_MS);
+  else {
+    clearInterval(keeper as NodeJS.Timeout);
+    keeper = undefined;
+  }
+}
