@@ -1,13 +1,15 @@
 /**
- * Open lock files that nobody holds at the moment, kept for the next acquisition of the same path: opening costs
- * more than locking. Few per path, bounded in all, closed after some seconds of idleness.
+ * Open lock files that are not locked at the moment, kept for the next acquisition of the same path: opening costs more
+ * than locking. Few per path, bounded in all, closed after a moment of idleness: an open file keeps its volume from
+ * being unmounted. Only files that are nothing but lock files are kept: see OpenFile.keepable.
  */
 import type { FifoQueue } from '../queue/fifo-queue.js';
+import { clearInterval, setInterval, unref } from '../timers.js';
 import type { OpenFile } from './lock-file.js';
 
 const PER_PATH = 2;
 const IN_ALL = 64;
-const SWEEP_MS = 2000;
+const SWEEP_MS = 500;
 
 export class IdleFiles {
   readonly #files: OpenFile[] = [];
@@ -25,17 +27,25 @@ export class IdleFiles {
   }
 
   put(key: string, file: OpenFile): void {
-    if (this.#files.length >= PER_PATH) return file.close();
+    if (!file.keepable || this.#files.length >= PER_PATH) return file.close();
+    try {
+      // First what may throw: a file that is closed must not be in the list.
+      if (!this.registered) register(this);
+    } catch {
+      return file.close();
+    }
     file.key = key;
     this.#files.push(file);
     this.#used = true;
-    if (!this.registered) register(this);
   }
 
-  clear(): void {
-    for (const file of this.#files.splice(0)) file.close();
+  /** Whether there was one. */
+  clear(): boolean {
+    const files = this.#files.splice(0);
+    for (const file of files) file.close();
     registered.delete(this);
     this.registered = false;
+    return files.length > 0;
   }
 
   /** @internal Closes what was not used since the last sweep. */
@@ -55,15 +65,22 @@ export function idleFilesOf(queue: FifoQueue): IdleFiles {
   return idle;
 }
 
+/** Closes all of this thread: where descriptors have run out, or a folder is to be removed. Whether there were any. */
+export function closeIdleFiles(): boolean {
+  let any = false;
+  for (const idle of [...registered]) any = idle.clear() || any;
+  return any;
+}
+
 /** A path stays registered while its file is in use, so that the loop of one path pays one look-up, no more. */
 function register(idle: IdleFiles): void {
+  sweeper ??= unref(setInterval(sweepAll, SWEEP_MS));
   idle.registered = true;
   registered.add(idle);
   if (registered.size > IN_ALL) {
     const [oldest] = registered;
     oldest?.clear();
   }
-  sweeper ??= setInterval(sweepAll, SWEEP_MS).unref();
 }
 
 function sweepAll(): void {

@@ -1,8 +1,11 @@
 /** The file that is locked: how it is opened, marked, and told from another one that has taken its place. */
-import { type BigIntStats, closeSync, constants, fchmodSync, fstatSync, lstatSync, mkdirSync, openSync, statSync } from 'node:fs';
+import { type BigIntStats, closeSync, constants, fchmodSync, fstatSync, lstatSync, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import type { NativeFallback, NativeFile } from '../binding/native-fallback.js';
-import { codeOf, LockMismatchError, LockUnsupportedError, systemError } from '../errors.js';
+import { isMainThread } from 'node:worker_threads';
+import { loadNativeFallback, type NativeFallback, type NativeFile } from '../binding/native-fallback.js';
+import { codeOf, LockMismatchError, LockUnsupportedError, messageOf, systemError } from '../errors.js';
+import { makeFolders } from './folders.js';
+import { closeIdleFiles } from './idle-files.js';
 import { linkTarget } from './paths.js';
 
 const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL } = constants;
@@ -15,15 +18,30 @@ const EISDIR = 21;
 /** Losing the race for one name this often in a row is no race. */
 const OPEN_ATTEMPTS = 100;
 const READ_ONLY_WILL_DO = new Set(['EACCES', 'EROFS', 'EPERM', 'ETXTBSY']);
+const NO_DESCRIPTOR = new Set(['EMFILE', 'ENFILE']);
+/** Bun leaves the descriptors of a Worker open when it ends, so what they lock would stay locked. */
+const LEFT_OPEN = 'bun' in process.versions && !isMainThread;
 
 export interface LockFileOptions {
   readonly path: string;
   readonly mode: number;
+  /** Whether `mode` holds whatever the umask. */
+  readonly ignoreUmask?: boolean;
   readonly followSymlinks: boolean;
+  /** Whether the file may have content of its own. False: that is worth a warning. */
+  readonly dataFile?: boolean;
+  /** False: the file is beside one whose folder is there, so its folder is not made. */
+  readonly makesFolders?: boolean;
 }
 
+/**
+ * What the file is opened for. An open for writing is in the way of others: a program's file cannot be executed
+ * meanwhile, and who watches it is told that it was written. So only where the lock needs it.
+ */
+export type Access = 'read' | 'write' | 'write if allowed';
+
 export class OpenFile {
-  /** Whose it is while it is idle: see IdleFiles. */
+  /** Which locks may use it while it is idle: see IdleFiles. */
   key = '';
   /** What the addon makes of it, where there is an addon. */
   native: NativeFile | undefined = undefined;
@@ -33,7 +51,11 @@ export class OpenFile {
     readonly dev: bigint,
     readonly ino: bigint,
     readonly writable: boolean,
-  ) {}
+    /** Whether it may be kept open while it is not locked: only what is a lock file and nothing else. */
+    public keepable: boolean,
+  ) {
+    if (LEFT_OPEN) loadNativeFallback().api?.closeAtEnd(fd, true);
+  }
 
   get nativeFile(): NativeFile {
     if (this.native === undefined) throw new Error('unreachable: opened without the addon');
@@ -47,6 +69,7 @@ export class OpenFile {
   }
 
   close(): void {
+    if (LEFT_OPEN) loadNativeFallback().api?.closeAtEnd(this.fd, false);
     try {
       closeSync(this.fd);
     } catch {
@@ -55,23 +78,39 @@ export class OpenFile {
   }
 }
 
-export function openLockFile(options: LockFileOptions, { needsWrite = false, directories = false } = {}): OpenFile {
-  const { fd, writable } = openOrCreate(options, needsWrite, directories);
+export function openLockFile(options: LockFileOptions, { access = 'read' as Access, directories = false } = {}): OpenFile {
+  const { fd, writable, created } = withDescriptors(() => openOrCreate(options, access, directories));
   try {
-    const stat = fstatSync(fd, { bigint: true });
+    if (created && options.ignoreUmask) fchmodSync(fd, options.mode | MARK);
+    let stat = fstatSync(fd, { bigint: true });
     checkKind(options.path, stat, directories);
-    if (stat.isFile()) mark(options, fd, stat);
-    return new OpenFile(fd, stat.dev, stat.ino, writable);
+    // On overlayfs a file that is changed may get another inode number: so its identity is that after marking.
+    if (stat.isFile() && mark(options, fd, stat)) stat = fstatSync(fd, { bigint: true });
+    if (stat.isFile() && stat.size > 0n && options.dataFile === false) warnOfContent(options.path);
+    return new OpenFile(fd, stat.dev, stat.ino, writable, stat.isFile() && stat.size === 0n);
   } catch (error) {
     closeSync(fd);
     throw error;
   }
 }
 
+/** Does something that needs descriptors; where there are none left, without those that are only kept for later. */
+export function withDescriptors<T>(open: () => T): T {
+  try {
+    return open();
+  } catch (error) {
+    if (!NO_DESCRIPTOR.has(codeOf(error) ?? '') || !closeIdleFiles()) throw error;
+    return open();
+  }
+}
+
 /** Whether the file at the path is the open one. The open one keeps its inode number from being used again. */
 export function isCurrent(options: LockFileOptions, file: OpenFile): boolean {
   const stat = statAt(options.path, options.followSymlinks);
-  return stat !== undefined && stat.ino === file.ino && stat.dev === file.dev;
+  if (stat === undefined) return false;
+  if (stat.ino === file.ino && stat.dev === file.dev) return true;
+  const now = fstatSync(file.fd, { bigint: true }); // See check_identity in lock.h.
+  return stat.ino === now.ino && stat.dev === now.dev;
 }
 
 export function checkKind(path: string, stat: BigIntStats, directories: boolean): void {
@@ -85,40 +124,78 @@ export function statAt(path: string, follow: boolean): BigIntStats | undefined {
   return follow ? statSync(path, { bigint: true, throwIfNoEntry: false }) : lstatSync(path, { bigint: true, throwIfNoEntry: false });
 }
 
+interface Opened {
+  fd: number;
+  writable: boolean;
+  created: boolean;
+}
+
 /**
  * First without O_CREAT: in sticky folders fs.protected_regular refuses it for a file of another user, even to root.
- * Then with O_EXCL, so that whoever creates the file knows it: it is marked from its first moment.
+ * Then with O_EXCL, so that the process that creates the file knows it: it is marked from its first moment.
  */
-function openOrCreate(options: LockFileOptions, needsWrite: boolean, directories: boolean): { fd: number; writable: boolean } {
-  const { path, mode, followSymlinks } = options;
+function openOrCreate(options: LockFileOptions, access: Access, directories: boolean): Opened {
+  const { path, mode, followSymlinks, makesFolders = true } = options;
   const flags = O_SAFE | (followSymlinks ? 0 : O_NOFOLLOW);
+  const writable = access !== 'read';
+  const kind = writable ? O_RDWR : O_RDONLY;
+  let refusal: unknown;
   for (let attempt = 0; attempt < OPEN_ATTEMPTS; attempt++) {
     try {
-      return { fd: openSync(path, O_RDWR | flags), writable: true };
+      return { fd: openSync(path, kind | flags), writable, created: false };
     } catch (error) {
       const code = codeOf(error) ?? '';
       if (code === 'ENXIO') throw new LockUnsupportedError(path, 'it is a socket or a device, and only regular files can be locked');
-      if (code === 'EISDIR' && directories) return { fd: openSync(path, O_RDONLY | flags), writable: false };
-      if (READ_ONLY_WILL_DO.has(code) && !needsWrite) return openReadOnly(path, flags, error);
+      if (code === 'EISDIR' && directories) return { fd: openSync(path, O_RDONLY | flags), writable: false, created: false };
+      if (READ_ONLY_WILL_DO.has(code) && access === 'write if allowed') return openReadOnly(path, flags, error);
+      if (code === 'EACCES' && access === 'write') throw needsWriteAccess(error, path);
       if (code !== 'ENOENT') throw error;
     }
     try {
       const target = followSymlinks ? linkTarget(path) : path;
-      return { fd: openSync(target, O_RDWR | O_CREAT | O_EXCL | flags, mode | MARK), writable: true };
+      return { fd: openSync(target, kind | O_CREAT | O_EXCL | flags, mode | MARK), writable, created: true };
     } catch (error) {
-      if (codeOf(error) === 'ENOENT') mkdirSync(dirname(followSymlinks ? linkTarget(path) : path), { recursive: true });
-      else if (codeOf(error) !== 'EEXIST') throw error;
+      refusal = error;
+      if (codeOf(error) === 'ENOENT' && makesFolders) {
+        // A folder may be removed by another process between its making and the next try.
+        try {
+          makeFolders(dirname(followSymlinks ? linkTarget(path) : path));
+        } catch (reason) {
+          if (codeOf(reason) !== 'ENOENT') throw reason;
+          refusal = reason;
+        }
+      } else if (codeOf(error) !== 'EEXIST') throw error;
     }
   }
+  if (codeOf(refusal) === 'ENOENT') throw refusal;
   throw new LockUnsupportedError(path, `its name came and went ${OPEN_ATTEMPTS} times while it was opened`);
 }
 
-function openReadOnly(path: string, flags: number, refusal: unknown): { fd: number; writable: boolean } {
+function openReadOnly(path: string, flags: number, refusal: unknown): Opened {
   try {
-    return { fd: openSync(path, O_RDONLY | flags), writable: false };
+    return { fd: openSync(path, O_RDONLY | flags), writable: false, created: false };
   } catch {
     throw refusal;
   }
+}
+
+/** Another user's file: there, but not to be written. */
+function needsWriteAccess(error: unknown, path: string): unknown {
+  if (statAt(path, true)?.isFile() !== true) return error;
+  const advice = 'this kind of lock needs write access to the file; in a folder that several users share, create it with the option ignoreUmask';
+  return Object.assign(error as Error, { message: `${messageOf(error)} (${advice})` });
+}
+
+let warned = false;
+
+function warnOfContent(path: string): void {
+  if (warned) return;
+  warned = true;
+  process.emitWarning(
+    `'${path}' has content of its own and is locked itself. A program that saves it by renaming another file over it takes the locked file away, ` +
+      'and two processes may hold the lock. Lock a file beside it, with lockBeside(file), or say that it is meant, with the option dataFile',
+    { type: 'FairlockWarning', code: 'FAIRLOCK_DATA_FILE' },
+  );
 }
 
 /**
@@ -127,12 +204,15 @@ function openReadOnly(path: string, flags: number, refusal: unknown): { fd: numb
  * and then looks for the mark. Whichever of the two comes second sees the first (both may see each other, then both
  * refuse). The mark is never taken back: another native process may already rely on it. It costs nothing per grant,
  * since a descriptor that stays open is on an inode that stays marked, and a new inode is opened anew.
- * A file with content is somebody's data: it is left as it is, unmarked, and so are files that cannot be changed.
+ * A file with content is data: it is left as it is, unmarked, and so are files that cannot be changed.
+ * @returns whether the file was changed
  */
-function mark(options: LockFileOptions, fd: number, stat: BigIntStats): void {
+function mark(options: LockFileOptions, fd: number, stat: BigIntStats): boolean {
+  let changed = false;
   if (stat.size === 0n && (stat.mode & BigInt(MARK)) === 0n) {
     try {
       fchmodSync(fd, Number(stat.mode & 0o7777n) | MARK);
+      changed = true;
     } catch {
       // Another user's file, a read-only or a foreign file system: cannot be marked, as the docs say.
     }
@@ -142,13 +222,14 @@ function mark(options: LockFileOptions, fd: number, stat: BigIntStats): void {
     throw new LockMismatchError(
       options.path,
       `the lock folder '${folder}' exists, so a process without native locks (mechanism 'lockfile', proper-lockfile) uses this path. ` +
-        `Let all use one mechanism; if nobody uses the folder any more, remove it`,
+        `Let all use one mechanism; if no process uses the folder any more, remove it`,
     );
   }
+  return changed;
 }
 
 /** Where proper-lockfile puts its folder. */
-export function lockFolderOf({ path, followSymlinks }: LockFileOptions): string {
+export function lockFolderOf({ path, followSymlinks }: Pick<LockFileOptions, 'path' | 'followSymlinks'>): string {
   return `${followSymlinks ? linkTarget(path) : path}.lock`;
 }
 

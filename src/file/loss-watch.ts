@@ -1,6 +1,7 @@
 /** Tells when what is locked is no longer what is at its path. Keeps no process alive. */
 import { type FSWatcher, statSync, watch } from 'node:fs';
 import { basename, dirname } from 'node:path';
+import { clearInterval, setInterval, unref } from '../timers.js';
 
 /** For what no file event tells of: other file systems than Linux's own, a folder moved away, no watches left. */
 const CHECK_MS = 1000;
@@ -58,13 +59,15 @@ class WatchedFolder {
         for (const check of [...(this.#checks.get(name) ?? [])]) check();
       }
     });
-    this.#timer = setInterval(() => {
-      this.#checkAll();
-      if (this.#checks.size > 0) return;
-      clearInterval(this.#timer);
-      this.#watcher?.close();
-      ended();
-    }, CHECK_MS).unref();
+    this.#timer = unref(
+      setInterval(() => {
+        this.#checkAll();
+        if (this.#checks.size > 0) return;
+        clearInterval(this.#timer);
+        closeQuietly(this.#watcher);
+        ended();
+      }, CHECK_MS),
+    );
   }
 
   join(name: string, check: () => void): void {
@@ -82,11 +85,19 @@ class WatchedFolder {
   }
 }
 
+function closeQuietly(watcher: FSWatcher | undefined): void {
+  try {
+    watcher?.close();
+  } catch {
+    // Closed before.
+  }
+}
+
 /** Watches are a scarce resource and an extra here: without one, the timer does. */
 function watchQuietly(path: string, changed: (name: string | null) => void): FSWatcher | undefined {
   try {
     const watcher = watch(path, { persistent: false }, (_event, name) => changed(name));
-    return watcher.on('error', () => watcher.close());
+    return watcher.on('error', () => closeQuietly(watcher));
   } catch {
     return undefined;
   }

@@ -1,5 +1,5 @@
 /** What a path is once links are followed, whether something is there or not. */
-import { readlinkSync, realpathSync } from 'node:fs';
+import { readlinkSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { codeOf } from '../errors.js';
 
@@ -20,6 +20,11 @@ export function besidesWhat(name: string): { owner: string; what: string } | und
   return owner === undefined || what === undefined ? undefined : { owner, what };
 }
 
+function isSame(one: string, other: string): boolean {
+  const [a, b] = [statSync(one, { bigint: true, throwIfNoEntry: false }), statSync(other, { bigint: true, throwIfNoEntry: false })];
+  return a !== undefined && a.ino === b?.ino && a.dev === b.dev;
+}
+
 /** Where a chain of links at the path ends, whether something is there or not. */
 export function linkTarget(path: string): string {
   let target = path;
@@ -35,7 +40,9 @@ export function linkTarget(path: string): string {
 
 function realFolder(folder: string): string {
   try {
-    return realpathSync.native(folder);
+    const real = realpathSync.native(folder);
+    // Not UTF-8: the name that comes back is that of another folder or of none, and the same for many.
+    return real.includes('\ufffd') && !isSame(real, folder) ? folder : real;
   } catch (error) {
     const parent = dirname(folder);
     if (parent === folder || codeOf(error) !== 'ENOENT') return folder;

@@ -7,13 +7,12 @@
  * leaves the file alone (to unlink) or looks at the path again (to steal).
  */
 import { GRANTED, type NativeFallback } from '../binding/native-fallback.js';
+import { REMOVAL_BYTE } from './byte-layout.js';
 import type { LockFileOptions, OpenFile } from './lock-file.js';
-
-const BYTE = 2 ** 52;
 
 /** Held until the open file is closed. False: somebody else has it, or the file is not at the path any more. */
 export function takeRemovalRight(addon: NativeFallback | undefined, options: LockFileOptions, file: OpenFile): boolean {
   // Without such locks there is none; a thief is told by the signal of its handle if the worst happens.
   if (addon?.hasOfd !== true || !file.writable) return true;
-  return addon.tryLock(addon.file(file.fd, options.path, options.followSymlinks, true, BYTE, 1), false) === GRANTED;
+  return addon.tryLock(addon.file(file.fd, options.path, options.followSymlinks, true, REMOVAL_BYTE, 1), false) === GRANTED;
 }

@@ -1,0 +1,16 @@
+/**
+ * Which byte of which file means what. Bytes are locked, never written; they need not exist.
+ *
+ *     the lock file     0 … 63                       permits of a semaphore, each held exclusively
+ *                       1000 + n                     held shared by all that use it as a semaphore of n permits
+ *                       2^52                         the right to remove or replace the file
+ *                       2^52 + 1                     another process asks whether the file is locked (lock.h)
+ *     its sidecar       0                            a ticket is being taken (ticket.h)
+ *                       4096 + t                     ticket t, held exclusively
+ *                       2^52 + t                     ticket t is of a request for a shared lock
+ */
+export const MOST_PERMITS = 64;
+export const PERMIT_NUMBERS = 1000;
+export const REMOVAL_BYTE = 2 ** 52;
+export const FIRST_TICKET = 4096;
+export const TICKET_MODES = 2 ** 52;
