@@ -1,13 +1,34 @@
 /** One leader among the processes (and Workers) of a machine. */
 import { EventEmitter } from 'node:events';
+import { onAbort } from '../abort.js';
+import { codeOf, messageOf } from '../errors.js';
 import { canonicalPath } from '../file/paths.js';
-import { type AcquireOptions, InterProcessLock, type InterProcessLockOptions, LockClosedError, type LockHandle } from '../index.js';
+import { type AcquireOptions, InterProcessLock, type InterProcessLockOptions, type LockHandle } from '../index.js';
 import { isHeldBy } from '../lock/parties.js';
 import { callback, lockOptions, optionsObject, withoutUndefined } from '../options.js';
+import { clearTimeout, setTimeout } from '../timers.js';
 import { type Leader, Office } from './office.js';
 
-/** As for `InterProcessLock`, but with `fairness` 'auto': candidates lead in the order in which they stood, where that can be had. */
-export type LeaderElectionOptions = Pick<InterProcessLockOptions, 'mechanism' | 'fairness' | 'mode' | 'followSymlinks' | 'stale' | 'update'>;
+/** As for `InterProcessLock`, but with `fairness` 'auto': candidates lead in the order in which they asked, where that is available. */
+export type LeaderElectionOptions = Pick<
+  InterProcessLockOptions,
+  'mechanism' | 'fairness' | 'mode' | 'ignoreUmask' | 'followSymlinks' | 'stale' | 'update'
+>;
+
+const ELECTION_OPTIONS = [
+  'mechanism',
+  'fairness',
+  'mode',
+  'ignoreUmask',
+  'followSymlinks',
+  'stale',
+  'update',
+] as const satisfies (keyof LeaderElectionOptions)[];
+
+/** What may pass: a candidate that cannot write its token because of it tries again. */
+const PASSING = new Set(['ENOSPC', 'EDQUOT', 'EIO', 'EMFILE', 'ENFILE', 'ENOMEM', 'EFBIG']);
+/** Until it tries again. */
+const TRY_AGAIN_MS = 1000;
 
 /** The time in which one candidate leads. */
 export interface Term {
@@ -26,36 +47,40 @@ export interface Term {
 interface Events {
   elected: [term: Term];
   resigned: [term: Term];
+  tokenError: [error: Error];
 }
 
 /**
- * Stands for election on a lock file: who holds the lock leads. When the leader dies, however it dies, the kernel hands
+ * A candidate for election on a lock file: the holder of the lock is the leader. When the leader dies, however it dies, the kernel hands
  * the lock to the next candidate; there is no heartbeat, and no lease that would have to run out first.
  *
  * - `run(fn)` leads for one term: while `fn` runs, then no longer.
  * - `for await (const term of election)` leads again and again: the body of the loop is the term; after it the
  *   candidate stands again, at the end of the line.
  *
- * Events: `elected` when a term of this object begins, `resigned` when it has ended and the lock is free.
+ * Events: `elected` when a term of this object begins, `resigned` when it has ended and the lock is free, `tokenError`
+ * when it was elected and could not write its token because the disk is full or for another reason that may pass: then it
+ * stays a candidate and tries again a second later. The first of these is a warning too (`FAIRLOCK_TOKEN_UNWRITTEN`).
  */
 export class LeaderElection extends EventEmitter<Events> implements AsyncIterable<Term>, Disposable {
   /** The absolute path of the lock file. */
   readonly path: string;
   readonly #lock: InterProcessLock;
-  readonly #canonical: string;
+  readonly #followSymlinks: boolean;
   readonly #office: Office;
+  readonly #closed = new AbortController();
   #term: RunningTerm | undefined;
+  #warned = false;
 
   /** Touches no file. @throws what the constructor of `InterProcessLock` throws */
   constructor(path: string | URL, options?: LeaderElectionOptions) {
     super();
-    const { mechanism, fairness = 'auto', mode, followSymlinks, stale, update } = optionsObject<LeaderElectionOptions>(options);
-    const given = withoutUndefined({ mechanism, fairness, mode, followSymlinks, stale, update });
+    const given = { fairness: 'auto' as const, ...withoutUndefined(optionsObject<LeaderElectionOptions>(options, ELECTION_OPTIONS)) };
     this.#lock = new InterProcessLock(path, given);
     this.path = this.#lock.path;
     const resolved = lockOptions(given);
-    this.#canonical = canonicalPath(this.path, resolved.followSymlinks);
-    this.#office = new Office(this.#canonical, resolved.mode);
+    this.#followSymlinks = resolved.followSymlinks;
+    this.#office = new Office(this.path, resolved);
   }
 
   /** Whether this object leads, and has not been told to end its term. */
@@ -73,19 +98,31 @@ export class LeaderElection extends EventEmitter<Events> implements AsyncIterabl
    */
   async run<T>(fn: (term: Term) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T> {
     callback(fn);
-    let term: RunningTerm | undefined;
-    try {
-      return await this.#lock.withLock(async (handle) => {
-        term = this.#begin(handle);
-        try {
-          this.emit('elected', term);
-          return await fn(term);
-        } finally {
-          this.#end(term);
-        }
-      }, options);
-    } finally {
-      if (term !== undefined) this.emit('resigned', term);
+    const end = performance.now() + (options?.timeout ?? Infinity);
+    for (let waiting = options; ; ) {
+      let term: RunningTerm | undefined;
+      let refusal: Error | undefined;
+      try {
+        const outcome = await this.#lock.withLock(async (handle) => {
+          try {
+            term = this.#begin(handle);
+          } catch (error) {
+            refusal = passing(error);
+            return undefined as T;
+          }
+          try {
+            this.emit('elected', term);
+            return await fn(term);
+          } finally {
+            this.#end(term);
+          }
+        }, waiting);
+        if (refusal === undefined) return outcome;
+      } finally {
+        if (term !== undefined) this.emit('resigned', term);
+      }
+      await this.#pause(refusal, options?.signal);
+      if (end !== Infinity) waiting = { ...options, timeout: Math.max(0, end - performance.now()) };
     }
   }
 
@@ -95,25 +132,42 @@ export class LeaderElection extends EventEmitter<Events> implements AsyncIterabl
       const handle = await this.#lock.acquire().catch(unlessClosed);
       if (handle === undefined) return;
       let term: RunningTerm | undefined;
+      let refusal: Error | undefined;
       try {
-        term = this.#begin(handle);
-        this.emit('elected', term);
-        yield term;
+        try {
+          term = this.#begin(handle);
+        } catch (error) {
+          refusal = passing(error);
+        }
+        if (term !== undefined) {
+          this.emit('elected', term);
+          yield term;
+        }
       } finally {
         if (term !== undefined) this.#end(term);
         handle.release();
         if (term !== undefined) this.emit('resigned', term);
       }
+      if (refusal !== undefined) await this.#pause(refusal, undefined);
     }
   }
 
   /**
-   * Who leads, of all processes: null if nobody does, or cannot be seen (another PID namespace). A snapshot.
+   * The leader among all processes; null if there is none. Its `pid` is 0 where the lock is held by a process that cannot
+   * be seen from here (another PID namespace, another user). A snapshot.
    * @throws {RecordDamagedError}
    */
   leader(): Leader | null {
     const occupant = this.#office.occupant();
-    return occupant !== null && this.#holdsTheLock(occupant.pid) ? occupant : null;
+    if (occupant === null) return null;
+    const holds = this.#lock.mechanism === 'lockfile' ? undefined : isHeldBy(canonicalPath(this.path, this.#followSymlinks), occupant.pid);
+    if (holds === true) return occupant;
+    // Its open files cannot be seen, or it holds nothing that can: the kernel knows whether the lock is held at all.
+    if (!this.#lock.isLocked()) return null;
+    if (holds === undefined) return isAlive(occupant.pid) ? occupant : null;
+    const others = this.#lock.inspect().holders;
+    // A holder that can be seen is the next leader, whose record is not written yet.
+    return others.length > 0 && others.every(({ pid }) => pid === 0) ? { ...occupant, pid: 0 } : null;
   }
 
   /**
@@ -128,6 +182,7 @@ export class LeaderElection extends EventEmitter<Events> implements AsyncIterabl
   /** Resigns and stands no more: pending `run()`s reject with `LockClosedError`, loops over terms end. */
   close(): void {
     this.#lock.close();
+    this.#closed.abort();
     this.resign();
   }
 
@@ -148,12 +203,33 @@ export class LeaderElection extends EventEmitter<Events> implements AsyncIterabl
     if (this.#term === term) this.#term = undefined;
   }
 
-  /** The record alone does not tell a leader from one that was killed: the kernel knows. */
-  #holdsTheLock(pid: number): boolean {
-    const { mechanism } = this.#lock;
-    const seen = mechanism === 'lockfile' ? undefined : isHeldBy(this.#canonical, pid);
-    return seen ?? isAlive(pid);
+  /** Tells why there was no term, and waits before the next try. */
+  async #pause(error: Error | undefined, signal: AbortSignal | undefined): Promise<void> {
+    if (error !== undefined) this.emit('tokenError', error);
+    if (!this.#warned && error !== undefined) {
+      this.#warned = true;
+      process.emitWarning(`cannot write the token of the leader on '${this.path}', and tries again: ${messageOf(error)}`, {
+        type: 'FairlockWarning',
+        code: 'FAIRLOCK_TOKEN_UNWRITTEN',
+      });
+    }
+    await new Promise<void>((resolve) => {
+      const ends = [this.#closed.signal, ...(signal === undefined ? [] : [signal])].map((one) => onAbort(one, () => end()));
+      const end = (): void => {
+        clearTimeout(timer);
+        for (const stop of ends) stop();
+        resolve();
+      };
+      const timer = setTimeout(end, TRY_AGAIN_MS);
+      if (this.#closed.signal.aborted || signal?.aborted) end();
+    });
   }
+}
+
+/** The error, if it may pass. @throws it, if not */
+function passing(error: unknown): Error {
+  if (!PASSING.has(codeOf(error) ?? '')) throw error;
+  return error as Error;
 }
 
 class RunningTerm implements Term {
@@ -189,7 +265,7 @@ class RunningTerm implements Term {
 }
 
 function unlessClosed(error: unknown): undefined {
-  if (!(error instanceof LockClosedError)) throw error;
+  if (codeOf(error) !== 'ERR_LOCK_CLOSED') throw error;
 }
 
 function isAlive(pid: number): boolean {

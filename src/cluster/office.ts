@@ -1,10 +1,12 @@
 /** The record of who leads, with the fencing token: one number for each term, never the same twice. */
 import { threadId } from 'node:worker_threads';
-import { besides } from '../file/paths.js';
-import { RecordFile } from './record.js';
+import { besides, canonicalPath } from '../file/paths.js';
+import { RecordFile, type RecordOptions } from './record.js';
+import { recordPlace } from './record-place.js';
 
-/** Who leads. */
+/** The process that leads. */
 export interface Leader {
+  /** 0: the leader cannot be seen from here (another PID namespace, another user); then the rest is what it wrote last. */
   pid: number;
   /** 0 for the main thread, else `threadId` of the Worker. */
   thread: number;
@@ -22,40 +24,46 @@ interface Entry {
 }
 
 export class Office {
-  readonly #record: RecordFile<Entry>;
+  constructor(
+    /** Of the lock file. */
+    private readonly path: string,
+    private readonly options: RecordOptions & { followSymlinks: boolean },
+  ) {}
 
-  constructor(canonical: string, mode: number) {
-    const remedy = 'nobody leads until it is mended or removed (then the tokens go on from the time of day in ms)';
-    this.#record = new RecordFile(besides(canonical, 'leader'), 'fairlock-leader 1', isEntry, remedy, mode);
+  #recordBeside(canonical: string): RecordFile<Entry> {
+    const remedy = 'no candidate leads until it is repaired or removed (then the tokens go on from the time of day in ms)';
+    return new RecordFile(besides(canonical, 'leader'), 'fairlock-leader 1', isEntry, remedy, this.options);
   }
 
-  /** Who wrote itself in last and did not write itself out: the leader, or one that died. */
+  /** The process that wrote itself in last and did not write itself out: the leader, or one that died. */
   occupant(): Leader | null {
-    const entry = this.#record.read();
+    const entry = this.#recordBeside(canonicalPath(this.path, this.options.followSymlinks)).read();
     if (entry === undefined || entry.leader === null) return null;
     return { ...entry.leader, since: new Date(entry.leader.since), token: entry.token };
   }
 
   /**
-   * Takes office. Only for the holder of the lock: so nobody else draws meanwhile. The token is handed out after it is
-   * on the disk; who dies before that has wasted a number, and who dies between reading and writing has wasted none.
+   * Takes office. Only for the holder of the lock, so no other process takes a token meanwhile. The token is handed out
+   * after it is on the disk; a process that dies before that has wasted a number at most.
    *
-   * The first token of all is the time of day: should somebody clear the folder, then those to come are greater than
-   * those before all the same (unless there was more than one term per millisecond, or the clock was set back).
+   * The first token of all is the time of day: should the folder be cleared, then those to come are greater than those
+   * before all the same (unless there was more than one term per millisecond, or the clock was set back).
    */
   enter(since: Date): number {
-    const token = (this.#record.read()?.token ?? Date.now()) + 1;
+    const record = this.#recordBeside(recordPlace(this.path, this.options.followSymlinks));
+    const token = (record.read()?.token ?? Date.now()) + 1;
     const command = process.argv.join(' ');
-    this.#record.write({ token, leader: { pid: process.pid, thread: threadId, command, since: since.toISOString() } });
+    record.write({ token, leader: { pid: process.pid, thread: threadId, command, since: since.toISOString() } });
     return token;
   }
 
-  /** Leaves office, for who reads the record; nothing depends on it. Only for the holder of the lock. */
+  /** Leaves office, for readers of the record; nothing depends on it. Only for the holder of the lock. */
   leave(token: number): void {
     try {
-      if (this.#record.read()?.token === token) this.#record.write({ token, leader: null }, false);
+      const record = this.#recordBeside(canonicalPath(this.path, this.options.followSymlinks));
+      if (record.read()?.token === token) record.write({ token, leader: null }, false);
     } catch {
-      // The folder was removed or filled up: who reads it finds that the one named there holds no lock.
+      // The folder was removed or filled up: a reader finds that the process named there holds no lock.
     }
   }
 }

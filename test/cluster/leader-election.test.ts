@@ -216,7 +216,7 @@ describe('the fencing token', () => {
     const candidate = [process.execPath, '--input-type=module', '-e', script];
     const handedOut: number[] = [];
     const killedAt: string[] = [];
-    for (const call of ['openat', 'read', 'write', 'fsync', 'close', 'rename']) {
+    for (const call of ['openat', 'read', 'pwrite64', 'fsync', 'close', 'rename']) {
       for (let nth = 1; ; nth++) {
         const watched = ['-P', record, '-P', `${record}.new`, '-P', folder];
         const kill = `--inject=${call}:signal=KILL:when=${nth}`;
@@ -231,7 +231,7 @@ describe('the fencing token', () => {
       }
     }
     // Read, written, flushed, closed, renamed, the folder flushed; and written once more at the end.
-    expect(killedAt).toEqual(expect.arrayContaining(['read 1', 'write 1', 'write 2', 'fsync 1', 'fsync 2', 'close 3', 'rename 1', 'rename 2']));
+    expect(killedAt).toEqual(expect.arrayContaining(['read 1', 'pwrite64 1', 'pwrite64 2', 'fsync 1', 'fsync 2', 'close 3', 'rename 1', 'rename 2']));
     expect(handedOut).toEqual([...handedOut].sort((a, b) => a - b));
     expect(new Set(handedOut).size).toBe(handedOut.length);
   });

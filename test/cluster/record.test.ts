@@ -1,4 +1,5 @@
-import { chmodSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { RecordFile } from '../../src/cluster/record.js';
 import { isRoot } from '../support/capabilities.js';
@@ -6,7 +7,8 @@ import { testFolder } from '../support/paths.js';
 
 describe('a record', () => {
   const { path } = testFolder();
-  const recordAt = (where: string) => new RecordFile<{ n: number }>(where, 'test 1', ({ n }) => Number.isInteger(n), 'mend it', 0o666);
+  const recordAt = (where: string) =>
+    new RecordFile<{ n: number }>(where, 'test 1', ({ n }) => Number.isInteger(n), 'mend it', { mode: 0o666, ignoreUmask: false });
 
   it('is not there, then is what was written last', () => {
     const record = recordAt(path());
@@ -55,3 +57,66 @@ describe('a record', () => {
     expect(record.read()).toEqual({ n: 1 });
   });
 });
+
+describe('a record that others may have planted', () => {
+  const { path } = testFolder();
+  const options = { mode: 0o666, ignoreUmask: false };
+  const recordAt = (where: string) => new RecordFile<{ n: number }>(where, 'test 1', ({ n }) => Number.isInteger(n), 'repair it', options);
+
+  it.each([
+    ['a FIFO', (file: string) => void spawnSync('mkfifo', [file]), /no regular file/],
+    ['a link to a device without end', (file: string) => symlinkSync('/dev/zero', file), /symbolic link/],
+    ['a link to a file with a secret', secretLink, /symbolic link/],
+    ['a folder', (file: string) => mkdirSync(file), /no regular file/],
+    ['a file with a secret', (file: string) => writeFileSync(file, 'top secret'), /it is not JSON/],
+    ['a file that is far too large', (file: string) => truncateSync(openFor(file), 2 ** 40), /larger than/],
+  ])('%s: neither waits, nor fills the memory, nor tells the content', (_what, plant, message) => {
+    const record = recordAt(path());
+    plant(record.path);
+    expect(() => record.read()).toThrow(message);
+    try {
+      record.read();
+    } catch (error) {
+      expect(error).toMatchObject({ code: 'ERR_LOCK_RECORD_DAMAGED' });
+      expect(String(error)).not.toContain('secret');
+    }
+  });
+
+  it('carries the mark that cleaners of temporary folders respect', () => {
+    const record = recordAt(path());
+    record.write({ n: 1 });
+    expect(statSync(record.path).mode & 0o1000).toBe(0o1000);
+  });
+
+  it('a draft takes its space before, leaves the old record until it is committed, and goes when it is discarded', () => {
+    const record = recordAt(path());
+    record.write({ n: 1 });
+    const draft = record.reserve(100);
+    expect(statSync(`${record.path}.new`).size).toBeGreaterThan(100);
+    expect(record.read()).toEqual({ n: 1 });
+    draft.commit({ n: 2 });
+    draft.discard();
+    expect([record.read(), existsSync(`${record.path}.new`)]).toEqual([{ n: 2 }, false]);
+    recordAt(record.path).reserve(1).discard();
+    expect([record.read(), existsSync(`${record.path}.new`)]).toEqual([{ n: 2 }, false]);
+  });
+
+  it('a draft that is discarded late does not take away the next one', () => {
+    const record = recordAt(path());
+    const late = record.reserve(1);
+    const next = record.reserve(1);
+    late.discard();
+    next.commit({ n: 3 });
+    expect(record.read()).toEqual({ n: 3 });
+  });
+});
+
+function secretLink(file: string): void {
+  writeFileSync(`${file}.secret`, 'top secret');
+  symlinkSync(`${file}.secret`, file);
+}
+
+function openFor(file: string): string {
+  writeFileSync(file, '');
+  return file;
+}

@@ -1,0 +1,46 @@
+/** Whether a record beside a lock file is the only one of that lock. */
+import { closeSync, constants, openSync, readFileSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { LockMismatchError } from '../errors.js';
+import { canonicalPath } from '../file/paths.js';
+
+const O_PATH = 0o10000000;
+
+/**
+ * The canonical path beside which the record lies, as it is now: a link may have been pointed elsewhere since the lock
+ * object was made. Only for the holder of the lock.
+ *
+ * One lock file that is reached through two folders would have two records: two processes exclude each other and know
+ * nothing of each other's tokens and outcomes. So a file with a second name, by a hard link or by a mount of the file
+ * itself, is refused.
+ * @throws {LockMismatchError}
+ */
+export function recordPlace(path: string, followSymlinks: boolean): string {
+  const canonical = canonicalPath(path, followSymlinks);
+  const stat = statSync(canonical, { throwIfNoEntry: false });
+  if (stat?.isFile() && stat.nlink > 1) {
+    throw new LockMismatchError(path, `it has ${stat.nlink} names (hard links), and beside each of them there would be another record`);
+  }
+  if (stat !== undefined && mountOf(canonical) !== mountOf(dirname(canonical))) {
+    throw new LockMismatchError(
+      path,
+      'it is mounted by itself, and the record beside it would be another one in each folder. Mount its folder instead',
+    );
+  }
+  return canonical;
+}
+
+/** Undefined where the system does not tell. */
+function mountOf(path: string): string | undefined {
+  if (process.platform !== 'linux') return undefined;
+  try {
+    const fd = openSync(path, constants.O_RDONLY | O_PATH);
+    try {
+      return /^mnt_id:\s+(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))?.[1];
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    return undefined;
+  }
+}
