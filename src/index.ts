@@ -10,10 +10,11 @@ export {
   LockUnsupportedError,
 } from './errors.js';
 export { FifoMutex, type FifoMutexOptions } from './lock/fifo-mutex.js';
-export type { LockHandle } from './lock/handle.js';
+export type { LockHandle, PermitHandle } from './lock/handle.js';
 export { InterProcessLock } from './lock/inter-process-lock.js';
 export { InterProcessReaderWriterLock } from './lock/inter-process-reader-writer-lock.js';
-export { InterProcessSemaphore } from './lock/inter-process-semaphore.js';
+export { InterProcessSemaphore, type SemaphoreInspection } from './lock/inter-process-semaphore.js';
+export { lockBeside } from './lock/lock-beside.js';
 export type { LockInspection } from './lock/path-lock.js';
 export { ReaderWriterLock, type ReaderWriterLockOptions } from './lock/reader-writer-lock.js';
 export type { AcquireOptions, InterProcessLockOptions, InterProcessSemaphoreOptions, LockParty, MechanismName, WaitInfo } from './options.js';

@@ -1,6 +1,7 @@
 /** Every option, its default and its check. Nothing here touches the file system. */
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { isAbortSignal } from './abort.js';
 import { shown } from './errors.js';
 
 export type MechanismName = 'flock' | 'fcntl' | 'lockfile';
@@ -41,10 +42,22 @@ export interface InterProcessLockOptions {
   range?: ByteRange;
   /** Permissions of a lock file that is created, before umask. @default 0o666 */
   mode?: number;
+  /**
+   * Give files that are created exactly the permissions `mode`, whatever the umask: for a folder in which several users
+   * lock. `fcntl` locks for writing, `fairness: 'fifo'` and semaphores need write access to the file of another user.
+   * @default false
+   */
+  ignoreUmask?: boolean;
+  /**
+   * Lock a file that has content of its own. Without it such a file is locked too, but a warning (`FAIRLOCK_DATA_FILE`)
+   * says once what can go wrong: a program that saves by renaming takes the locked file away. See `lockBeside`.
+   * @default false
+   */
+  dataFile?: boolean;
   /** Lock what a symbolic link at the path points to. Otherwise a link there is an ELOOP error. @default false */
   followSymlinks?: boolean;
   /**
-   * Remove the lock file on release, while it is still held. Only for paths that nobody but fairlock locks:
+   * Remove the lock file on release, while it is still held. Only for paths that no other program locks:
    * flock(1), fasteners, Go and Rust do not notice a removed file and would make a second holder.
    * @default false
    */
@@ -58,6 +71,8 @@ export interface InterProcessSemaphoreOptions {
   fairness?: 'kernel' | 'fifo' | 'auto';
   /** Permissions of a file that is created, before umask. @default 0o666 */
   mode?: number;
+  /** See `InterProcessLockOptions`. @default false */
+  ignoreUmask?: boolean;
   /** @default false */
   followSymlinks?: boolean;
 }
@@ -67,7 +82,10 @@ export interface AcquireOptions {
   timeout?: number;
   /** Aborting it ends the wait; `acquire` rejects with its reason. No effect once the lock is granted. */
   signal?: AbortSignal;
-  /** Called once, after `waitNotice` ms of waiting, with whom one is waiting for. What it throws rejects `acquire`. */
+  /**
+   * Called once, after `waitNotice` ms of waiting and a look at the system, which does not block, with the holders. What it
+   * throws rejects `acquire`.
+   */
   onWait?: (info: WaitInfo) => void;
   /** After how many ms of waiting `onWait` is called. @default 1000 */
   waitNotice?: number;
@@ -75,6 +93,7 @@ export interface AcquireOptions {
 
 /** A process that holds the lock or waits for it. */
 export interface LockParty {
+  /** 0: a process that cannot be seen from here, in another PID namespace (container) or of another user. */
   pid: number;
   /** Its command line, as far as the system tells. */
   command?: string;
@@ -88,7 +107,7 @@ export interface WaitInfo {
   since: Date;
   /** Requests of this thread that are served before this one. */
   ahead: number;
-  /** Whoever holds the lock, best effort. */
+  /** The processes that hold the lock, best effort. */
   holders: LockParty[];
   /** Why this wait may never end: the async context that waits holds the lock itself. */
   warning?: string;
@@ -103,17 +122,41 @@ export interface ResolvedLockOptions {
   stale: number;
   update: number;
   mode: number;
+  ignoreUmask: boolean;
+  dataFile: boolean;
   followSymlinks: boolean;
   unlinkOnRelease: boolean;
-  /** Waits move over when another file takes the place of the one waited for. Not for users: see web-locks. */
-  movable: boolean;
 }
+
+/** What the locks of this library itself ask for beside the user's options. */
+export interface InternalLockOptions extends ResolvedLockOptions {
+  /** Waits move over when another file takes the place of the one waited for: see web-locks. */
+  movable: boolean;
+  /** Whether a directory at the path may be locked, where the mechanism can do it. */
+  directories: boolean;
+}
+
+const LOCK_OPTIONS = [
+  'mechanism',
+  'fairness',
+  'reentrant',
+  'range',
+  'mode',
+  'ignoreUmask',
+  'dataFile',
+  'followSymlinks',
+  'unlinkOnRelease',
+  'stale',
+  'update',
+] as const satisfies (keyof InterProcessLockOptions)[];
+const SEMAPHORE_OPTIONS = ['permits', 'fairness', 'mode', 'ignoreUmask', 'followSymlinks'] as const satisfies (keyof InterProcessSemaphoreOptions)[];
+export const ACQUIRE_OPTIONS = ['timeout', 'signal', 'onWait', 'waitNotice'] as const satisfies (keyof AcquireOptions)[];
 
 const FAIRNESSES = ['kernel', 'fifo', 'auto'] as const;
 const MECHANISMS = ['auto', 'flock', 'fcntl', 'lockfile'] as const;
 
 export function lockPath(path: unknown): string {
-  if (path instanceof URL) return lockPath(fileURLToPath(path));
+  if (isUrl(path)) return lockPath(fileURLToPath(path.href));
   if (typeof path !== 'string') throw new TypeError(`path: expected a string or a file: URL, got ${shown(path)}`);
   if (path === '') throw new TypeError('path: expected a file name, got an empty string');
   if (path.includes('\0')) throw new TypeError(`path: must not contain NUL bytes, got ${shown(path)}`);
@@ -121,7 +164,10 @@ export function lockPath(path: unknown): string {
 }
 
 export function lockOptions(options: unknown): ResolvedLockOptions {
-  const given = optionsObject<InterProcessLockOptions>(options);
+  return resolveLockOptions(optionsObject<InterProcessLockOptions>(options, LOCK_OPTIONS));
+}
+
+function resolveLockOptions(given: InterProcessLockOptions): ResolvedLockOptions {
   const mechanism = oneOf('mechanism', given.mechanism ?? 'auto', MECHANISMS);
   const lockfileOnly = mechanism === 'lockfile' || mechanism === 'auto';
   for (const name of ['stale', 'update'] as const) {
@@ -140,20 +186,21 @@ export function lockOptions(options: unknown): ResolvedLockOptions {
     stale,
     update: number('update', given.update ?? stale / 2, 1000, stale / 2),
     mode: integer('mode', given.mode ?? 0o666, 0, 0o777),
+    ignoreUmask: boolean('ignoreUmask', given.ignoreUmask ?? false),
+    dataFile: boolean('dataFile', given.dataFile ?? false),
     followSymlinks: boolean('followSymlinks', given.followSymlinks ?? false),
     unlinkOnRelease: boolean('unlinkOnRelease', given.unlinkOnRelease ?? false),
-    movable: false,
   };
 }
 
 export function semaphoreOptions(options: unknown): Required<InterProcessSemaphoreOptions> {
-  const given = optionsObject<Partial<InterProcessSemaphoreOptions>>(options);
-  const { fairness, mode, followSymlinks } = lockOptions({ ...given, mechanism: 'fcntl' });
-  return { permits: integer('permits', given.permits, 1, 64), fairness, mode, followSymlinks };
+  const { permits, ...given } = optionsObject<Partial<InterProcessSemaphoreOptions>>(options, SEMAPHORE_OPTIONS);
+  const { fairness, mode, ignoreUmask, followSymlinks } = resolveLockOptions({ ...given, mechanism: 'fcntl' });
+  return { permits: integer('permits', permits, 1, 64), fairness, mode, ignoreUmask, followSymlinks };
 }
 
 export function acquireOptions(options: unknown): AcquireOptions {
-  const given = optionsObject<AcquireOptions>(options);
+  const given = optionsObject<AcquireOptions>(options, ACQUIRE_OPTIONS);
   if (given.timeout !== undefined) timeout(given.timeout);
   if (given.signal !== undefined && !isAbortSignal(given.signal)) throw new TypeError(`signal: expected an AbortSignal, got ${shown(given.signal)}`);
   if (given.onWait !== undefined && typeof given.onWait !== 'function')
@@ -170,10 +217,43 @@ export function callback(fn: unknown): void {
   if (typeof fn !== 'function') throw new TypeError(`fn: expected a function, got ${shown(fn)}`);
 }
 
-export function optionsObject<T extends object>(options: unknown): T {
+/** @throws {TypeError} no object, or an option of another name than those `known`: it would have no effect */
+export function optionsObject<T extends object>(options: unknown, known: readonly string[]): T {
   if (options === undefined) return {} as T;
   if (typeof options !== 'object' || options === null) throw new TypeError(`options: expected an object, got ${shown(options)}`);
+  for (const [name, value] of Object.entries(options)) {
+    if (value !== undefined && !known.includes(name)) throw new TypeError(`${name}: there is no such option here${suggestion(name, known)}`);
+  }
   return options as T;
+}
+
+function suggestion(name: string, known: readonly string[]): string {
+  if ((ACQUIRE_OPTIONS as readonly string[]).includes(name)) return '; it is an option of acquire() and its like';
+  if ((LOCK_OPTIONS as readonly string[]).includes(name)) return "; it is an option of the lock's constructor";
+  const [nearest] = known
+    .map((one) => ({ one, distance: editDistance(name.toLowerCase(), one.toLowerCase()) }))
+    .sort((a, b) => a.distance - b.distance);
+  if (nearest === undefined) return '';
+  const isClose = nearest.distance <= Math.max(2, name.length / 3) || nearest.one.startsWith(name) || name.startsWith(nearest.one);
+  return isClose ? `; did you mean ${nearest.one}?` : `; there are: ${known.join(', ')}`;
+}
+
+/** Levenshtein's: how many letters to insert, remove or change. */
+function editDistance(a: string, b: string): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (const [i, letter] of [...a].entries()) {
+    const row = [i + 1];
+    for (const [j, other] of [...b].entries()) {
+      row.push(Math.min((row[j] ?? 0) + 1, (previous[j + 1] ?? 0) + 1, (previous[j] ?? 0) + (letter === other ? 0 : 1)));
+    }
+    previous = row;
+  }
+  return previous.at(-1) ?? 0;
+}
+
+/** By what it has, not by its class: a URL of another realm is no instance of this one's. */
+function isUrl(value: unknown): value is URL {
+  return typeof value === 'object' && value !== null && 'href' in value && 'protocol' in value && typeof value.href === 'string';
 }
 
 /** An option that is there but undefined is as good as none: so that defaults apply. */
@@ -182,14 +262,10 @@ export function withoutUndefined<T extends object>(options: T): { [K in keyof T]
 }
 
 function byteRange(range: unknown): ByteRange {
-  const { start, length } = optionsObject<Partial<ByteRange>>(range);
+  const { start, length } = optionsObject<Partial<ByteRange>>(range, ['start', 'length']);
   const from = integer('range.start', start, 0, Number.MAX_SAFE_INTEGER);
   if (length === Infinity) return { start: from, length };
   return { start: from, length: integer('range.length', length, 1, Number.MAX_SAFE_INTEGER - from) };
-}
-
-function isAbortSignal(value: unknown): value is AbortSignal {
-  return typeof value === 'object' && value !== null && 'aborted' in value && 'addEventListener' in value;
 }
 
 function oneOf<T extends string>(name: string, value: unknown, allowed: readonly T[]): T {

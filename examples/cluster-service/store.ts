@@ -1,7 +1,7 @@
 // What the leader writes to: a file that refuses a fencing token smaller than one it has seen. A database does the same
 // with "UPDATE … WHERE token <= ?".
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { InterProcessLock } from 'fairlock';
+import { type InterProcessLock, lockBeside } from 'fairlock';
 
 export interface Stored {
   token: number;
@@ -15,7 +15,7 @@ export class Store {
   readonly #lock: InterProcessLock;
 
   constructor(private readonly file: string) {
-    this.#lock = new InterProcessLock(`${file}.lock`);
+    this.#lock = lockBeside(file);
   }
 
   read(): Stored {

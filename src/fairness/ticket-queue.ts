@@ -4,17 +4,21 @@
  * Here: which of this thread's requests has a ticket, and what becomes of it.
  */
 import { lstatSync } from 'node:fs';
+import { constants } from 'node:os';
 import { CONTENDED, GRANTED, type NativeFallback, type NativeFile, NativeWait, REMOVED, REPLACED } from '../binding/native-fallback.js';
-import { LockUnsupportedError, systemError } from '../errors.js';
+import { codeOf, LockMismatchError, LockUnsupportedError, systemError } from '../errors.js';
 import { IdleFiles } from '../file/idle-files.js';
-import { type OpenFile, openLockFile } from '../file/lock-file.js';
-import { besides } from '../file/paths.js';
+import { type LockFileOptions, type OpenFile, openLockFile, withDescriptors } from '../file/lock-file.js';
+import { besides, canonicalPath } from '../file/paths.js';
 import type { FifoQueue } from '../queue/fifo-queue.js';
+import { clearTimeout, setTimeout } from '../timers.js';
 
 /** Tickets that one thread has drawn ahead: many of them would make the kernel's list of locks long. */
 const AHEAD = 16;
 /** A sidecar that is replaced between open and draw this often in a row is not replaced by bad luck. */
 const DRAW_ATTEMPTS = 100;
+/** Where there is no thread to wait on, a ticket that another process was taking is tried for again after so many ms. */
+const DRAW_AGAIN_MS = 1;
 
 export function sidecarOf(canonical: string): string {
   return besides(canonical, 'queue');
@@ -23,8 +27,8 @@ export function sidecarOf(canonical: string): string {
 /** One per path and thread, like the queue of its waiters. */
 const ofQueue = new WeakMap<FifoQueue, TicketQueue>();
 
-export function ticketQueueOf(queue: FifoQueue, canonical: string, mode: number, addon: NativeFallback): TicketQueue {
-  const tickets = ofQueue.get(queue) ?? new TicketQueue(sidecarOf(canonical), mode, addon);
+export function ticketQueueOf(queue: FifoQueue, canonical: string, options: LockFileOptions, addon: NativeFallback): TicketQueue {
+  const tickets = ofQueue.get(queue) ?? new TicketQueue(canonical, options, addon);
   ofQueue.set(queue, tickets);
   return tickets;
 }
@@ -36,15 +40,20 @@ export class TicketQueue {
   #ahead = 0;
   #drawing = false;
 
+  readonly sidecar: string;
+
   constructor(
-    readonly sidecar: string,
-    readonly mode: number,
+    private readonly canonical: string,
+    /** Of the lock file. */
+    private readonly options: LockFileOptions,
     readonly addon: NativeFallback,
-  ) {}
+  ) {
+    this.sidecar = sidecarOf(canonical);
+  }
 
   /** A place at the end of the line. */
-  join(): Ticket {
-    const ticket = new Ticket(this);
+  join(shared: boolean): Ticket {
+    const ticket = new Ticket(this, shared);
     this.#undrawn.add(ticket);
     this.#draw();
     return ticket;
@@ -54,10 +63,26 @@ export class TicketQueue {
   open(): OpenFile {
     const idle = this.#idle.take(this.sidecar, true);
     if (idle !== undefined) return idle;
-    const { sidecar, mode, addon } = this;
-    const file = openLockFile({ path: sidecar, mode, followSymlinks: false }, { needsWrite: true });
-    file.native = addon.file(file.fd, sidecar, false, true, 0, 0);
-    return file;
+    const { sidecar, addon } = this;
+    const { mode, ignoreUmask = false } = this.options;
+    const file = openLockFile({ path: sidecar, mode, ignoreUmask, followSymlinks: false, makesFolders: this.#isWhereItWas() }, { access: 'write' });
+    try {
+      file.native = addon.file(file.fd, sidecar, false, true, 0, 0);
+      file.keepable = true; // Its content is ours.
+      return file;
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Whether the lock's path still leads to the folder that it led to when this object was made. A link may have been
+   * pointed to another folder meanwhile: then the old one, if it was removed, is not to be made anew.
+   */
+  #isWhereItWas(): boolean {
+    const { path, followSymlinks } = this.options;
+    return canonicalPath(path, followSymlinks) === this.canonical;
   }
 
   putBack(file: OpenFile): void {
@@ -77,6 +102,13 @@ export class TicketQueue {
     file.close();
     this.#idle.clear();
     return status !== CONTENDED;
+  }
+
+  /** Why there is no ticket. */
+  drawError(errno: number): Error {
+    if (errno !== constants.errno.EBUSY) return systemError(errno, 'fcntl', this.sidecar);
+    const why = 'another process, which does not take part in the queue, has locked it to its end and leaves no ticket';
+    return new LockMismatchError(this.sidecar, why);
   }
 
   /** Whether nobody stands in line. */
@@ -131,13 +163,21 @@ export class Ticket {
   #line: OpenFile | undefined;
   #state: 'undrawn' | 'drawing' | 'drawn' | 'failed' | 'gone' = 'undrawn';
   #error: Error | undefined;
-  #drawWait: NativeWait | undefined;
+  #drawWait: Pick<NativeWait, 'cancel'> | undefined;
   #onReady: (() => void) | undefined;
   #parked = false;
   #moved = false;
   #done: () => void = () => {};
 
-  constructor(private readonly queue: TicketQueue) {}
+  constructor(
+    private readonly queue: TicketQueue,
+    private readonly shared: boolean,
+  ) {}
+
+  /** Why it has not got a place. */
+  get failure(): Error | undefined {
+    return this.#error;
+  }
 
   /** The open sidecar that carries the ticket; undefined while it is being drawn. Throws if that failed. */
   get line(): NativeFile | undefined {
@@ -194,29 +234,47 @@ export class Ticket {
     const { addon, sidecar } = this.queue;
     for (let attempt = 0; attempt < DRAW_ATTEMPTS; attempt++) {
       const line = this.queue.open();
-      const status = addon.draw(line.nativeFile);
+      const status = addon.draw(line.nativeFile, this.shared);
       this.#line = line;
       if (status === GRANTED) return this.#finish('drawn');
       if (status === CONTENDED) return this.#drawOnThread(line);
       line.close();
       this.#line = undefined;
-      if (status !== REPLACED) throw systemError(-status, 'fcntl', sidecar);
+      if (status !== REPLACED) throw this.queue.drawError(-status);
     }
     throw new LockUnsupportedError(sidecar, `it was replaced ${DRAW_ATTEMPTS} times in a row between open and lock`);
   }
 
-  /** Somebody is drawing at this very moment: wait for that where it hurts nobody. */
+  /** Another process is taking a ticket at this moment: wait for that on a thread. */
   #drawOnThread(line: OpenFile): void {
-    const { addon, sidecar } = this.queue;
-    const error = (errno: number): Error => systemError(errno, 'fcntl', sidecar);
-    this.#drawWait = new NativeWait(addon, { line: line.nativeFile, draw: true }, false, error, (status) => {
-      this.#drawWait = undefined;
-      if (status === GRANTED) return this.#finish('drawn');
+    const { addon } = this.queue;
+    const error = (errno: number): Error => this.queue.drawError(errno);
+    const again = (): void => {
       line.close();
       this.#line = undefined;
-      if (status === REPLACED) this.draw(this.#done);
-      else this.#finish('failed', error(-status));
-    });
+      this.draw(this.#done);
+    };
+    const onEnd = (status: number): void => {
+      this.#drawWait = undefined;
+      if (status === GRANTED) return this.#finish('drawn');
+      if (status === REPLACED) return again();
+      line.close();
+      this.#line = undefined;
+      this.#finish('failed', error(-status));
+    };
+    try {
+      const wait = (): NativeWait => new NativeWait(addon, { line: line.nativeFile, draw: true }, this.shared, error, onEnd);
+      this.#drawWait = withDescriptors(wait);
+    } catch (reason) {
+      // No thread to wait on: byte 0 is locked for some microseconds, so a later try will do.
+      if (codeOf(reason) !== 'EAGAIN') throw reason;
+      const timer = setTimeout(again, DRAW_AGAIN_MS);
+      const cancel = (): boolean => {
+        clearTimeout(timer);
+        return true;
+      };
+      this.#drawWait = { cancel };
+    }
   }
 
   #finish(state: 'drawn' | 'failed', error?: Error): void {

@@ -19,7 +19,7 @@ export class FifoMutex implements Disposable {
   readonly #lock: QueuedLock;
 
   constructor(options?: FifoMutexOptions) {
-    const { clock = systemClock } = optionsObject<FifoMutexOptions>(options);
+    const { clock = systemClock } = optionsObject<FifoMutexOptions>(options, ['clock']);
     this.#lock = new QueuedLock(undefined, new FifoQueue(), inProcess, clock);
   }
 

@@ -1,5 +1,6 @@
-/** The proof of holding a lock, and the way to let go of it. */
+/** The proof of holding a lock, and the way to release it. */
 import type { Grant } from '../mechanism/mechanism.js';
+import { setTimeout, unref } from '../timers.js';
 
 export interface LockHandle extends Disposable, AsyncDisposable {
   /** Whether `release` was called. */
@@ -15,8 +16,17 @@ export interface LockHandle extends Disposable, AsyncDisposable {
    * ends or this handle is released.
    */
   readonly fd: number | undefined;
-  /** Lets go. Bound, idempotent, never throws; the next waiter of this thread is served before it returns. */
+  /**
+   * Releases the lock. Bound, idempotent, never throws. The next waiter of this thread has been asked for by then; its
+   * promise is resolved before this returns where the lock is free for it.
+   */
   readonly release: () => void;
+}
+
+/** A permit of a semaphore, while it is held. */
+export interface PermitHandle extends LockHandle {
+  /** Which one, 0 to `permits` - 1: no other holder has the same number at the same time. */
+  readonly permit: number;
 }
 
 /** One grant of the lock, and the handles of it: several where a context acquired it again. */
@@ -26,7 +36,7 @@ export interface Hold {
   handles: number;
 }
 
-/** Whom a handle belongs to. */
+/** What a handle belongs to. */
 export interface HandleOwner {
   readonly path: string | undefined;
   /** A handle is done with. */
@@ -64,7 +74,7 @@ function registerFresh(): void {
   for (const handle of fresh.splice(0)) handle.register(lost);
 }
 
-/** Who has only the signal still has the handle. */
+/** Code that keeps only the signal keeps the handle. */
 const handleOfSignal = new WeakMap<AbortSignal, Handle>();
 
 export class Handle implements LockHandle {
@@ -78,7 +88,8 @@ export class Handle implements LockHandle {
   /** @internal */ readonly hold: Hold;
 
   constructor(owner: HandleOwner, hold: Hold) {
-    this.shared = hold.shared;
+    // A permit has one holder; that other holders have others is the semaphore's affair.
+    this.shared = hold.shared && hold.grant.permit === undefined;
     this.hold = hold;
     this.release = () => {
       if (this.#released) return;
@@ -92,7 +103,7 @@ export class Handle implements LockHandle {
     if (fresh.push(this) > MOST_FRESH) registerFresh();
     else if (!scheduled) {
       scheduled = true;
-      setTimeout(registerFresh, REGISTER_AFTER_MS).unref();
+      unref(setTimeout(registerFresh, REGISTER_AFTER_MS));
     }
   }
 
@@ -105,6 +116,11 @@ export class Handle implements LockHandle {
 
   get released(): boolean {
     return this.#released;
+  }
+
+  /** Of a semaphore's handle. */
+  get permit(): number | undefined {
+    return this.hold.grant.permit;
   }
 
   get fd(): number | undefined {

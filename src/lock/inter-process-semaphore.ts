@@ -6,8 +6,14 @@ import { Permits } from '../mechanism/permits.js';
 import { type AcquireOptions, type InterProcessSemaphoreOptions, lockPath, semaphoreOptions } from '../options.js';
 import { systemClock } from '../queue/clock.js';
 import { queueFor } from '../queue/registry.js';
-import type { LockHandle } from './handle.js';
+import type { LockHandle, PermitHandle } from './handle.js';
+import type { LockInspection } from './path-lock.js';
 import { QueuedLock } from './queued-lock.js';
+
+/** What `inspect()` of a semaphore sees. */
+export interface SemaphoreInspection extends LockInspection {
+  permits: number;
+}
 
 /**
  * At most `permits` holders on the machine, counted over all processes and threads. The permit of a process that dies
@@ -27,14 +33,15 @@ export class InterProcessSemaphore implements Disposable {
    * @throws {LockUnsupportedError} the addon did not load, or the platform has no open-file-description locks
    */
   constructor(path: string | URL, options: InterProcessSemaphoreOptions) {
-    const { permits, fairness, mode, followSymlinks } = semaphoreOptions(options);
+    const { permits, fairness, ...file } = semaphoreOptions(options);
     this.path = lockPath(path);
     this.permits = permits;
     const addon = needByteRanges(this.path, 'a semaphore');
-    const canonical = canonicalPath(this.path, followSymlinks);
+    const canonical = canonicalPath(this.path, file.followSymlinks);
     const queue = queueFor(`${canonical}\0semaphore`);
-    const tickets = fairness === 'kernel' ? undefined : ticketQueueOf(queue, canonical, mode, addon);
-    const mechanism = new Permits({ path: this.path, mode, followSymlinks }, permits, addon, tickets);
+    const lockFile = { ...file, path: this.path, dataFile: false };
+    const tickets = fairness === 'kernel' ? undefined : ticketQueueOf(queue, canonical, lockFile, addon);
+    const mechanism = new Permits(lockFile, permits, addon, tickets, fairness === 'auto');
     this.#lock = new QueuedLock(this.path, queue, mechanism, systemClock);
   }
 
@@ -45,21 +52,33 @@ export class InterProcessSemaphore implements Disposable {
 
   /**
    * Waits for a permit.
-   * @throws {LockMismatchError} somebody uses the path with another number of permits
+   * @throws {LockMismatchError} another process uses the path with another number of permits
    * @throws what `InterProcessLock.acquire` throws
    */
-  acquire(options?: AcquireOptions): Promise<LockHandle> {
-    return this.#lock.acquire(true, options);
+  acquire(options?: AcquireOptions): Promise<PermitHandle> {
+    return this.#lock.acquire(true, options) as Promise<PermitHandle>;
   }
 
   /** Null where it would have to wait, or overtake a waiter. */
-  tryAcquire(): LockHandle | null {
-    return this.#lock.tryAcquire(true);
+  tryAcquire(): PermitHandle | null {
+    return this.#lock.tryAcquire(true) as PermitHandle | null;
+  }
+
+  /** Whether no permit is free, whatever process has them. See `InterProcessLock.isLocked`. */
+  isLocked(): boolean {
+    return this.#lock.mechanism.isLocked();
+  }
+
+  /** Who holds a permit (an entry for each) and who waits, best effort, and which layer serves. */
+  inspect(): SemaphoreInspection {
+    const { path, permits, held } = this;
+    const { fairness = 'kernel', layers } = this.#lock.mechanism;
+    return { path, mechanism: 'fcntl', permits, fairness, layers, held: held > 0, ...this.#lock.parties() };
   }
 
   /** Holds a permit while `fn` runs. */
-  withPermit<T>(fn: (handle: LockHandle) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T> {
-    return this.#lock.with(true, fn, options);
+  withPermit<T>(fn: (handle: PermitHandle) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T> {
+    return this.#lock.with(true, fn as (handle: LockHandle) => T | PromiseLike<T>, options);
   }
 
   /** Pending waits of this object reject with `LockClosedError`; what is held stays held. */

@@ -3,19 +3,53 @@
  * own, out of date as soon as it is taken; other users' processes and other PID namespaces may be hidden.
  */
 import { closeSync, constants, existsSync, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
-import { MOST_PERMITS, PERMIT_NUMBERS } from '../mechanism/permits.js';
+import { FIRST_TICKET, MOST_PERMITS, PERMIT_NUMBERS, TICKET_MODES } from '../file/byte-layout.js';
 import type { LockParty } from '../options.js';
+import { setImmediate } from '../timers.js';
 
 export interface Parties {
   holders: LockParty[];
   waiters: LockParty[];
 }
 
+/**
+ * A look takes long where there are many processes with many open files. So it is cut into small steps, with a yield
+ * after each; one that yields a path is to be given the text of that file.
+ */
+export type Looking<T> = Generator<string | undefined, T, string>;
+
+/** A look in one go. Undefined where it takes longer than `budget` ms. */
+export function atOnce<T>(looking: Looking<T>): T;
+export function atOnce<T>(looking: Looking<T>, budget: number): T | undefined;
+export function atOnce<T>(looking: Looking<T>, budget = Infinity): T | undefined {
+  const end = performance.now() + budget;
+  for (let step = looking.next(''); ; step = looking.next(step.value === undefined ? '' : read(step.value))) {
+    if (step.done) return step.value;
+    if (performance.now() > end) return undefined;
+  }
+}
+
+/** How long a look may keep the event loop busy without a break. */
+const SLICE_MS = 4;
+
+/** A look that lets the event loop run. */
+export async function inSmallSteps<T>(looking: Looking<T>): Promise<T> {
+  let rest = performance.now();
+  let text = '';
+  for (;;) {
+    const step = looking.next(text);
+    if (step.done) return step.value;
+    text = step.value === undefined ? '' : await readFile(step.value, 'utf8').catch(() => '');
+    if (performance.now() - rest < SLICE_MS) continue;
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    rest = performance.now();
+  }
+}
+
 /** Opening with it touches nothing: no device is woken, and closing it drops no POSIX lock of this process. */
 const O_PATH = 0o10000000;
-/** One reading of /proc/locks under churn misses some: several are merged. */
-const READINGS = 3;
 /** Linux counts a process's start in these, whatever its own ticks are. */
 const TICKS_PER_SECOND = 100;
 const F_OFD_SETLKW = '0x26';
@@ -24,9 +58,6 @@ const SYS_FCNTL = new Set(['72', '25']);
 
 /** A line of /proc/locks or of /proc/PID/fdinfo/FD: `1: -> OFDLCK ADVISORY WRITE -1 fd:01:1234 0 EOF`. */
 const LINE = /^\d+:\s+(-> )?(\w+)\s+\w+\s+(READ|WRITE)\s+(-?\d+) ([0-9a-f]+:[0-9a-f]+:\d+) (\d+) (\d+|EOF)/;
-
-/** A ticket's byte is at least this: native-fallback/src/ticket.h. */
-export const FIRST_TICKET = 4096;
 
 interface Identity {
   file: string;
@@ -42,43 +73,52 @@ interface KernelLockLine {
   start: number;
 }
 
-/** Who has a ticket of the line on a sidecar (fairness 'fifo'), first come first. */
-export function inLine(sidecar: string): LockParty[] {
+/** The processes with a ticket of the queue on a sidecar (fairness 'fifo'), in the order of service. */
+export function* inLine(sidecar: string): Looking<LockParty[]> {
   const identity = identify(sidecar);
   if (identity === undefined) return [];
-  const tickets: { ticket: number; pid: number }[] = [];
-  for (const { pid, line } of locksByOpenFile(identity, ['OFDLCK'])) {
-    if (!line.shared && line.start >= FIRST_TICKET) tickets.push({ ticket: line.start, pid });
-  }
-  return tickets.sort((a, b) => a.ticket - b.ticket).map(({ pid }) => ({ ...partyOf(pid), shared: false }));
+  const locks = yield* locksByOpenFile(identity, ['OFDLCK']);
+  const tickets = locks.filter(({ line }) => isTicket(line));
+  const isShared = (ticket: number): boolean => locks.some(({ line }) => line.shared && line.start === modeByteOf(ticket));
+  const order = tickets.sort((a, b) => a.line.start - b.line.start);
+  return order.map(({ pid, line }) => ({ ...partyOf(pid), shared: isShared(line.start) }));
+}
+
+/** Of a lock on a sidecar. */
+export function isTicket({ shared, start }: { shared: boolean; start: number }): boolean {
+  return !shared && start >= FIRST_TICKET && start < TICKET_MODES;
+}
+
+/** The byte that says that the ticket of this byte is of a request for a shared lock. */
+export function modeByteOf(ticket: number): number {
+  return TICKET_MODES + (ticket - FIRST_TICKET);
 }
 
 /** Undefined where there is no /proc to look at, or no file. */
-export function partiesOf(path: string, kinds: readonly string[]): Parties | undefined {
+export function* partiesOf(path: string, kinds: readonly string[]): Looking<Parties | undefined> {
+  if (kinds.length === 0) return undefined;
   const identity = identify(path);
   if (identity === undefined) return undefined;
   const { file } = identity;
   const seen = new Map<string, KernelLockLine>();
-  for (let reading = 0; reading < READINGS; reading++) {
-    for (const line of parse(read('/proc/locks'))) {
-      if (line.file === file && kinds.includes(line.kind)) seen.set([line.waiting, line.pid, line.shared].join(), line);
-    }
+  for (const line of parse(yield '/proc/locks')) {
+    if (line.file === file && kinds.includes(line.kind)) seen.set([line.waiting, line.pid, line.shared].join(), line);
   }
   const lines = [...seen.values()];
   // An open-file-description lock belongs to no process, and a flock may have outlived the one that took it, in a child:
-  // who has the open file is to be looked up.
+  // the processes that have the open file are to be looked up.
   const isNamed = ({ pid, waiting }: KernelLockLine): boolean => pid > 0 && (waiting || existsSync(`/proc/${pid}`));
-  const byOpenFile = lines.every(isNamed) ? { holders: [], waiters: [] } : partiesByOpenFile(identity, kinds);
+  const byOpenFile = lines.every(isNamed) ? { holders: [], waiters: [] } : yield* partiesByOpenFile(identity, kinds);
   const holders = [...lines.filter((line) => !line.waiting && isNamed(line)).map(party), ...byOpenFile.holders];
   const waiters = [...lines.filter((line) => line.waiting && line.pid > 0).map(party), ...byOpenFile.waiters];
   return { holders: unique(holders), waiters };
 }
 
-/** Who has a permit of a semaphore, one entry for each permit, and who waits for one. Undefined: it is none. */
-export function semaphoreAt(path: string): Parties | undefined {
-  const identity = identify(path);
+/** The holders of a semaphore, one entry for each permit, and its waiters. Undefined: the file is no semaphore. */
+export function* semaphoreAt(path: string, followSymlinks = true): Looking<Parties | undefined> {
+  const identity = identify(path, followSymlinks);
   if (identity === undefined) return undefined;
-  const locks = [...locksByOpenFile(identity, ['OFDLCK'])];
+  const locks = yield* locksByOpenFile(identity, ['OFDLCK']);
   const numbers = locks.filter(({ line }) => line.shared && line.start > PERMIT_NUMBERS && line.start <= PERMIT_NUMBERS + MOST_PERMITS);
   if (numbers.length === 0) return undefined;
   const held = locks.filter(({ line }) => !line.shared && line.start < MOST_PERMITS);
@@ -144,14 +184,25 @@ export function statOf(pid: number | 'self'): string[] | undefined {
 }
 
 function commandOf(pid: number): string | undefined {
-  return read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').trim() || undefined;
+  const words = read(`/proc/${pid}/cmdline`).replace(/\0$/, '').split('\0');
+  return commandLine(words).trim() || undefined;
+}
+
+/** Of `fairlock run … -- COMMAND` the command: that of every holder would else begin the same, with node and a path. */
+export function commandLine(words: readonly string[]): string {
+  const dashes = words.indexOf('--');
+  const isRun =
+    dashes > 0 &&
+    words.slice(0, dashes).includes('run') &&
+    words.slice(0, 4).some((word) => /(^|[/\\])fairlock$|dist[/\\]cli[/\\]main\.js$/.test(word));
+  return (isRun && dashes + 1 < words.length ? words.slice(dashes + 1) : words).join(' ');
 }
 
 /** Its `major:minor:inode` as the kernel's lock list says it, which is not what stat says on overlayfs or btrfs. */
-function identify(path: string): Identity | undefined {
+function identify(path: string, followSymlinks = true): Identity | undefined {
   let fd: number;
   try {
-    fd = openSync(path, constants.O_RDONLY | O_PATH);
+    fd = openSync(path, constants.O_RDONLY | O_PATH | (followSymlinks ? 0 : (constants.O_NOFOLLOW ?? 0)));
   } catch {
     return undefined;
   }
@@ -168,25 +219,37 @@ function identify(path: string): Identity | undefined {
   }
 }
 
-function partiesByOpenFile(identity: Identity, kinds: readonly string[]): Parties {
-  const holders = oncePerByte([...locksByOpenFile(identity, kinds)]).map(({ pid, line }) => ({ ...partyOf(pid), shared: line.shared }));
-  const waiters = [...openersOf(identity)].flatMap(({ pid, descriptors }) => waitsOf(pid, new Set(descriptors)));
+function* partiesByOpenFile(identity: Identity, kinds: readonly string[]): Looking<Parties> {
+  const openers = yield* openersOf(identity);
+  const holders = oncePerByte(locksOf(openers, identity, kinds)).map(({ pid, line }) => ({ ...partyOf(pid), shared: line.shared }));
+  const waiters = openers.flatMap(({ pid, descriptors }) => waitsOf(pid, new Set(descriptors)));
   return { holders, waiters };
 }
 
+function* locksByOpenFile(identity: Identity, kinds: readonly string[]): Looking<LockOfProcess[]> {
+  return locksOf(yield* openersOf(identity), identity, kinds);
+}
+
+interface LockOfProcess {
+  pid: number;
+  line: KernelLockLine;
+}
+
+interface Opener {
+  pid: number;
+  descriptors: string[];
+}
+
 /** The locks of a file's open files. One that two descriptors share (a wait's own, a child's) comes once. */
-function* locksByOpenFile(identity: Identity, kinds: readonly string[]): Generator<{ pid: number; line: KernelLockLine }> {
-  const seen = new Set<string>();
-  for (const { pid, descriptors } of openersOf(identity)) {
-    for (const fd of descriptors) {
-      for (const line of locksOfDescriptor(pid, fd)) {
-        const key = [pid, line.shared, line.start].join();
-        if (line.file !== identity.file || !kinds.includes(line.kind) || seen.has(key)) continue;
-        seen.add(key);
-        yield { pid, line };
-      }
+function locksOf(openers: readonly Opener[], identity: Identity, kinds: readonly string[]): LockOfProcess[] {
+  const found = new Map<string, LockOfProcess>();
+  for (const { pid, descriptors } of openers) {
+    for (const line of descriptors.flatMap((fd) => locksOfDescriptor(pid, fd))) {
+      const key = [pid, line.shared, line.start].join();
+      if (line.file === identity.file && kinds.includes(line.kind) && !found.has(key)) found.set(key, { pid, line });
     }
   }
+  return [...found.values()];
 }
 
 /** Of an exclusive lock whose open file a child has inherited, the parent is named: as a rule, the smaller pid. */
@@ -211,14 +274,17 @@ function processes(): number[] {
   return list('/proc').map(Number).filter(Number.isInteger);
 }
 
-function* openersOf({ realPath }: Identity): Generator<{ pid: number; descriptors: string[] }> {
+function* openersOf({ realPath }: Identity): Looking<Opener[]> {
+  const openers: Opener[] = [];
   for (const pid of processes()) {
     const descriptors = openFilesOf(pid).flatMap(({ fd, path }) => (path === realPath ? fd : []));
-    if (descriptors.length > 0) yield { pid, descriptors };
+    if (descriptors.length > 0) openers.push({ pid, descriptors });
+    yield;
   }
+  return openers;
 }
 
-/** Threads that stand in `fcntl(fd, F_OFD_SETLKW)`, as far as we may look. */
+/** Threads that wait in `fcntl(fd, F_OFD_SETLKW)`, as far as we may look. */
 function waitsOf(pid: number, descriptors: Set<string>): LockParty[] {
   return list(`/proc/${pid}/task`).flatMap((thread) => {
     const [call, fd, command] = read(`/proc/${pid}/task/${thread}/syscall`).split(' ');

@@ -32,10 +32,10 @@ export abstract class PathLock implements Disposable {
   /**
    * Touches no file: the lock file and missing parent folders are created when the lock is first taken.
    * @throws {TypeError} @throws {RangeError} a bad argument
-   * @throws {LockUnsupportedError} the mechanism or the fairness that was asked for by name cannot be had
+   * @throws {LockUnsupportedError} the mechanism or the fairness that was asked for by name is not available
    */
   constructor(path: string | URL, options?: InterProcessLockOptions) {
-    const given = { ...lockOptions(options), movable: this.movable };
+    const given = { ...lockOptions(options), movable: this.movable, directories: this.directories };
     this.path = lockPath(path);
     const canonical = canonicalPath(this.path, given.followSymlinks);
     const queue = queueFor(queueKey(canonical, given.range));
@@ -47,6 +47,22 @@ export abstract class PathLock implements Disposable {
   /** @internal Whether waits move over when another file takes the place of the one waited for. */
   protected get movable(): boolean {
     return false;
+  }
+
+  /** @internal Whether a directory at the path may be locked, where the mechanism can do it. */
+  protected get directories(): boolean {
+    return true;
+  }
+
+  /**
+   * Whether the lock is held, by this or another process, shared or not: for a look, since the answer may be out of date
+   * as soon as it is there (to do something only if the lock is free, use `tryAcquire`). The kernel is asked, so holders of
+   * other users and in other containers count too. `fcntl` has such a question. `flock` has none: the lock is taken and
+   * given back in some microseconds, in which a try of flock(1) `-n` and other programs may fail; fairlock's notice.
+   * @throws system errors; {LockUnsupportedError}
+   */
+  isLocked(): boolean {
+    return this.lock.isLocked();
   }
 
   /** Whether a handle of this object holds the lock. */

@@ -1,4 +1,5 @@
 /** The reader/writer lock of one thread, with the semantics of fasteners' ReaderWriterLock. */
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { LockDeadlockError } from '../errors.js';
 import { inProcess } from '../mechanism/in-process.js';
 import { type AcquireOptions, optionsObject } from '../options.js';
@@ -24,16 +25,19 @@ export interface ReaderWriterLockOptions {
 export class ReaderWriterLock implements Disposable {
   readonly #queue = new FifoQueue();
   readonly #lock: QueuedLock;
+  /** True in a function run by `withReadLock`, and what it calls. */
+  readonly #reading = new AsyncLocalStorage<true>();
   readonly #pendingWriters = new Map<object | undefined, number>();
 
   constructor(options?: ReaderWriterLockOptions) {
-    const { clock = systemClock } = optionsObject<ReaderWriterLockOptions>(options);
+    const { clock = systemClock } = optionsObject<ReaderWriterLockOptions>(options, ['clock']);
     this.#lock = new QueuedLock(undefined, this.#queue, inProcess, clock, true);
   }
 
-  /** Whether the running context reads. */
+  /** Whether the running context reads, also where it is a writer that reads as well (as in fasteners). */
   isReader(): boolean {
-    return heldHere(this.#queue)?.shared === true;
+    const hold = heldHere(this.#queue);
+    return hold !== undefined && (hold.shared || this.#reading.getStore() === true);
   }
 
   /** Whether the running context writes or, with `checkPending`, waits to. @param checkPending default true */
@@ -79,7 +83,7 @@ export class ReaderWriterLock implements Disposable {
   }
 
   async withReadLock<T>(fn: (handle: LockHandle) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T> {
-    return this.#lock.with(this.#readMode(), fn, options);
+    return this.#lock.with(this.#readMode(), (handle) => this.#reading.run(true, () => fn(handle)), options);
   }
 
   async withWriteLock<T>(fn: (handle: LockHandle) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T> {

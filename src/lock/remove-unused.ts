@@ -44,7 +44,7 @@ export function removeIfUnused(path: string, dryRun: boolean): boolean {
   const sidecar = sidecarOf(path);
   // What is gone already is not made again for the sake of looking.
   if (dryRun && lstatSync(path, { throwIfNoEntry: false }) === undefined) return isSidecar(sidecar) && removeSidecar(addon, sidecar, dryRun);
-  const file = openLockFile({ path, mode: 0o666, followSymlinks: false }, { needsWrite: true });
+  const file = openLockFile({ path, mode: 0o666, followSymlinks: false }, { access: 'write' });
   try {
     for (const ofd of [false, true]) {
       const status = addon.tryLock(addon.file(file.fd, path, false, ofd, 0, 0), false);
@@ -61,7 +61,7 @@ export function removeIfUnused(path: string, dryRun: boolean): boolean {
 }
 
 function removeSidecar(addon: NativeFallback, sidecar: string, dryRun: boolean): boolean {
-  const line = openLockFile({ path: sidecar, mode: 0o666, followSymlinks: false }, { needsWrite: true });
+  const line = openLockFile({ path: sidecar, mode: 0o666, followSymlinks: false }, { access: 'write' });
   try {
     const native = addon.file(line.fd, sidecar, false, true, 0, 0);
     return (dryRun ? addon.isFirst(native) : addon.removeSidecar(native)) === GRANTED;

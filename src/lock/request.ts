@@ -1,5 +1,5 @@
 /** One call of `acquire` that could not be served at once. */
-import { LockTimeoutError } from '../errors.js';
+import { abortReason, onAbort } from '../abort.js';
 import type { Ticket } from '../fairness/ticket-queue.js';
 import type { Grant, Granted, Mechanism } from '../mechanism/mechanism.js';
 import type { AcquireOptions, WaitInfo } from '../options.js';
@@ -11,7 +11,10 @@ export interface RequestContext {
   readonly queue: FifoQueue;
   readonly mechanism: Mechanism;
   readonly clock: Clock;
-  describeWait(request: Request, since: number): WaitInfo;
+  /** Later, where other processes are to be looked at. */
+  describeWait(request: Request, since: number): WaitInfo | Promise<WaitInfo>;
+  /** The error of a timeout, which names the holders: later, where other processes are to be looked at. */
+  timeoutError(timeout: number, waitsForItself: boolean): Error | Promise<Error>;
 }
 
 /**
@@ -45,22 +48,18 @@ export class Request extends Waiter {
 
   start(options: AcquireOptions): void {
     const { timeout, signal, onWait } = options;
-    const { clock, path, queue } = this.#context;
+    const { clock, queue } = this.#context;
     if (timeout !== undefined && timeout !== Infinity) {
-      this.#onSettle(after(clock, timeout, () => this.fail(new LockTimeoutError(path, timeout))));
+      this.#onSettle(after(clock, timeout, () => this.#timeOut(timeout)));
     }
-    if (signal !== undefined) {
-      const abort = (): void => this.fail(signal.reason);
-      signal.addEventListener('abort', abort);
-      this.#onSettle(() => signal.removeEventListener('abort', abort));
-    }
+    if (signal !== undefined) this.#onSettle(onAbort(signal, () => this.fail(abortReason(signal))));
     const notice = options.waitNotice ?? 1000;
     if (onWait !== undefined && notice !== Infinity) {
       const since = clock.now();
       this.#onSettle(after(clock, notice, () => this.#notify(onWait, since)));
     }
     // The ticket is that of the moment of asking, not that of the turn among our own.
-    this.#ticket = this.#context.mechanism.join?.();
+    this.#ticket = this.#context.mechanism.join?.(this.shared);
     this.#entering = true;
     queue.enter(this);
     this.#entering = false;
@@ -84,13 +83,26 @@ export class Request extends Waiter {
   }
 
   fail(error: unknown): void {
-    if (this.#settled) return;
+    if (this.#leave()) this.#onFail(error);
+  }
+
+  /** The place is given up at once; the caller hears of it when the holders are known. */
+  #timeOut(timeout: number): void {
+    if (!this.#leave()) return;
+    const error = this.#context.timeoutError(timeout, this.waitsForItself);
+    if (isPromise(error)) error.then(this.#onFail, this.#onFail);
+    else this.#onFail(error);
+  }
+
+  /** False: it is settled already. */
+  #leave(): boolean {
+    if (this.#settled) return false;
     this.#settle();
-    // Outside first: the next one in line must not meet our own wait in the kernel's queue.
+    // Cancel the kernel wait before leaving the local queue, or the next waiter queues behind our own wait.
     this.#withdraw?.();
     this.#ticket?.leave();
     this.#context.queue.leave(this);
-    this.#onFail(error);
+    return true;
   }
 
   #grant(grant: Grant): void {
@@ -101,11 +113,17 @@ export class Request extends Waiter {
   }
 
   #notify(onWait: (info: WaitInfo) => void, since: number): void {
-    try {
-      onWait(this.#context.describeWait(this, since));
-    } catch (error) {
-      this.fail(error);
-    }
+    const tell = (info: WaitInfo): void => {
+      if (this.#settled) return;
+      try {
+        onWait(info);
+      } catch (error) {
+        this.fail(error);
+      }
+    };
+    const info = this.#context.describeWait(this, since);
+    if (isPromise(info)) info.then(tell, (error) => this.fail(error));
+    else tell(info);
   }
 
   #settle(): void {
@@ -118,4 +136,8 @@ export class Request extends Waiter {
     this.#cleanUps = this.#cleanUps ?? [];
     this.#cleanUps.push(cleanUp);
   }
+}
+
+function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
+  return typeof value === 'object' && value !== null && 'then' in value;
 }

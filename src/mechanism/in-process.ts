@@ -11,6 +11,7 @@ export const inProcess: Mechanism = {
   name: undefined,
   layers: { lock: 'none', wait: 'none' },
   tryLock: () => GRANT,
+  isLocked: () => false,
   wait: neverContended,
   waitSync: neverContended,
   dispose() {},

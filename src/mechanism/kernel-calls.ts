@@ -2,7 +2,7 @@
 import { type FlockCalls, loadFsExt } from '../binding/fs-ext.js';
 import type { LayerName } from '../binding/layers.js';
 import { CONTENDED, GRANTED, loadNativeFallback, type NativeFallback, needByteRanges, REPLACED } from '../binding/native-fallback.js';
-import { LockUnsupportedError, systemError } from '../errors.js';
+import { codeOf, LockUnsupportedError, systemError } from '../errors.js';
 import type { TicketQueue } from '../fairness/ticket-queue.js';
 import { isCurrent, type LockFileOptions, type OpenFile } from '../file/lock-file.js';
 import type { ByteRange } from '../options.js';
@@ -26,8 +26,14 @@ export interface KernelCalls {
   tryPastLine?(file: OpenFile, shared: boolean): LockStatus;
   unlock(file: OpenFile): void;
   isCurrent(file: OpenFile): boolean;
+  /** Whether another open file has a lock on it. Not for a file that is locked through this one. */
+  isLocked(file: OpenFile): boolean;
+  /** Whether a try may have failed because another process was asking `isLocked`. */
+  isProbed?(file: OpenFile): boolean;
   /** The line of all processes, where strict order was asked for. */
-  readonly tickets?: TicketQueue;
+  readonly tickets?: TicketQueue | undefined;
+  /** Whether the lock does without the line of all processes from now on, since this error is why there is none. */
+  doesWithoutTickets?(error: unknown): boolean;
   /** Waits in the kernel's queue; undefined: there is nothing to wait with, so poll. */
   readonly addon: NativeFallback | undefined;
 }
@@ -39,7 +45,7 @@ export function flockCalls(options: LockFileOptions): KernelCalls {
   if (fsExt === undefined && addon === undefined) throw flockMissing(options.path);
   const layers = { lock: fsExt === undefined ? 'native-fallback' : 'fs-ext', wait: addon === undefined ? 'poll' : 'native-fallback' } as const;
   const common = { name: 'flock', layers, directories: true, needsWrite: () => false, ...fileCalls(options, addon, undefined) } as const;
-  return fsExt === undefined ? common : { ...common, ...fsExtCalls(options.path, fsExt, common.isCurrent) };
+  return fsExt === undefined ? common : { ...common, ...fsExtCalls(options.path, fsExt, common) };
 }
 
 /** Open-file-description locks: they conflict with POSIX locks, but no close of another descriptor drops them. */
@@ -54,24 +60,53 @@ export function fcntlCalls(options: LockFileOptions, range: ByteRange | undefine
   };
 }
 
-/** The same calls with strict order between processes: a try gives way to whoever stands in line. */
-export function fifoCalls(calls: KernelCalls, addon: NativeFallback, tickets: TicketQueue, path: string, unlinks: boolean): KernelCalls {
+/** Why there can be no sidecar, or no byte-range locks on it, for this process. */
+export const NO_TICKETS = new Set(['EACCES', 'EPERM', 'EROFS', 'ENAMETOOLONG', 'EINVAL', 'ENOLCK', 'ENOSYS', 'EOPNOTSUPP', 'ENOTSUP']);
+
+/**
+ * The same calls with strict order between processes: a try fails while requests of other processes are queued.
+ * @param optional whether to go on in the kernel's order where the sidecar cannot be had
+ */
+export function fifoCalls(
+  calls: KernelCalls,
+  addon: NativeFallback,
+  all: TicketQueue,
+  { path, unlinks, optional }: { path: string; unlinks: boolean; optional: boolean },
+): KernelCalls {
+  let tickets: TicketQueue | undefined = all;
+  const tryInTurn = (queue: TicketQueue, file: OpenFile, shared: boolean): LockStatus => {
+    // Where files come and go, no sidecar is made while no request is queued. The sidecar is removed only by a process
+    // that has the main lock and finds no ticket; so if there is none once the lock is ours, no request came before.
+    if (unlinks && !queue.exists()) {
+      const status = calls.tryLock(file, shared);
+      if (status !== GRANTED || !queue.exists()) return status;
+      calls.unlock(file);
+    }
+    const status = queue.look((probe) => addon.tryFirst(file.nativeFile, probe, shared));
+    if (status < 0) throw systemError(-status, calls.name, path);
+    return status as LockStatus;
+  };
+  const doesWithoutTickets = (error: unknown): boolean => {
+    if (!optional || !NO_TICKETS.has(codeOf(error) ?? '')) return false;
+    tickets = undefined;
+    return true;
+  };
   return {
     ...calls,
-    tickets,
+    get tickets() {
+      return tickets;
+    },
+    doesWithoutTickets,
     tryPastLine: calls.tryLock,
     layers: { lock: 'native-fallback', wait: 'native-fallback' },
     tryLock(file, shared) {
-      // Where files come and go, none is made for a line in which nobody stands. The sidecar is removed only by who has
-      // the main lock and finds nobody in line; so if there is none once the lock is ours, nobody was before us.
-      if (unlinks && !tickets.exists()) {
-        const status = calls.tryLock(file, shared);
-        if (status !== GRANTED || !tickets.exists()) return status;
-        calls.unlock(file);
+      if (tickets === undefined) return calls.tryLock(file, shared);
+      try {
+        return tryInTurn(tickets, file, shared);
+      } catch (error) {
+        if (!doesWithoutTickets(error)) throw error;
+        return calls.tryLock(file, shared);
       }
-      const status = tickets.look((probe) => addon.tryFirst(file.nativeFile, probe, shared));
-      if (status < 0) throw systemError(-status, calls.name, path);
-      return status as LockStatus;
     },
   };
 }
@@ -98,18 +133,27 @@ function fileCalls(options: LockFileOptions, addon: NativeFallback | undefined, 
     },
     tryLock: (file: OpenFile, shared: boolean) => checked(native(addon).tryLock(file.nativeFile, shared)),
     unlock: (file: OpenFile) => void checked(native(addon).unlock(file.nativeFile)),
+    isLocked: (file: OpenFile) => checked(native(addon).isLocked(file.nativeFile)) !== GRANTED,
+    ...(addon !== undefined && range === undefined && { isProbed: (file: OpenFile) => addon.isProbed(file.nativeFile) }),
     isCurrent:
       addon === undefined ? (file: OpenFile) => isCurrent(options, file) : (file: OpenFile) => checked(addon.isCurrent(file.nativeFile)) === GRANTED,
   };
 }
 
-function fsExtCalls(path: string, fsExt: FlockCalls, isStillThere: (file: OpenFile) => boolean) {
+function fsExtCalls(path: string, fsExt: FlockCalls, common: Pick<KernelCalls, 'addon' | 'isCurrent' | 'isLocked'>) {
   return {
     tryLock(file: OpenFile, shared: boolean): LockStatus {
       const granted = fsExt.tryLock(file.fd, shared, path);
-      return !isStillThere(file) ? REPLACED : granted ? GRANTED : CONTENDED;
+      return !common.isCurrent(file) ? REPLACED : granted ? GRANTED : CONTENDED;
     },
     unlock: (file: OpenFile) => fsExt.unlock(file.fd, path),
+    isLocked(file: OpenFile): boolean {
+      if (common.addon !== undefined) return common.isLocked(file);
+      // First shared: of a lock that is held exclusively nothing is taken. Then exclusively, which tells of shared ones.
+      const free = fsExt.tryLock(file.fd, true, path) && fsExt.tryLock(file.fd, false, path);
+      fsExt.unlock(file.fd, path);
+      return !free;
+    },
   };
 }
 

@@ -1,13 +1,14 @@
 /** Locks of the kernel on an open file: what `flock` and `fcntl` have in common. */
-import { unlinkSync } from 'node:fs';
-import { CONTENDED, GRANTED, type NativeFallback, type NativeFile } from '../binding/native-fallback.js';
-import { codeOf, LockLostError, LockUnsupportedError, systemError } from '../errors.js';
-import type { Ticket } from '../fairness/ticket-queue.js';
+import { lstatSync, statSync, unlinkSync } from 'node:fs';
+import { constants } from 'node:os';
+import { CONTENDED, GRANTED, type NativeFile, waitSync } from '../binding/native-fallback.js';
+import { codeOf, LockLostError, LockMismatchError, LockUnsupportedError, systemError } from '../errors.js';
+import type { Ticket, TicketQueue } from '../fairness/ticket-queue.js';
 import { type IdleFiles, idleFilesOf } from '../file/idle-files.js';
-import { type LockFileOptions, type OpenFile, openLockFile } from '../file/lock-file.js';
+import { type Access, type LockFileOptions, type OpenFile, openLockFile, withDescriptors } from '../file/lock-file.js';
 import { watchForLoss } from '../file/loss-watch.js';
 import { takeRemovalRight } from '../file/removal-right.js';
-import type { ResolvedLockOptions } from '../options.js';
+import type { InternalLockOptions } from '../options.js';
 import type { FifoQueue } from '../queue/fifo-queue.js';
 import type { KernelCalls } from './kernel-calls.js';
 import type { Grant, Granted, Mechanism } from './mechanism.js';
@@ -16,13 +17,13 @@ import { poll, pollSync } from './poll.js';
 import { putInPlace } from './theft.js';
 
 /** What the kernel says where a file system has no locks (NFS without lockd, some FUSE) or no OFD locks (EINVAL). */
-const NO_LOCKS_HERE = new Set(['ENOLCK', 'ENOSYS', 'EOPNOTSUPP', 'ENOTSUP', 'EINVAL']);
+export const NO_LOCKS_HERE = new Set(['ENOLCK', 'ENOSYS', 'EOPNOTSUPP', 'ENOTSUP', 'EINVAL']);
+
+/** Tries that fail because another process asks at that moment whether the lock is held: it takes some microseconds. */
+const PROBED_TRIES = 1000;
 
 /** Granted at once on a file just opened, and already not the one at the path: that needs bad luck every time. */
 const ORPHANS_IN_A_ROW = 100;
-
-/** A thread that blocks in `acquireSync` looks up this often, so that a Worker can be terminated. */
-const SYNC_SLICE_MS = 50;
 
 /**
  * The file rules. Every holder and every wait has an open file of its own: a second lock through the same open file
@@ -35,16 +36,19 @@ export class KernelLock implements Mechanism {
   readonly #file: LockFileOptions;
   readonly #idle: IdleFiles;
   readonly #queue: FifoQueue;
+  /** The file system locks only what is open for writing: NFS, which makes byte-range locks of flock. */
+  #needsWrite = false;
 
   constructor(
     readonly path: string,
-    readonly options: ResolvedLockOptions,
+    readonly options: InternalLockOptions,
     queue: FifoQueue,
     readonly calls: KernelCalls,
     readonly overlapsHeld?: (() => boolean) | undefined,
   ) {
     this.name = calls.name;
-    this.#file = { path, ...options };
+    // Bytes of a file are locked because of its content.
+    this.#file = { ...options, path, dataFile: options.dataFile || options.range !== undefined };
     this.#idle = idleFilesOf(queue);
     this.#queue = queue;
   }
@@ -61,20 +65,31 @@ export class KernelLock implements Mechanism {
     return this.calls.layers;
   }
 
-  join(): Ticket | undefined {
-    return this.calls.tickets?.join();
+  join(shared: boolean): Ticket | undefined {
+    const ticket = this.calls.tickets?.join(shared);
+    if (ticket?.failure === undefined || !this.calls.doesWithoutTickets?.(ticket.failure)) return ticket;
+    ticket.leave();
+    return undefined;
   }
 
-  tryLock(shared: boolean, ticket?: Ticket): Grant | null {
+  tryLock(shared: boolean, ticket?: Ticket, waits = true): Grant | null {
     const line = ticket?.line;
     if (ticket !== undefined && line === undefined) return null; // It is being drawn.
-    for (let orphans = 0; orphans < ORPHANS_IN_A_ROW; orphans++) {
-      const file = this.#take(shared);
+    for (let orphans = 0, probed = 0; orphans < ORPHANS_IN_A_ROW; orphans++) {
+      let file: OpenFile;
+      try {
+        file = this.#take(shared);
+      } catch (error) {
+        if (isLeased(error)) return null;
+        throw error;
+      }
       let status: number;
       try {
         status = line === undefined ? this.calls.tryLock(file, shared) : this.#tryTurn(file, line, shared);
+        while (!waits && status === CONTENDED && probed++ < PROBED_TRIES && this.calls.isProbed?.(file)) status = this.calls.tryLock(file, shared);
       } catch (error) {
         file.close();
+        if (this.#mustWrite(error, file)) continue;
         throw this.#explained(error);
       }
       if (status === GRANTED) return this.#granted(file, shared, ticket);
@@ -85,10 +100,7 @@ export class KernelLock implements Mechanism {
       // Closing drops the lock, if the orphan had given it to us: nobody else has a file that we opened.
       file.close();
     }
-    throw new LockUnsupportedError(
-      this.path,
-      `the file at the path was another one than the file just opened there ${ORPHANS_IN_A_ROW} times in a row; its file system seems to have no stable inode numbers`,
-    );
+    throw this.#noStableIdentity();
   }
 
   wait(shared: boolean, granted: Granted, ticket?: Ticket): () => void {
@@ -105,9 +117,9 @@ export class KernelLock implements Mechanism {
       withdraw = this.#park(shared, ticket, (outcome) => attempt(() => onOutcome(outcome))()) ?? poll(tryAgain, granted);
     };
     const onOutcome = (outcome: ParkOutcome): void => {
-      if ('error' in outcome) throw this.#explained(outcome.error);
+      if ('error' in outcome && !this.#mustWrite(outcome.error, outcome.file)) throw this.#explained(outcome.error);
       // Granted on an orphan: the file was removed or replaced while we waited. Now for the new one.
-      const grant = outcome.current ? this.#granted(outcome.file, shared, ticket) : tryAgain();
+      const grant = !('error' in outcome) && outcome.current ? this.#granted(outcome.file, shared, ticket) : tryAgain();
       if (grant === null) park();
       else granted(undefined, grant);
     };
@@ -136,19 +148,58 @@ export class KernelLock implements Mechanism {
 
   waitSync(shared: boolean, timeout: number): Grant | null {
     const { addon, tickets } = this.calls;
-    if (addon === undefined) return pollSync(() => this.tryLock(shared), timeout);
     const end = performance.now() + timeout;
+    const left = (): number => Math.max(0, end - performance.now());
+    const polled = (): Grant | null => pollSync(() => this.tryLock(shared), left());
+    if (addon === undefined) return polled();
     for (;;) {
-      const file = this.#take(shared);
-      const line = tickets?.open();
-      const status = this.#parkSync(addon, file, line, shared, end);
-      // With the line's descriptor goes the ticket, if it was not given up with the grant.
-      line?.close();
+      let file: OpenFile;
+      try {
+        file = this.#take(shared);
+      } catch (error) {
+        if (isLeased(error)) return polled();
+        throw error;
+      }
+      let line: OpenFile | undefined;
+      let status: number | undefined;
+      try {
+        line = this.#openLine(tickets);
+        status = waitSync(addon, file.nativeFile, line?.nativeFile, shared, left());
+      } catch (error) {
+        file.close();
+        throw error;
+      } finally {
+        // With the line's descriptor goes the ticket, if it was not given up with the grant.
+        line?.close();
+      }
       if (status === GRANTED) return new KernelGrant(this, file, shared);
       file.unlockAndClose(addon);
       if (status === undefined) return null;
-      if (status < 0) throw this.#explained(systemError(-status, this.name, this.path));
+      if (status === -EAGAIN) return polled(); // There is no thread to wait on.
+      if (status >= 0) continue;
+      const error = systemError(-status, this.name, this.path);
+      if (!this.#mustWrite(error, file)) throw this.#explained(error);
     }
+  }
+
+  isLocked(): boolean {
+    const { path, followSymlinks } = this.#file;
+    // A question makes no file.
+    const stat = followSymlinks ? statSync(path, { throwIfNoEntry: false }) : lstatSync(path, { throwIfNoEntry: false });
+    if (stat === undefined) return false;
+    for (let attempt = 0; attempt < ORPHANS_IN_A_ROW; attempt++) {
+      const file = this.#open(this.#needsWrite ? 'write' : 'read');
+      try {
+        this.calls.opened(file);
+        const locked = this.calls.isLocked(file);
+        if (this.calls.isCurrent(file)) return locked;
+      } catch (error) {
+        if (!this.#mustWrite(error, file)) throw this.#explained(error);
+      } finally {
+        file.close();
+      }
+    }
+    throw this.#noStableIdentity();
   }
 
   dispose(): void {
@@ -170,12 +221,59 @@ export class KernelLock implements Mechanism {
 
   #take(shared: boolean): OpenFile {
     const { calls } = this;
-    const needsWrite = calls.needsWrite(shared);
-    const idle = this.#idle.take(calls.key, needsWrite);
+    const access = this.#access(shared);
+    const idle = this.#idle.take(calls.key, access !== 'read');
     if (idle !== undefined) return idle;
-    const file = openLockFile(this.#file, { needsWrite, directories: calls.directories });
-    calls.opened(file);
-    return file;
+    const file = this.#open(access);
+    try {
+      calls.opened(file);
+      return file;
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+  }
+
+  #access(shared: boolean): Access {
+    if (this.#needsWrite || this.calls.needsWrite(shared)) return 'write';
+    // The lock that removal takes is a byte-range lock (see removal-right.ts).
+    return this.options.unlinkOnRelease ? 'write if allowed' : 'read';
+  }
+
+  #open(access: Access): OpenFile {
+    const { directories } = this.options;
+    try {
+      return openLockFile(this.#file, { access, directories: this.calls.directories && directories });
+    } catch (error) {
+      if (directories || codeOf(error) !== 'EISDIR') throw error;
+      throw new LockMismatchError(
+        this.path,
+        'it is a folder: a process locks the file beside it with proper-lockfile or its like. Let all use one of the two; if no process does, remove the folder',
+      );
+    }
+  }
+
+  /** Whether the lock was refused since its file is not open for writing; from now on it is. */
+  #mustWrite(error: unknown, file: OpenFile): boolean {
+    if (codeOf(error) !== 'EBADF' || file.writable || this.#needsWrite) return false;
+    this.#needsWrite = true;
+    return true;
+  }
+
+  #openLine(tickets: TicketQueue | undefined): OpenFile | undefined {
+    try {
+      return tickets?.open();
+    } catch (error) {
+      if (!this.calls.doesWithoutTickets?.(error)) throw error;
+      return undefined;
+    }
+  }
+
+  #noStableIdentity(): LockUnsupportedError {
+    return new LockUnsupportedError(
+      this.path,
+      `the file at the path was another one than the file just opened there ${ORPHANS_IN_A_ROW} times in a row; its file system seems to have no stable inode numbers`,
+    );
   }
 
   #granted(file: OpenFile, shared: boolean, ticket: Ticket | undefined): Grant {
@@ -209,14 +307,20 @@ export class KernelLock implements Mechanism {
     const orphan = abandoned.findIndex((one) => one.shared === shared && one.key === key);
     const [adopted] = orphan < 0 || ticket !== undefined ? [] : abandoned.splice(orphan, 1);
     if (adopted?.adopt(onOutcome)) return withdraw(adopted);
-    const file = this.#take(shared);
+    let file: OpenFile;
+    try {
+      file = this.#take(shared);
+    } catch (error) {
+      if (isLeased(error)) return undefined;
+      throw error;
+    }
     try {
       ticket?.park();
       const ended = (outcome: ParkOutcome): void => {
         end();
         onOutcome(outcome);
       };
-      const wait = new ParkedWait(addon, file, ticket?.line, shared, key, this.name, this.path, ended);
+      const wait = withDescriptors(() => new ParkedWait(addon, file, ticket?.line, shared, key, this.name, this.path, ended));
       if (this.options.movable) {
         const moveOver = (): void => {
           if (over || !wait.cancel()) return;
@@ -236,18 +340,6 @@ export class KernelLock implements Mechanism {
       if (codeOf(error) === 'EAGAIN') return undefined;
       throw error;
     }
-  }
-
-  /** Undefined: not granted before `end`. */
-  #parkSync(addon: NativeFallback, file: OpenFile, line: OpenFile | undefined, shared: boolean, end: number): number | undefined {
-    const wait = addon.waitSync(file.nativeFile, line?.nativeFile, shared);
-    if (wait < 0) return wait;
-    for (let left = end - performance.now(); left > 0; left = end - performance.now()) {
-      const status = addon.join(wait, Math.min(left, SYNC_SLICE_MS));
-      if (status !== undefined) return status;
-    }
-    addon.cancel(wait);
-    return undefined;
   }
 
   /**
@@ -278,8 +370,20 @@ export class KernelLock implements Mechanism {
   #explained(error: unknown): unknown {
     const code = codeOf(error) ?? '';
     if (!NO_LOCKS_HERE.has(code)) return error;
-    return new LockUnsupportedError(this.path, `${this.name} locks do not work on its file system (${code})`, error);
+    return new LockUnsupportedError(this.path, lockRefused(this.name, code), error);
   }
+}
+
+/** What refuses is not told: the same codes come from file systems, old kernels and the filters of sandboxes. */
+export function lockRefused(name: string, code: string): string {
+  return `${name} locks are refused here (${code}): its file system, the kernel or a sandbox does not allow them`;
+}
+
+const { EAGAIN } = constants.errno;
+
+/** Opened without waiting, a file on which another process has a lease (Samba) is refused until the lease is given up. */
+function isLeased(error: unknown): boolean {
+  return codeOf(error) === 'EAGAIN' && (error as NodeJS.ErrnoException).syscall === 'open';
 }
 
 /** Waits of a path whose owners gave up but that cannot be interrupted: the path's next request adopts one. */

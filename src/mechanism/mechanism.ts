@@ -2,12 +2,15 @@
 
 import type { LayerName } from '../binding/layers.js';
 import type { Ticket } from '../fairness/ticket-queue.js';
+import type { Looking, Parties } from '../lock/parties.js';
 import type { MechanismName } from '../options.js';
 
 /** A lock that is held. */
 export interface Grant {
   /** The descriptor that holds it. */
   readonly fd: number | undefined;
+  /** Of a semaphore: which permit, from 0. */
+  readonly permit?: number;
   /** Lets go. Never throws. */
   unlock(): void;
   /** Calls back once if the lock is lost while held. Returns what ends the watch. Keeps no process alive. */
@@ -26,9 +29,16 @@ export interface Mechanism {
   /** Whether this thread holds what the lock overlaps under another queue's name, so that to block would be for ever. */
   readonly overlapsHeld?: (() => boolean) | undefined;
   /** Takes a place in the line of all processes, where there is one: to be given to `tryLock` and `wait`. */
-  join?(): Ticket | undefined;
-  /** One try, now; null where somebody else has the lock, or comes first. Throws system errors. */
-  tryLock(shared: boolean, ticket?: Ticket): Grant | null;
+  join?(shared: boolean): Ticket | undefined;
+  /**
+   * One try, now; null where another process has the lock, or comes first. Throws system errors.
+   * @param waits whether null is followed by a wait, so that it need not be right to the microsecond. Default true
+   */
+  tryLock(shared: boolean, ticket?: Ticket, waits?: boolean): Grant | null;
+  /** Whether a request would find the lock taken by another open file than those of this thread. Takes nothing for long. */
+  isLocked(): boolean;
+  /** The processes that hold and wait, where the mechanism knows better than the kernel's list of locks. */
+  look?(): Looking<Parties | undefined>;
   /** Waits; calls back once, later. The function it returns gives up: no call back after it, and nothing stays locked. */
   wait(shared: boolean, granted: Granted, ticket?: Ticket): () => void;
   /** Waits and blocks the thread; null once `timeout` ms are over. */

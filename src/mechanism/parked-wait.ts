@@ -3,7 +3,7 @@ import { GRANTED, type NativeFallback, type NativeFile, NativeWait, REPLACED } f
 import { systemError } from '../errors.js';
 import type { OpenFile } from '../file/lock-file.js';
 
-export type ParkOutcome = { file: OpenFile; current: boolean } | { error: Error };
+export type ParkOutcome = { file: OpenFile; current: boolean } | { file: OpenFile; error: Error };
 
 /** JavaScript is told of the outcome at most once, on its own thread: there, and only there, grant meets cancel. */
 export class ParkedWait {
@@ -53,7 +53,7 @@ export class ParkedWait {
   #finish(status: number): void {
     this.#finished = true;
     const outcome: ParkOutcome =
-      status < 0 ? { error: systemError(-status, this.syscall, this.path) } : { file: this.file, current: status === GRANTED };
+      status < 0 ? { file: this.file, error: systemError(-status, this.syscall, this.path) } : { file: this.file, current: status === GRANTED };
     if (status === REPLACED || status < 0 || this.#owner === undefined) this.file.unlockAndClose(this.addon);
     this.#owner?.(outcome);
   }

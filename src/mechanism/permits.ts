@@ -8,16 +8,19 @@
  * the other and refuses. Every holder and every wait has an open file of its own, and closing it gives all of it back.
  */
 import { GRANTED, type NativeFallback, type NativeFile, NativeWait, REPLACED } from '../binding/native-fallback.js';
-import { LockLostError, LockMismatchError, LockUnsupportedError, systemError } from '../errors.js';
+import { codeOf, LockLostError, LockMismatchError, LockUnsupportedError, systemError } from '../errors.js';
 import type { Ticket, TicketQueue } from '../fairness/ticket-queue.js';
-import { isCurrent, type LockFileOptions, type OpenFile, openLockFile } from '../file/lock-file.js';
+import { MOST_PERMITS, PERMIT_NUMBERS } from '../file/byte-layout.js';
+import { isCurrent, type LockFileOptions, type OpenFile, openLockFile, statAt, withDescriptors } from '../file/lock-file.js';
 import { watchForLoss } from '../file/loss-watch.js';
+import { type Looking, type Parties, semaphoreAt } from '../lock/parties.js';
+import { clearImmediate, setImmediate } from '../timers.js';
+import { NO_TICKETS } from './kernel-calls.js';
+import { lockRefused, NO_LOCKS_HERE } from './kernel-lock.js';
 import type { Grant, Granted, Mechanism } from './mechanism.js';
 import { ParkedWait, type ParkOutcome } from './parked-wait.js';
-import { pollSync } from './poll.js';
+import { poll, pollSync } from './poll.js';
 
-export const MOST_PERMITS = 64;
-export const PERMIT_NUMBERS = 1000;
 const ATTEMPTS = 100;
 
 export class Permits implements Mechanism {
@@ -28,7 +31,9 @@ export class Permits implements Mechanism {
     readonly file: LockFileOptions,
     readonly permits: number,
     private readonly addon: NativeFallback,
-    private readonly tickets?: TicketQueue,
+    private tickets: TicketQueue | undefined,
+    /** Whether to go on without strict order where the sidecar cannot be had. */
+    private readonly ticketsOptional: boolean,
   ) {}
 
   get sidecar(): string | undefined {
@@ -40,16 +45,45 @@ export class Permits implements Mechanism {
   }
 
   join(): Ticket | undefined {
-    return this.tickets?.join();
+    const ticket = this.tickets?.join(false);
+    if (ticket?.failure === undefined || !this.#doesWithoutTickets(ticket.failure)) return ticket;
+    ticket.leave();
+    return undefined;
   }
 
   tryLock(_shared: boolean, ticket?: Ticket): Grant | null {
     if (ticket !== undefined) return ticket.line !== undefined && this.#isFirst(ticket.line) ? this.#tryEach(ticket) : null;
     const grant = this.#tryEach();
-    // Whoever stands in line comes first; looked for after the permit is ours, so that nobody joins unseen.
-    if (grant === null || this.tickets === undefined || this.tickets.isEmpty()) return grant;
+    // Queued requests come first; looked for after the permit is ours, so that none is queued unseen.
+    try {
+      if (grant === null || this.tickets === undefined || this.tickets.isEmpty()) return grant;
+    } catch (error) {
+      if (this.#doesWithoutTickets(error)) return grant;
+      grant?.unlock();
+      throw error;
+    }
     grant.unlock();
     return null;
+  }
+
+  /** No permit is free. */
+  isLocked(): boolean {
+    if (statAt(this.file.path, this.file.followSymlinks) === undefined) return false;
+    const file = this.#open();
+    try {
+      for (let permit = 0; permit < this.permits; permit++) {
+        const status = this.addon.isLocked(this.#range(file, permit, 1));
+        if (status < 0) this.#fail(status);
+        if (status === GRANTED) return false;
+      }
+      return true;
+    } finally {
+      file.close();
+    }
+  }
+
+  look(): Looking<Parties | undefined> {
+    return semaphoreAt(this.file.path, this.file.followSymlinks);
   }
 
   wait(_shared: boolean, granted: Granted, ticket?: Ticket): () => void {
@@ -65,15 +99,26 @@ export class Permits implements Mechanism {
       const grant = this.#tryEach(ticket);
       if (grant !== null) return granted(undefined, grant);
       const onPermit: Granted = (error, parked) => step(() => this.#onPermit(forPermit, granted, ticket, error, parked));
-      withdraw = this.#parkOnEach(onPermit);
+      try {
+        withdraw = this.#parkOnEach(onPermit);
+      } catch (error) {
+        if (codeOf(error) !== 'EAGAIN') throw error;
+        withdraw = poll(() => this.#tryEach(ticket), granted); // There are not enough threads to wait on.
+      }
     };
     const forTurn = (): void => {
       const line = ticket?.line;
       if (ticket === undefined || line === undefined) return forPermit();
       ticket.park();
       const onTurn = (status: number): void => step(() => (status === GRANTED ? forPermit() : this.#fail(status)));
-      const wait = new NativeWait(this.addon, { line }, false, (errno) => systemError(errno, 'fcntl', this.file.path), onTurn);
-      withdraw = () => wait.cancel();
+      try {
+        const start = (): NativeWait => new NativeWait(this.addon, { line }, false, (errno) => systemError(errno, 'fcntl', this.file.path), onTurn);
+        const wait = withDescriptors(start);
+        withdraw = () => wait.cancel();
+      } catch (error) {
+        if (codeOf(error) !== 'EAGAIN') throw error;
+        withdraw = poll(() => this.tryLock(true, ticket), granted); // There is no thread to wait on.
+      }
     };
     if (ticket !== undefined && ticket.line === undefined) ticket.whenReady(() => step(forTurn));
     else forTurn();
@@ -119,7 +164,7 @@ export class Permits implements Mechanism {
           return null;
         } else {
           this.#passTurn(ticket);
-          return new Permit(this.file, file, this.addon);
+          return new Permit(this.file, file, this.addon, status);
         }
       } catch (error) {
         file.close();
@@ -129,14 +174,15 @@ export class Permits implements Mechanism {
     throw new LockUnsupportedError(this.file.path, `its file was replaced ${ATTEMPTS} times in a row between open and lock`);
   }
 
-  #tryPermits(file: OpenFile): 'granted' | 'none' | 'replaced' {
+  /** The number of the permit. */
+  #tryPermits(file: OpenFile): number | 'none' | 'replaced' {
     if (!this.#announce(file)) return 'replaced';
     for (let permit = 0; permit < this.permits; permit++) {
       file.native = this.#range(file, permit, 1);
       const status = this.addon.tryLock(file.native, false);
       if (status < 0) this.#fail(status);
       if (status === REPLACED) return 'replaced';
-      if (status === GRANTED) return 'granted';
+      if (status === GRANTED) return permit;
     }
     return 'none';
   }
@@ -147,14 +193,14 @@ export class Permits implements Mechanism {
     const callOff = (): void => {
       for (const wait of waits.splice(0)) wait.cancel();
     };
-    const onOutcome = (outcome: ParkOutcome): void => {
+    const onOutcome = (permit: number, outcome: ParkOutcome): void => {
       callOff();
-      if ('error' in outcome) onPermit(outcome.error);
-      else onPermit(undefined, outcome.current ? new Permit(this.file, outcome.file, this.addon) : undefined);
+      if ('error' in outcome) onPermit(this.#explained(outcome.error));
+      else onPermit(undefined, outcome.current ? new Permit(this.file, outcome.file, this.addon, permit) : undefined);
     };
     try {
       for (let permit = 0; permit < this.permits; permit++) {
-        const wait = this.#park(permit, onOutcome);
+        const wait = this.#park(permit, (outcome) => onOutcome(permit, outcome));
         if (wait !== undefined) waits.push(wait);
       }
     } catch (error) {
@@ -172,7 +218,7 @@ export class Permits implements Mechanism {
     try {
       if (this.#announce(file)) {
         file.native = this.#range(file, permit, 1);
-        return new ParkedWait(this.addon, file, undefined, false, '', 'fcntl', this.file.path, onOutcome);
+        return withDescriptors(() => new ParkedWait(this.addon, file, undefined, false, '', 'fcntl', this.file.path, onOutcome));
       }
     } catch (error) {
       file.close();
@@ -190,14 +236,19 @@ export class Permits implements Mechanism {
     const below = this.#range(file, PERMIT_NUMBERS, this.permits);
     const above = this.#range(file, PERMIT_NUMBERS + this.permits + 1, MOST_PERMITS);
     for (const others of [below, above]) {
-      if (this.addon.isTaken(others) === GRANTED) continue;
-      throw new LockMismatchError(this.file.path, `other processes use this semaphore with another number of permits than ${this.permits}`);
+      const found = this.addon.conflict(others);
+      if (found === undefined) continue;
+      if (found < 0) this.#fail(found);
+      throw new LockMismatchError(
+        this.file.path,
+        `another process uses it as a semaphore of ${found - PERMIT_NUMBERS} permits, not of ${this.permits}`,
+      );
     }
     return true;
   }
 
   #open(): OpenFile {
-    return openLockFile(this.file, { needsWrite: true });
+    return openLockFile(this.file, { access: 'write' });
   }
 
   #range(file: OpenFile, start: number, length: number): NativeFile {
@@ -205,7 +256,18 @@ export class Permits implements Mechanism {
   }
 
   #fail(status: number): never {
-    throw systemError(-status, 'fcntl', this.file.path);
+    throw this.#explained(systemError(-status, 'fcntl', this.file.path));
+  }
+
+  #explained(error: Error): Error {
+    const code = codeOf(error) ?? '';
+    return NO_LOCKS_HERE.has(code) ? new LockUnsupportedError(this.file.path, lockRefused('fcntl', code), error) : error;
+  }
+
+  #doesWithoutTickets(error: unknown): boolean {
+    if (!this.ticketsOptional || !NO_TICKETS.has(codeOf(error) ?? '')) return false;
+    this.tickets = undefined;
+    return true;
   }
 }
 
@@ -214,6 +276,7 @@ class Permit implements Grant {
     private readonly options: LockFileOptions,
     private readonly file: OpenFile,
     private readonly addon: NativeFallback,
+    readonly permit: number,
   ) {}
 
   get fd(): number {

@@ -1,4 +1,5 @@
 /** Waiting where no kernel queue can be stood in: try again after 1 ms, growing to 50 ms, with jitter. */
+import { clearTimeout, setTimeout } from '../timers.js';
 import type { Grant, Granted } from './mechanism.js';
 
 const FIRST_MS = 1;

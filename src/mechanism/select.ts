@@ -1,8 +1,8 @@
 /** Which mechanism serves a lock: decided once, when the lock object is made. */
 import { loadNativeFallback } from '../binding/native-fallback.js';
-import { LockUnsupportedError } from '../errors.js';
+import { codeOf, LockUnsupportedError, messageOf } from '../errors.js';
 import { ticketQueueOf } from '../fairness/ticket-queue.js';
-import type { ResolvedLockOptions } from '../options.js';
+import type { InternalLockOptions } from '../options.js';
 import type { FifoQueue } from '../queue/fifo-queue.js';
 import { overlapsHeld } from '../queue/registry.js';
 import { fcntlCalls, fifoCalls, flockCalls } from './kernel-calls.js';
@@ -10,7 +10,7 @@ import { KernelLock } from './kernel-lock.js';
 import { LockfileLock } from './lockfile.js';
 import type { Mechanism } from './mechanism.js';
 
-export function selectMechanism(path: string, canonical: string, options: ResolvedLockOptions, queue: FifoQueue): Mechanism {
+export function selectMechanism(path: string, canonical: string, options: InternalLockOptions, queue: FifoQueue): Mechanism {
   const mechanism = byName(path, canonical, options, queue);
   if (options.fairness === 'kernel') return mechanism;
   const why = whyNotFifo(mechanism, options);
@@ -19,23 +19,27 @@ export function selectMechanism(path: string, canonical: string, options: Resolv
   throw new LockUnsupportedError(path, `fairness 'fifo' ${why}`);
 }
 
-function whyNotFifo(mechanism: Mechanism, options: ResolvedLockOptions): string | undefined {
+function whyNotFifo(mechanism: Mechanism, options: InternalLockOptions): string | undefined {
   const { api: addon, reason } = loadNativeFallback();
-  if (options.range !== undefined) return 'cannot be had with range';
-  if (!(mechanism instanceof KernelLock)) return `cannot be had with mechanism '${mechanism.name}'`;
+  if (options.range !== undefined) return 'is not available with range';
+  if (!(mechanism instanceof KernelLock)) {
+    if (options.mechanism === 'auto') return `needs a native layer, and none loads: ${reason ?? 'see layers()'}`;
+    return `is not available with mechanism '${mechanism.name}'`;
+  }
   if (addon === undefined) return `needs the addon native-fallback, which did not load: ${reason}`;
   if (process.platform !== 'linux' || !addon.hasOfd) return `needs Linux's open-file-description locks, which ${process.platform} does not have`;
   return undefined;
 }
 
-function inStrictOrder(kernel: KernelLock, canonical: string, options: ResolvedLockOptions, queue: FifoQueue): KernelLock {
+function inStrictOrder(kernel: KernelLock, canonical: string, options: InternalLockOptions, queue: FifoQueue): KernelLock {
   const { addon } = kernel.calls;
   if (addon === undefined) return kernel;
-  const tickets = ticketQueueOf(queue, canonical, options.mode, addon);
-  return new KernelLock(kernel.path, options, queue, fifoCalls(kernel.calls, addon, tickets, kernel.path, options.unlinkOnRelease));
+  const tickets = ticketQueueOf(queue, canonical, { ...options, path: kernel.path }, addon);
+  const how = { path: kernel.path, unlinks: options.unlinkOnRelease, optional: options.fairness === 'auto' };
+  return new KernelLock(kernel.path, options, queue, fifoCalls(kernel.calls, addon, tickets, how), kernel.overlapsHeld);
 }
 
-function byName(path: string, canonical: string, options: ResolvedLockOptions, queue: FifoQueue): Mechanism {
+function byName(path: string, canonical: string, options: InternalLockOptions, queue: FifoQueue): Mechanism {
   const file = { path, ...options };
   if (options.mechanism === 'lockfile') return new LockfileLock(path, canonical, options);
   if (options.mechanism === 'fcntl') {
@@ -44,8 +48,8 @@ function byName(path: string, canonical: string, options: ResolvedLockOptions, q
   try {
     return new KernelLock(path, options, queue, flockCalls(file));
   } catch (error) {
-    if (options.mechanism === 'flock' || !(error instanceof LockUnsupportedError)) throw error;
-    warnOfFallback(error.message);
+    if (options.mechanism === 'flock' || codeOf(error) !== 'ERR_LOCK_UNSUPPORTED') throw error;
+    warnOfFallback(messageOf(error));
     return new LockfileLock(path, canonical, options);
   }
 }

@@ -1,6 +1,6 @@
 /** How a lock of the kernel is stolen: by a fresh file in the place of the one that is locked. */
+import { randomUUID } from 'node:crypto';
 import { renameSync, rmSync } from 'node:fs';
-import { threadId } from 'node:worker_threads';
 import { type LockFileOptions, type OpenFile, openLockFile } from '../file/lock-file.js';
 import { besides } from '../file/paths.js';
 import { takeRemovalRight } from '../file/removal-right.js';
@@ -16,15 +16,15 @@ const PATIENCE = 100;
  */
 export function putInPlace(options: LockFileOptions, calls: KernelCalls): OpenFile {
   const { path } = options;
-  const hidden = besides(path, `steal-${process.pid}-${threadId}`);
-  rmSync(hidden, { force: true }); // of a process of that number that was killed
+  // Not by pid: two PID namespaces have processes of one number.
+  const hidden = besides(path, `steal-${randomUUID()}`);
   const fresh = openLockFile({ ...options, path: hidden });
   try {
     calls.opened(fresh);
     // Granted, since nobody else knows the file; and said to be replaced, since it is not at our path yet.
     (calls.tryPastLine ?? calls.tryLock)(fresh, false);
     for (let attempt = 0; ; attempt++) {
-      const current = openLockFile(options);
+      const current = openLockFile(options, { access: 'write if allowed' });
       try {
         if (!takeRemovalRight(calls.addon, options, current) && attempt < PATIENCE) continue;
         renameSync(hidden, path);

@@ -1,9 +1,9 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync, statSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, readFileSync, statSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { sidecarOf } from '../../src/fairness/ticket-queue.js';
-import { InterProcessLock, type InterProcessLockOptions, LockTimeoutError, LockUnsupportedError } from '../../src/index.js';
+import { InterProcessLock, type InterProcessLockOptions, LockDeadlockError, LockTimeoutError, LockUnsupportedError } from '../../src/index.js';
 import { lockSuite } from '../suites/lock.js';
 import { hasFcntl } from '../support/capabilities.js';
 import { openDescriptors, testFolder } from '../support/paths.js';
@@ -282,5 +282,63 @@ describe.runIf(hasFcntl)('8 queueing processes, killed, stopped, aborted and tim
   it('never two holders, served in the order of their tickets, nobody stranded', async () => {
     const child = fork(new URL('../../scripts/chaos/fifo.mjs', import.meta.url).pathname, ['--seconds', '5', '--quiet']);
     expect(await once(child, 'exit')).toEqual([0, null]);
+  });
+});
+
+function emptyWithTwoNames(file: string): void {
+  writeFileSync(file, '');
+  linkSync(file, `${file}.other`);
+}
+
+describe.runIf(hasFcntl)('a sidecar that is not quite ours', () => {
+  const contend = async (lock: InterProcessLock): Promise<void> => {
+    const holder = await lock.acquire();
+    const waiting = lock.acquire();
+    holder.release();
+    (await waiting).release();
+  };
+
+  it.each([
+    ['content that begins like ours', (file: string) => writeFileSync(file, 'fair')],
+    ['an empty file with a second name', emptyWithTwoNames],
+  ])('%s is locked, but never written', async (_what, plant) => {
+    const lock = new InterProcessLock(path(), FIFO);
+    const sidecar = sidecarOf(lock.path);
+    plant(sidecar);
+    const before = readFileSync(sidecar);
+    await contend(lock);
+    expect(readFileSync(sidecar)).toEqual(before);
+  });
+
+  it('a counter that is too low lets no newcomer overtake', async () => {
+    const lock = new InterProcessLock(path(), FIFO);
+    const [first, second] = [await actorOn(lock.path), await actorOn(lock.path)];
+    const holder = await lock.acquire();
+    const order: string[] = [];
+    const waits = [first.call('acquire').then(() => order.push('first'))];
+    await inLine(lock, first);
+    // As if the counter had been set back to the beginning by a stranger.
+    const sidecar = sidecarOf(lock.path);
+    await contend(new InterProcessLock(path(), FIFO));
+    const header = readFileSync(sidecar);
+    header.fill(0, 16);
+    writeFileSync(sidecar, header);
+    waits.push(second.call('acquire').then(() => order.push('second')));
+    await inLine(lock, second);
+    writeFileSync(sidecar, header);
+    holder.release();
+    await waits[0];
+    await first.call('release');
+    await waits[1];
+    expect(order).toEqual(['first', 'second']);
+    await second.call('release');
+  });
+
+  it('with fcntl, acquireSync refuses what this thread’s own range would block for ever', async () => {
+    const file = path();
+    const range = await new InterProcessLock(file, { mechanism: 'fcntl', range: { start: 0, length: 1 } }).acquire();
+    expect(() => new InterProcessLock(file, { mechanism: 'fcntl', ...FIFO }).acquireSync()).toThrow(LockDeadlockError);
+    range.release();
+    new InterProcessLock(file, { mechanism: 'fcntl', ...FIFO }).acquireSync().release();
   });
 });

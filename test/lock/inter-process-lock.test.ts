@@ -343,10 +343,13 @@ describe.runIf(hasFlock)('flock', () => {
       most = Math.max(most, openDescriptors());
       await settle(); // finalizers run between turns of the event loop
     }
-    globalThis.gc?.();
-    await settle();
     expect(most - before.descriptors).toBeLessThan(200);
-    expect(process.memoryUsage().heapUsed - before.heap).toBeLessThan(20_000_000);
+    // When finalizers run is the engine's choice.
+    await until(async () => {
+      globalThis.gc?.();
+      await settle();
+      return process.memoryUsage().heapUsed - before.heap < 20_000_000;
+    });
   }, 600_000);
 
   it('a handle lost to the garbage collector warns once, naming the path, and the lock stays held', async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { InterProcessSemaphore, LockMismatchError, LockTimeoutError, LockUnsupportedError } from '../../src/index.js';
+import { InterProcessSemaphore, LockMismatchError, LockTimeoutError, LockUnsupportedError, type WaitInfo } from '../../src/index.js';
 import { lockSuite } from '../suites/lock.js';
 import { hasFcntl } from '../support/capabilities.js';
 import { openDescriptors, testFolder } from '../support/paths.js';
@@ -73,7 +73,7 @@ for (const fairness of ['kernel', 'fifo'] as const) {
       const handle = await semaphore.acquire();
       const other = create(3, semaphore.path);
       await expect(other.acquire()).rejects.toThrow(LockMismatchError);
-      expect(() => other.tryAcquire()).toThrow(/another number of permits than 3/);
+      expect(() => other.tryAcquire()).toThrow(/semaphore of 2 permits, not of 3/);
       handle.release();
       (await other.acquire()).release();
     });
@@ -109,5 +109,49 @@ describe('InterProcessSemaphore', () => {
 
   it.runIf(!hasFcntl)('is an error at construction without the addon', () => {
     expect(() => new InterProcessSemaphore(path(), { permits: 1 })).toThrow(LockUnsupportedError);
+  });
+});
+
+describe.runIf(hasFcntl)('what a semaphore tells', () => {
+  it('inspect and onWait name holders as holders and waiters as waiters; isLocked: no permit is free', async () => {
+    const semaphore = new InterProcessSemaphore(path(), { permits: 2 });
+    const [one, two] = [Actor.start(), Actor.start()];
+    for (const actor of [one, two]) await actor.call('create', 'InterProcessSemaphore', semaphore.path, { permits: 2 });
+    expect([semaphore.isLocked(), semaphore.inspect()]).toMatchObject([false, { permits: 2, held: false, holders: [], waiters: [] }]);
+    await one.call('acquire');
+    expect(semaphore.isLocked()).toBe(false);
+    const permit = await semaphore.acquire();
+    expect([semaphore.isLocked(), permit.shared]).toEqual([true, false]);
+    const waiting = two.call('acquire');
+    const pids = (): [number[], number[]] => {
+      const { holders, waiters } = semaphore.inspect();
+      return [holders.map(({ pid }) => pid).sort(), waiters.map(({ pid }) => pid)];
+    };
+    await until(() => pids()[1].length > 0);
+    expect(pids()).toEqual([[process.pid, one.child.pid].sort(), [two.child.pid]]);
+    const info = await new Promise<WaitInfo>((resolve) => {
+      const onWait = (told: WaitInfo): void => resolve(told);
+      semaphore.acquire({ waitNotice: 1, onWait }).then(
+        (handle) => handle.release(),
+        () => {},
+      );
+    });
+    expect(info.holders.map(({ pid }) => pid).sort()).toEqual([process.pid, one.child.pid].sort());
+    await one.call('release');
+    await waiting;
+    permit.release();
+    await two.call('release');
+    await until(() => !semaphore.isLocked() && semaphore.inspect().holders.length === 0);
+  });
+
+  it('each holder has a permit of its own number, over processes, and a free number is used again', async () => {
+    const semaphore = new InterProcessSemaphore(path(), { permits: 3 });
+    const handles = [await semaphore.acquire(), await semaphore.acquire(), await semaphore.acquire()];
+    expect(handles.map(({ permit }) => permit).sort()).toEqual([0, 1, 2]);
+    const waiting = semaphore.acquire();
+    handles[1]?.release();
+    const next = await waiting;
+    expect(next.permit).toBe(handles[1]?.permit);
+    for (const handle of [...handles, next]) handle.release();
   });
 });

@@ -29,6 +29,8 @@ describe("ReaderWriterLock, fasteners' semantics", () => {
       await expect(writer).rejects.toThrow(LockDeadlockError);
     });
     await lock.withWriteLock(() => expect([lock.owner, lock.isReader(), lock.isWriter(false)]).toEqual(['writer', false, true]));
+    // A writer that reads as well is both, as in fasteners.
+    await lock.withWriteLock(() => lock.withReadLock(() => expect([lock.isReader(), lock.isWriter(false)]).toEqual([true, true])));
     const reader = await lock.acquireRead();
     const writer = lock.withWriteLock(() => {});
     expect(lock.hasPendingWriters).toBe(true);

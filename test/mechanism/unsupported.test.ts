@@ -25,7 +25,7 @@ describe.runIf(preload !== undefined)('a file system without locks', () => {
     expect(await lock({}, method)).toMatchObject({
       name: 'LockUnsupportedError',
       cause: 'ENOLCK',
-      message: expect.stringContaining('do not work on its file system (ENOLCK)'),
+      message: expect.stringContaining('are refused here (ENOLCK)'),
     });
   });
 

@@ -1,6 +1,8 @@
 // A process that does what it is told over IPC: one lock object, the handles it got, in order.
 import { closeSync, openSync } from 'node:fs';
-import * as fairlock from 'fairlock';
+import { InterProcessLock, InterProcessReaderWriterLock, InterProcessSemaphore, layers } from 'fairlock';
+
+const kinds = { InterProcessLock, InterProcessReaderWriterLock, InterProcessSemaphore };
 
 let lock;
 let reading = false;
@@ -8,9 +10,9 @@ const handles = [];
 const controllers = new Map();
 
 const methods = {
-  layers: () => fairlock.layers(),
+  layers: () => layers(),
   create(kind, path, options) {
-    lock = new fairlock[kind](path, options);
+    lock = new kinds[kind](path, options);
     return lock.mechanism ?? null;
   },
   async acquire(options = {}, { method = 'acquire', abortable } = {}) {

@@ -31,6 +31,8 @@ async function one(i) {
     .request(name, options, async (lock) => {
       if (lock === null) return 'null';
       held.begin = now();
+      // It may have been stolen before this is called.
+      if (lock.signal.aborted) held.lost = now();
       lock.signal.addEventListener('abort', () => {
         held.lost = now();
       });

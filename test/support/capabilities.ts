@@ -13,3 +13,5 @@ export const hasFcntl = loadNativeFallback().api?.hasOfd === true;
 export const isRoot = process.getuid?.() === 0;
 /** System calls can be looked at, and processes killed at a given one. */
 export const hasStrace = spawnSync('strace', ['-o', '/dev/null', 'true']).status === 0;
+/** Processes can be started in a PID namespace of their own. */
+export const hasNamespaces = isRoot && spawnSync('unshare', ['--pid', '--fork', '--mount-proc', 'true']).status === 0;

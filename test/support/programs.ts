@@ -111,3 +111,27 @@ export class LineProgram {
     return this.line();
   }
 }
+
+/** Runs a script of a module to its end. */
+export function runScript(script: string, env: NodeJS.ProcessEnv = {}, flags: string[] = []): Promise<Ran> {
+  return run(process.execPath, ['--no-warnings', ...flags, '--input-type=module', '-e', script], env);
+}
+
+/** flock(1), holding the file until it is let go. */
+export async function holdByFlock(file: string, ...options: string[]): Promise<{ letGo(): Promise<void>; pid: number }> {
+  const holder = new LineProgram('flock', [...options, file, 'sh', '-c', 'echo held; read line']);
+  if ((await holder.line()) !== 'held') throw new Error('flock(1) did not get the lock');
+  const ended = once(holder.child, 'exit');
+  return {
+    pid: holder.child.pid as number,
+    letGo: async () => {
+      holder.child.stdin.end();
+      await ended;
+    },
+  };
+}
+
+/** Whether flock(1) gets the lock at once. */
+export function isFreeForFlock(file: string): boolean {
+  return spawnSync('flock', ['-n', file, 'true']).status === 0;
+}
