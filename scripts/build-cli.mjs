@@ -21,7 +21,7 @@ const { metafile } = await build({
   format: 'esm',
   target: 'node20',
   external: ['fs-ext', 'proper-lockfile'],
-  define: { FAIRLOCK_VERSION: JSON.stringify(version) },
+  define: { FAIRLOCK_VERSION: JSON.stringify(version), FAIRLOCK_CLI: 'true' },
   banner: { js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);" },
   metafile: true,
 });

@@ -6,8 +6,10 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, realpathSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { closeIdleFiles } from '../file/idle-files.js';
 import { MARK } from '../file/lock-file.js';
 import { InterProcessLock, type LockHandle, layers } from '../index.js';
+import { printable } from '../printable.js';
 import { CliError, FAILURE, NO_INPUT } from './exit-codes.js';
 import { reasonOf } from './reasons.js';
 
@@ -19,6 +21,8 @@ type Mechanism = 'flock' | 'fcntl';
 interface Finding {
   what: string;
   ok: boolean;
+  /** Not needed. */
+  optional?: boolean;
   detail: string;
   advice?: string | undefined;
 }
@@ -42,12 +46,13 @@ export async function doctor(folder: string): Promise<number> {
   try {
     const findings = [...layerFindings(), fileSystemFinding(folder), markFinding(trial)];
     for (const mechanism of ['flock', 'fcntl'] as const) findings.push(await tryOut(mechanism, join(trial, mechanism)));
-    for (const { what, ok, detail, advice } of findings) {
-      process.stdout.write(`${ok ? '✓' : '✗'} ${what}: ${detail}\n`);
+    for (const { what, ok, optional = false, detail, advice } of findings) {
+      process.stdout.write(`${ok ? '✓' : optional ? '-' : '✗'} ${what}: ${printable(detail)}\n`);
       if (advice !== undefined) process.stdout.write(`  → ${advice}\n`);
     }
-    return findings.every(({ what, ok }) => ok || what === 'fs-ext') ? 0 : FAILURE;
+    return findings.every(({ ok, optional }) => ok || optional) ? 0 : FAILURE;
   } finally {
+    closeIdleFiles(); // Some file systems (FUSE) keep a removed file that is open under another name.
     rmSync(trial, { recursive: true, force: true });
   }
 }
@@ -73,15 +78,15 @@ function makeTrialFolder(folder: string): string {
 
 function layerFindings(): Finding[] {
   const advice = {
-    'fs-ext': 'not needed: the addon does its part. `npm install fs-ext` if you want it (it is compiled on this machine)',
+    'fs-ext': layers()['native-fallback'].loaded ? undefined : 'npm install fs-ext: it is compiled on this machine',
     'native-fallback':
-      'without it waits are polled, and fcntl locks, strict order, semaphores and gc cannot be had. Install fairlock for this platform, or build it: npm run build',
+      'without it waits are polled, and fcntl locks, strict order, semaphores and gc are not available. There is a binary for some platforms only: see docs/layers.md',
   };
   return (['fs-ext', 'native-fallback'] as const).map((what) => {
     const { loaded, reason } = layers()[what];
     return loaded
       ? { what, ok: true, detail: 'loads' }
-      : { what, ok: false, detail: `does not load: ${reason?.split('\n')[0]}`, advice: advice[what] };
+      : { what, ok: false, optional: what === 'fs-ext', detail: `does not load: ${reason?.split('\n')[0]}`, advice: advice[what] };
   });
 }
 
@@ -132,17 +137,17 @@ async function tryOut(what: Mechanism, path: string): Promise<Finding> {
   } catch (error) {
     return finding(false, (error as Error).message, what === 'fcntl' ? "use mechanism 'flock', if that one works" : elsewhere);
   }
-  if (handle === null) return finding(false, 'refused, though nobody has it', elsewhere);
+  if (handle === null) return finding(false, 'refused, though no process holds it', elsewhere);
   const other = fork(process.argv[1] as string, ['probe', what, path]);
   try {
     const answers = async (): Promise<unknown> => (await once(other, 'message', { signal: AbortSignal.timeout(PATIENCE_MS) }))[0];
     await answers();
     other.send('try');
-    if ((await answers()) === 'granted') return finding(false, 'reports success and excludes nobody: two processes hold it', elsewhere);
+    if ((await answers()) === 'granted') return finding(false, 'reports success and excludes no process: two hold it', elsewhere);
     other.send('wait');
     handle.release();
     await answers().catch(() => Promise.reject(new Error('a process that waits is not woken when the lock is released')));
-    return finding(true, 'excludes other processes, and wakes who waits');
+    return finding(true, 'excludes other processes, and wakes waiters');
   } catch (error) {
     return finding(false, (error as Error).message, elsewhere);
   } finally {

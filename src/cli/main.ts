@@ -1,6 +1,9 @@
 #!/usr/bin/env node
 /** The command line: which command, with what. Each command's code is loaded when it is called. */
+import { writeSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { printable } from '../printable.js';
+import { expandOptions } from './abbreviations.js';
 import { CliError, USAGE } from './exit-codes.js';
 import type { RunOptions } from './run.js';
 
@@ -8,13 +11,13 @@ declare const FAIRLOCK_VERSION: string;
 
 const EXIT_CODES = `
 Exit codes: those of COMMAND, 128+n if signal n ended it; or
-  1   the lock is somebody else's (-n, -w; see -E)    64  wrong usage
+  1   another process holds the lock (-n, -w; see -E) 64  wrong usage
   66  the lock file cannot be opened                  69  COMMAND cannot be executed
-  71  the lock cannot be had for another reason       73  the lock file cannot be created`;
+  71  the lock cannot be acquired: another reason     73  the lock file cannot be created`;
 
 /** What commander makes of the options of `run`: a flag that was not given is not there. */
 type GivenToRun = Pick<RunOptions, 'conflictExitCode' | 'fork' | 'mechanism'> &
-  Partial<RunOptions> & { command?: string; nb?: boolean; timeout?: number };
+  Partial<RunOptions> & { command?: string; nb?: boolean; nonblocking?: boolean; timeout?: number };
 
 const program = new Command('fairlock')
   .description('Locks between processes, for scripts.')
@@ -23,7 +26,7 @@ const program = new Command('fairlock')
   .exitOverride()
   .showHelpAfterError('(see fairlock help)')
   .configureHelp({ helpWidth: 100 })
-  .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'fairlock: ')) });
+  .configureOutput({ writeErr: (text) => writeAll(2, text), outputError: (text, write) => write(text.replace(/^error: /, 'fairlock: ')) });
 
 const end = (code: number): void => {
   process.exitCode = code;
@@ -54,7 +57,7 @@ program
   .on('option:e', () => {
     shared = false;
   })
-  .option('-n, --nonblock', 'fail rather than wait')
+  .option('-n, --nonblocking', 'fail rather than wait')
   .addOption(new Option('--nb').hideHelp())
   .option('-w, --wait <seconds>', 'fail if it takes longer', seconds)
   .addOption(new Option('--timeout <seconds>').argParser(seconds).hideHelp())
@@ -62,7 +65,7 @@ program
   .option('-c, --command <string>', 'after FILE: run it by the shell')
   .option('-o, --close', 'COMMAND does not inherit the lock')
   .option('-F, --no-fork', 'become COMMAND instead of starting it')
-  .option('-v, --verbose', 'say how long it took, and whom one waits for')
+  .option('-v, --verbose', 'say how long it took, and who holds the lock')
   .option('--fair', 'strict order between all who use --fair')
   .addOption(new Option('--mechanism <name>', 'what to lock with').choices(['auto', 'flock', 'fcntl', 'lockfile']).default('auto'))
   .option('--permits <n>', 'a semaphore: up to n holders at once', wholeNumber)
@@ -71,15 +74,15 @@ program
     if (given.command !== undefined) throw new CliError('-c comes after FILE', USAGE);
     const { run } = await import('./run.js');
     const { conflictExitCode, close = false, fork, verbose = false, fair = false, mechanism, permits } = given;
-    const nonblock = given.nonblock === true || given.nb === true;
+    const nonblock = given.nonblocking === true || given.nb === true;
     const wait = given.wait ?? given.timeout;
     end(await run(file, words, { shared, nonblock, wait, conflictExitCode, close, fork, verbose, fair, mechanism, permits }));
   });
 
 program
   .command('status')
-  .summary('who holds and who waits')
-  .description('Show who holds and who waits for FILEs, and for the locks in DIRECTORYs (default: this one).')
+  .summary('which processes hold and wait')
+  .description('Show which processes hold and wait for FILEs, and for the locks in DIRECTORYs (default: this one).')
   .argument('[path...]')
   .option('--json', 'for programs: a list of { path, holders, waiters }')
   .option('--watch', 'again every second')
@@ -91,9 +94,9 @@ program
 
 program
   .command('gc')
-  .summary('remove lock files that nobody uses')
+  .summary('remove lock files that are not in use')
   .description(
-    "Remove fairlock's lock files in DIRECTORY that nobody holds or waits for: empty files with fairlock's mark, and the files of its lines of waiters. Each is locked first; other fairlock processes may come and go meanwhile.",
+    "Remove fairlock's lock files in DIRECTORY that no process holds or waits for: empty files with fairlock's mark, and the files of its queues. Each is locked first; other fairlock processes may come and go meanwhile.",
   )
   .argument('<directory>')
   .option('--dry-run', 'only say what would be removed')
@@ -101,8 +104,8 @@ program
   .addHelpText(
     'after',
     `
-Only where nobody but fairlock waits for the files! flock(1), Python, Go and Rust do not notice that
-a file was removed while they waited for it: one of them would hold the old file, and somebody else
+Only where no other program waits for the files! flock(1), Python, Go and Rust do not notice that
+a file was removed while they waited for it: one of them would hold the old file, another process
 a new one of the same name.`,
   )
   .action(async (directory: string, { dryRun = false, olderThan }: { dryRun?: boolean; olderThan?: string }) => {
@@ -143,16 +146,25 @@ program
     probe(mechanism, path);
   });
 
-for (const command of program.commands) command.copyInheritedSettings(program);
+for (const command of program.commands) command.copyInheritedSettings(program).showHelpAfterError(`(see fairlock help ${command.name()})`);
 
 try {
-  await program.parseAsync();
+  await program.parseAsync(expandOptions(process.argv.slice(2)), { from: 'user' });
 } catch (error) {
   if (error instanceof CommanderError) end(error.exitCode === 0 ? 0 : USAGE);
   else if (error instanceof CliError) {
-    process.stderr.write(`fairlock: ${error.message}\n`);
+    writeAll(2, `fairlock: ${printable(error.message)}\n`);
     end(error.exitCode);
   } else throw error;
+}
+
+/** Not by process.stderr: see `say`. */
+function writeAll(fd: number, text: string): void {
+  try {
+    writeSync(fd, text);
+  } catch {
+    // A reader that is gone is no reason to fail.
+  }
 }
 
 /** As flock(1): decimals, also with an exponent. */

@@ -1,17 +1,17 @@
-/** Everybody who holds or waits for a path, whatever they lock it with. */
+/** The processes that hold a path or wait for it, whatever they lock it with. */
 import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { sidecarOf } from '../fairness/ticket-queue.js';
 import { lockFolderOf } from '../file/lock-file.js';
 import { canonicalPath } from '../file/paths.js';
-import { inLine, lockedAmong, type Parties, partiesOf, semaphoreAt, startOf } from '../lock/parties.js';
+import { InterProcessLock } from '../index.js';
+import { atOnce, inLine, lockedAmong, type Parties, partiesOf, semaphoreAt, startOf } from '../lock/parties.js';
 import type { LockParty } from '../options.js';
 
 export interface Party {
-  /** Unknown for a lock folder. */
+  /** Unknown for a lock folder, and where the system does not show the process (another user, another PID namespace). */
   pid?: number;
   command?: string;
-  /** Unknown for one that stands in the line of `--fair` and has not come to its head. */
   mode?: 'exclusive' | 'shared' | 'permit';
   mechanism: 'flock' | 'fcntl' | 'semaphore' | 'lockfile';
   /** When its process was started: the kernel does not tell since when it holds or waits. Of a lock folder: its last heartbeat. */
@@ -30,20 +30,33 @@ export function partiesAt(path: string): PartiesAt {
   const folder = lockFolder(file);
   const sidecar = sidecarOf(file);
   // Without a look into every process, which takes a while.
-  if (lockedAmong([file, sidecar]).length === 0) return { path, holders: folder, waiters: [] };
-  const line = inLine(sidecar);
-  const flock = partiesOf(file, ['FLOCK']);
-  const semaphore = semaphoreAt(file);
-  const fcntl = semaphore ?? partiesOf(file, ['OFDLCK', 'POSIX']);
+  if (lockedAmong([file, sidecar]).length === 0) return { path, holders: [...folder, ...unseenHolder(file)], waiters: [] };
+  const line = atOnce(inLine(sidecar));
+  const flock = atOnce(partiesOf(file, ['FLOCK']));
+  const semaphore = atOnce(semaphoreAt(file));
+  const fcntl = semaphore ?? atOnce(partiesOf(file, ['OFDLCK', 'POSIX']));
   const kernel = [named(flock, 'flock'), named(fcntl, semaphore === undefined ? 'fcntl' : 'semaphore')];
   const holders = [...kernel.flatMap((one) => one.holders), ...folder];
+  if (holders.length === 0) holders.push(...unseenHolder(file));
   const parked = kernel.flatMap((one) => one.waiters);
   const mechanism = holders[0]?.mechanism ?? 'flock';
   const standing = line.map((one) => {
     const atHead = parked.find(({ pid }) => pid === one.pid);
-    return atHead ?? { ...person(one), mechanism };
+    return atHead ?? { ...person(one), mode: one.shared ? ('shared' as const) : ('exclusive' as const), mechanism };
   });
   return { path, holders, waiters: [...standing, ...parked.filter(({ pid }) => !line.some((one) => one.pid === pid))] };
+}
+
+/** The kernel knows of a lock, and shows none. */
+function unseenHolder(file: string): Party[] {
+  const isHeld = (mechanism: 'flock' | 'fcntl'): boolean => {
+    try {
+      return new InterProcessLock(file, { mechanism, dataFile: true }).isLocked();
+    } catch {
+      return false; // Not to be opened, or not to be locked in this way.
+    }
+  };
+  return (['flock', 'fcntl'] as const).filter(isHeld).map((mechanism) => ({ mechanism }));
 }
 
 function named(parties: Parties | undefined, mechanism: Party['mechanism']): Pick<PartiesAt, 'holders' | 'waiters'> {
@@ -58,6 +71,6 @@ function person({ pid, command }: LockParty): Pick<Party, 'pid' | 'command' | 's
 }
 
 function lockFolder(path: string): Party[] {
-  const stat = statSync(lockFolderOf({ path, mode: 0, followSymlinks: false }), { throwIfNoEntry: false });
+  const stat = statSync(lockFolderOf({ path, followSymlinks: false }), { throwIfNoEntry: false });
   return stat?.isDirectory() ? [{ mode: 'exclusive', mechanism: 'lockfile', started: stat.mtime }] : [];
 }

@@ -1,10 +1,11 @@
 /** Texts that several commands print. */
 import { getSystemErrorMap } from 'node:util';
+import { errnoOf, messageOf } from '../errors.js';
 
 /** What the system says of an error, in its own words, without the call and the path. */
 export function reasonOf(error: unknown): string {
-  const errno = error instanceof Error && 'errno' in error ? Number(error.errno) : Number.NaN;
-  return getSystemErrorMap().get(errno)?.[1] ?? (error instanceof Error ? error.message : String(error));
+  const errno = errnoOf(error);
+  return (errno === undefined ? undefined : getSystemErrorMap().get(-errno)?.[1]) ?? messageOf(error);
 }
 
 /** `12 s`, `3 min`, `5 h`, `2 d`: the largest unit that fits. */
@@ -19,9 +20,4 @@ function duration(ms: number): string {
 /** `12 s ago`. */
 export function ago(date: Date): string {
   return `${duration(Date.now() - date.getTime())} ago`;
-}
-
-/** At most so many characters. */
-export function cut(text: string, most: number): string {
-  return text.length > most ? `${text.slice(0, most - 1)}…` : text;
 }

@@ -1,20 +1,22 @@
 /** `fairlock run`: flock(1), and more. */
-import { statSync, writeSync } from 'node:fs';
+import { statSync } from 'node:fs';
+import { constants } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { loadNativeFallback } from '../binding/native-fallback.js';
+import { codeOf, messageOf } from '../errors.js';
 import {
   type AcquireOptions,
   InterProcessReaderWriterLock,
   InterProcessSemaphore,
   LockError,
   type LockHandle,
-  LockTimeoutError,
   type MechanismName,
 } from '../index.js';
-import { runCommand, wordsOfCommand } from './child.js';
+import { lockDescriptor, runCommand, wordsOfCommand } from './child.js';
 import { CANNOT_CREATE, CliError, NO_INPUT, OS_ERROR, UNAVAILABLE, USAGE } from './exit-codes.js';
 import { reasonOf } from './reasons.js';
-import { announceWait } from './waiting-line.js';
+import { hasBrokenArguments, type Surroundings, say, surroundings } from './surroundings.js';
+import { announceWait, heldBy } from './waiting-line.js';
 
 export interface RunOptions {
   shared: boolean;
@@ -31,18 +33,20 @@ export interface RunOptions {
 }
 
 export async function run(file: string, words: readonly string[], options: RunOptions): Promise<number> {
+  const around = surroundings(); // Before anything else is opened.
+  if (hasBrokenArguments()) throw new CliError('an argument is not UTF-8, and Node cannot pass it on as it is', USAGE);
   const command = commandOf(words);
   if (!options.fork && options.close) throw new CliError('the --no-fork and --close options are incompatible', USAGE);
   if (options.permits !== undefined && options.shared) throw new CliError('the --permits and --shared options are incompatible', USAGE);
   if (options.permits !== undefined && options.mechanism !== 'auto') {
     throw new CliError('the --permits and --mechanism options are incompatible', USAGE);
   }
-  const handle = await acquire(file, options);
+  const handle = await acquire(file, options, around);
   if (handle === undefined) return options.conflictExitCode;
   if (options.verbose) say(`executing ${command.file}`);
-  if (!options.fork) return becomeCommand(command, handle);
+  if (!options.fork) return becomeCommand(command, handle, around);
   const fd = options.close ? undefined : handle.fd;
-  const code = await runCommand({ ...command, fd }, () => UNAVAILABLE);
+  const code = await runCommand({ ...command, fd, surroundings: around }, () => UNAVAILABLE);
   // As with flock(1), what the command left running in the background keeps a kernel's lock that it inherited: so it is
   // not released here, it goes with this process. A lock folder, which nobody inherits, is removed.
   if (handle.fd === undefined || options.close) handle.release();
@@ -57,26 +61,28 @@ function commandOf(words: readonly string[]): { file: string; args: string[] } {
     if (line === undefined || rest.length > 1) throw new CliError(`${first} requires exactly one command argument`, USAGE);
     return { file: process.env.SHELL || '/bin/sh', args: ['-c', line] };
   }
-  if (first === undefined) throw new CliError('which command? Usage: fairlock run [OPTION…] FILE -- COMMAND [ARG…]', USAGE);
+  if (first === undefined) throw new CliError('which command? Usage: fairlock run [OPTION…] FILE -- COMMAND [ARG…] (see fairlock help run)', USAGE);
   return { file: first, args: rest };
 }
 
-/** Undefined: somebody else has it, for too long. */
-async function acquire(path: string, options: RunOptions): Promise<LockHandle | undefined> {
+/** Undefined: another process has it, for too long. */
+async function acquire(path: string, options: RunOptions, { ignored }: Surroundings): Promise<LockHandle | undefined> {
   const began = performance.now();
-  const endAnnouncement = options.nonblock ? () => {} : announceWait(path, options.verbose);
+  // As in flock(1), `-w 0` does not wait.
+  const nonblock = options.nonblock || options.wait === 0;
+  const endAnnouncement = nonblock ? () => {} : announceWait(path, options.verbose, ignored);
   try {
     // A mistyped path shall not make folders.
     statSync(dirname(resolve(path)));
-    const timeout = options.nonblock ? 0 : (options.wait ?? Infinity) * 1000;
+    const timeout = nonblock ? 0 : (options.wait ?? Infinity) * 1000;
     const handle = await acquireOf(path, options)({ timeout });
     endAnnouncement();
     if (options.verbose) say(`getting lock took ${((performance.now() - began) / 1000).toFixed(6)} seconds`);
     return handle;
   } catch (error) {
     endAnnouncement();
-    if (!(error instanceof LockTimeoutError)) throw explained(path, error);
-    if (options.verbose) say(options.nonblock ? 'failed to get lock' : 'timeout while waiting to get lock');
+    if (codeOf(error) !== 'ERR_LOCK_TIMEOUT') throw explained(path, error);
+    if (options.verbose) say(`${nonblock ? 'failed to get lock' : 'timeout while waiting to get lock'}${heldBy(path)}`);
     return undefined;
   }
 }
@@ -87,30 +93,29 @@ function acquireOf(path: string, { permits, mechanism, fair, shared }: RunOption
     const semaphore = new InterProcessSemaphore(path, { permits, fairness, followSymlinks: true });
     return (options) => semaphore.acquire(options);
   }
-  const lock = new InterProcessReaderWriterLock(path, { mechanism, fairness, followSymlinks: true });
+  // flock(1) locks what it is given: the script itself, or a file of data.
+  const lock = new InterProcessReaderWriterLock(path, { mechanism, fairness, followSymlinks: true, dataFile: true });
   return (options) => (shared ? lock.acquireRead(options) : lock.acquireWrite(options));
 }
 
 function explained(path: string, error: unknown): CliError {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  const code = codeOf(error) ?? '';
   if (error instanceof LockError) return new CliError(error.message, OS_ERROR);
-  if (error instanceof TypeError || error instanceof RangeError) return new CliError(error.message, path === '' ? NO_INPUT : USAGE);
+  if (error instanceof TypeError || error instanceof RangeError) return new CliError(messageOf(error), path === '' ? NO_INPUT : USAGE);
   const exitCode = ['ENOMEM', 'EMFILE', 'ENFILE'].includes(code) ? OS_ERROR : ['EROFS', 'ENOSPC'].includes(code) ? CANNOT_CREATE : NO_INPUT;
   return new CliError(`cannot open lock file ${path}: ${reasonOf(error)}`, exitCode);
 }
 
-/** No process stays behind: this one becomes the command, with the lock in its hands. */
-function becomeCommand({ file, args }: { file: string; args: string[] }, handle: LockHandle): number {
+/** No process stays behind: this one becomes the command, and has the lock. */
+function becomeCommand({ file, args }: { file: string; args: string[] }, handle: LockHandle, around: Surroundings): number {
   const { api: addon, reason } = loadNativeFallback();
   if (addon === undefined || handle.fd === undefined) {
     throw new CliError(`--no-fork needs the addon native-fallback and a lock of the kernel${reason === undefined ? '' : `: ${reason}`}`, UNAVAILABLE);
   }
   const envp = Object.entries(process.env).map(([name, value]) => `${name}=${value}`);
-  const errno = addon.exec(file, [file, ...args], envp, handle.fd);
+  const { descriptors, ignored, openFiles } = around;
+  if (openFiles !== undefined) addon.limitDescriptors(openFiles);
+  const signals = ignored.map((signal) => constants.signals[signal]);
+  const errno = addon.exec(file, [file, ...args], envp, handle.fd, lockDescriptor(around), [...descriptors], signals);
   throw new CliError(`failed to execute ${file}: ${reasonOf(Object.assign(new Error(), { errno }))}`, UNAVAILABLE);
-}
-
-/** Written at once, since this process may be about to become another. */
-function say(text: string): void {
-  writeSync(2, `fairlock: ${text}\n`);
 }

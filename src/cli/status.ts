@@ -5,9 +5,10 @@ import { clearScreenDown, cursorTo } from 'node:readline';
 import { setTimeout } from 'node:timers/promises';
 import { besidesWhat } from '../file/paths.js';
 import { lockedAmong } from '../lock/parties.js';
+import { cut, printable } from '../printable.js';
 import { CliError, NO_INPUT, UNAVAILABLE } from './exit-codes.js';
 import { type PartiesAt, type Party, partiesAt } from './parties.js';
-import { ago, cut, reasonOf } from './reasons.js';
+import { ago, reasonOf } from './reasons.js';
 
 const EVERY_MS = 1000;
 const HEAD = ['FILE', 'PID', 'COMMAND', 'STATE', 'MODE', 'MECHANISM', 'STARTED'];
@@ -59,9 +60,9 @@ function busyIn(folder: string): PartiesAt[] {
 async function asTable(found: readonly PartiesAt[]): Promise<string> {
   const rows = found.flatMap(({ path, holders, waiters }) => [
     ...holders.map((party) => row(path, party, 'holds')),
-    ...waiters.map((party, i) => row(path, party, `waits, ${i + 1}.`)),
+    ...waiters.map((party, i) => row(path, party, `waits #${i + 1}`)),
   ]);
-  if (rows.length === 0) return 'nobody holds or waits\n';
+  if (rows.length === 0) return 'no process holds or waits\n';
   const { default: Table } = await import('cli-table3');
   const chars = Object.fromEntries([...BORDERS.map((name) => [name, '']), ['middle', '  ']]);
   const table = new Table({ head: HEAD, chars, style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 } });
@@ -73,5 +74,14 @@ function row(path: string, { pid, command, mode, mechanism, started }: Party, st
   // So that a row fits a line.
   const room = Math.max(20, (process.stdout.columns || 120) - 80);
   const since = started === undefined ? '?' : ago(started);
-  return [relative('', path) || '.', String(pid ?? '?'), cut(command ?? '?', room), state, mode ?? '?', mechanism, since];
+  const name = printable(relative('', path) || '.');
+  return [
+    name,
+    String(pid ?? '?'),
+    cut(printable(command ?? (pid === undefined && mechanism !== 'lockfile' ? 'not visible from here' : '?')), room),
+    state,
+    mode ?? '?',
+    mechanism,
+    since,
+  ];
 }

@@ -1,20 +1,26 @@
-/** Says whom a command waits for: at a terminal on a line that is redrawn and goes when the wait is over. */
+/** While a command waits for its lock: says for whom, at a terminal on a line that is redrawn and goes when the wait is over. */
+import { constants } from 'node:os';
 import { clearLine, cursorTo } from 'node:readline';
+import { isatty } from 'node:tty';
+import { cut, printable } from '../printable.js';
 import { partiesAt } from './parties.js';
-import { ago, cut } from './reasons.js';
+import { ago } from './reasons.js';
+import { say } from './surroundings.js';
 
 const EVERY_MS = 1000;
-const FATAL = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
+const FATAL = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGALRM'] as const;
 
-/** Nothing is said in the first second, nor, unless `verbose`, where there is no terminal. Returns what ends it. */
-export function announceWait(path: string, verbose: boolean): () => void {
-  const terminal = process.stderr.isTTY;
-  if (!terminal && !verbose) return () => {};
+/**
+ * Nothing is said in the first second, nor, unless `verbose`, where there is no terminal. A fatal signal ends the process,
+ * and the command is never started. Returns what ends all this.
+ */
+export function announceWait(path: string, verbose: boolean, ignored: readonly NodeJS.Signals[]): () => void {
+  const terminal = isatty(2);
   let drawn = false;
   const draw = (): void => {
     if (!terminal) {
       clearInterval(timer);
-      process.stderr.write(`fairlock: ${describe(path, Infinity)}\n`);
+      say(describe(path, Infinity));
       return;
     }
     drawn = true;
@@ -30,26 +36,36 @@ export function announceWait(path: string, verbose: boolean): () => void {
     for (const signal of FATAL) process.off(signal, die);
     if (drawn && terminal) wipe();
   };
-  // As fatal as without a listener; the command was not started, and now never is.
+  // As fatal as without a listener. With one also for process 1, which has no default actions, and SIGUSR1, which would
+  // start Node's debugger.
   const die = (signal: NodeJS.Signals): void => {
+    if (ignored.includes(signal)) return;
     end();
     process.kill(process.pid, signal);
+    process.exit(128 + constants.signals[signal]);
   };
-  const timer = setInterval(draw, EVERY_MS).unref();
-  if (terminal) for (const signal of FATAL) process.on(signal, die);
+  const timer = terminal || verbose ? setInterval(draw, EVERY_MS).unref() : undefined;
+  for (const signal of FATAL) process.on(signal, die);
   return end;
 }
 
-/** If it would be too wide, the command is cut, and then the end. */
-function describe(path: string, width: number): string {
+/** The holder, in short: ` — held by pid 4711 (make all, started 3 s ago), 2 in line`. Nothing if there is none. */
+export function heldBy(path: string, width = Infinity): string {
   const { holders, waiters } = partiesAt(path);
   const [holder] = holders;
-  if (holder === undefined) return `waiting for ${path}`.slice(0, width);
+  if (holder === undefined) return '';
   const who = holder.pid === undefined ? '' : ` by pid ${holder.pid}`;
-  const before = `waiting for ${path} — held${who} (`;
+  const before = ` — held${who} (`;
   const started = holder.started === undefined ? '' : `, started ${ago(holder.started)}`;
   const others = holders.length > 1 ? ` and ${holders.length - 1} more` : '';
   const after = `${started})${others}${waiters.length > 0 ? `, ${waiters.length} in line` : ''}`;
+  // If it would be too wide, the command is cut, and then the end.
   const room = Math.max(10, width - before.length - after.length);
-  return `${before}${cut(holder.command ?? 'unknown', room)}${after}`.slice(0, width);
+  const command = holder.command ?? (holder.mechanism === 'lockfile' ? 'unknown' : 'not visible from here');
+  return `${before}${cut(printable(command), room)}${after}`;
+}
+
+function describe(path: string, width: number): string {
+  const start = `waiting for ${printable(path)}`;
+  return `${start}${heldBy(path, width - start.length)}`.slice(0, width);
 }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runCommand, wordsOfCommand } from './child.js';
 import { CliError, USAGE } from './exit-codes.js';
+import { surroundings } from './surroundings.js';
 
 const CANNOT_RUN = 126;
 const NOT_FOUND = 127;
@@ -11,10 +12,11 @@ const NOT_FOUND = 127;
 export async function wrapper(words: readonly string[]): Promise<number> {
   const [file, ...args] = wordsOfCommand(words);
   if (file === undefined) throw new CliError('which command? Usage: fairlock wrapper -- COMMAND [ARG…]', USAGE);
+  const around = surroundings();
   const folder = mkdtempSync(join(tmpdir(), 'fairlock-wrapper-'));
   try {
     const env = { ...process.env, OSLO_LOCK_PATH: folder };
-    return await runCommand({ file, args, env }, ({ code }) => (code === 'ENOENT' ? NOT_FOUND : CANNOT_RUN));
+    return await runCommand({ file, args, env, surroundings: around }, ({ code }) => (code === 'ENOENT' ? NOT_FOUND : CANNOT_RUN));
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

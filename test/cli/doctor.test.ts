@@ -18,7 +18,7 @@ describe.runIf(hasFcntl)('fairlock doctor', () => {
     expect(stdout).toMatch(/^✓ native-fallback: loads$/m);
     expect(stdout).toMatch(/^✓ file system: \w+$/m);
     expect(stdout).toMatch(/^✓ mark: kept/m);
-    for (const mechanism of ['flock', 'fcntl']) expect(stdout).toContain(`✓ ${mechanism}: excludes other processes, and wakes who waits`);
+    for (const mechanism of ['flock', 'fcntl']) expect(stdout).toContain(`✓ ${mechanism}: excludes other processes, and wakes waiters`);
     expect(readdirSync(folder)).toEqual(before);
   });
 
@@ -37,13 +37,13 @@ describe.runIf(hasFcntl)('fairlock doctor', () => {
   it.runIf(preload !== undefined)('finds out a file system that reports success and excludes nobody', async () => {
     const { code, stdout } = await doctor({ LD_PRELOAD: preload, LIE: 'success' }, folder);
     expect(code).toBe(1);
-    for (const mechanism of ['flock', 'fcntl']) expect(stdout).toContain(`✗ ${mechanism}: reports success and excludes nobody`);
+    for (const mechanism of ['flock', 'fcntl']) expect(stdout).toContain(`✗ ${mechanism}: reports success and excludes no process: two hold it`);
   });
 
   it.runIf(preload !== undefined)('finds out a file system without locks', async () => {
     const { code, stdout } = await doctor({ LD_PRELOAD: preload, LIE: 'ENOLCK' }, folder);
     expect(code).toBe(1);
-    expect(stdout).toMatch(/✗ flock: cannot lock '.*': flock locks do not work on its file system \(ENOLCK\)/);
+    expect(stdout).toMatch(/✗ flock: cannot lock '.*': flock locks are refused here \(ENOLCK\)/);
     expect(stdout).toMatch(/✗ fcntl: cannot lock .*ENOLCK/);
   });
 

@@ -200,8 +200,10 @@ describe.runIf(hasFlock)('fairlock run', () => {
     const { stderr } = await call(OURS, '-v', file, '--', 'true');
     expect(stderr).toMatch(/^fairlock: getting lock took \d+\.\d{6} seconds\nfairlock: executing true\n$/);
     const holder = await held(OURS, file);
-    expect((await call(OURS, '-v', '-n', file, '--', 'true')).stderr).toBe('fairlock: failed to get lock\n');
-    expect((await call(OURS, '-v', '-w', '.01', file, '--', 'true')).stderr).toBe('fairlock: timeout while waiting to get lock\n');
+    expect((await call(OURS, '-v', '-n', file, '--', 'true')).stderr).toMatch(/^fairlock: failed to get lock — held by pid \d+ \(.*\)\n$/);
+    expect((await call(OURS, '-v', '-w', '.01', file, '--', 'true')).stderr).toMatch(
+      /^fairlock: timeout while waiting to get lock — held by pid \d+ \(.*\)\n$/,
+    );
     holder.child.stdin.end();
   });
 
@@ -236,7 +238,7 @@ describe.runIf(hasFlock)('fairlock run', () => {
     expect((await call(OURS, '--permits', '2', '-n', file, '--', 'true')).code).toBe(1);
     expect(await call(OURS, '--permits', '3', '-n', file, '--', 'true')).toMatchObject({
       code: 71,
-      stderr: expect.stringContaining('another number of permits'),
+      stderr: expect.stringContaining('a semaphore of 2 permits, not of 3'),
     });
     holders[0]?.child.stdin.end();
     expect((await call(OURS, '--permits', '2', file, '--', 'true')).code).toBe(0);
