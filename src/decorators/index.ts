@@ -1,5 +1,6 @@
 /** fairlock/decorators: a lock around a method or function, as in fasteners. */
 import { type AcquireOptions, InterProcessLock, type InterProcessLockOptions, InterProcessReaderWriterLock, type LockHandle } from '../index.js';
+import { acquireOptions, withoutUndefined } from '../options.js';
 import { type AsyncDecorator, type AsyncMethodDecorator, decorator, isDecoration } from './decorate.js';
 
 export type { AsyncDecorator, AsyncMethodDecorator, AsyncWrapper } from './decorate.js';
@@ -27,7 +28,7 @@ export function interProcessLocked<This = unknown, Args extends unknown[] = unkn
   path: PathOf<This, Args>,
   options?: LockedOptions,
 ): AsyncDecorator {
-  return byPath(path, options, InterProcessLock, (lock, run) => lock.withLock(run, options));
+  return byPath(path, options, InterProcessLock, (lock, run, waiting) => lock.withLock(run, waiting));
 }
 
 /** Many processes may run it at a time, but none together with one that is `interProcessWriteLocked` on the path. */
@@ -35,7 +36,7 @@ export function interProcessReadLocked<This = unknown, Args extends unknown[] = 
   path: PathOf<This, Args>,
   options?: LockedOptions,
 ): AsyncDecorator {
-  return byPath(path, options, InterProcessReaderWriterLock, (lock, run) => lock.withReadLock(run, options));
+  return byPath(path, options, InterProcessReaderWriterLock, (lock, run, waiting) => lock.withReadLock(run, waiting));
 }
 
 /** Only one process at a time runs it, and none that is `interProcessReadLocked` on the path. */
@@ -43,7 +44,7 @@ export function interProcessWriteLocked<This = unknown, Args extends unknown[] =
   path: PathOf<This, Args>,
   options?: LockedOptions,
 ): AsyncDecorator {
-  return byPath(path, options, InterProcessReaderWriterLock, (lock, run) => lock.withWriteLock(run, options));
+  return byPath(path, options, InterProcessReaderWriterLock, (lock, run, waiting) => lock.withWriteLock(run, waiting));
 }
 
 /** An attribute's name, how to get at a lock, or a list of them that is taken in order. @default '_lock' */
@@ -63,13 +64,16 @@ function byPath<Lock, This, Args extends unknown[]>(
   path: PathOf<This, Args>,
   options: LockedOptions | undefined,
   Kind: new (path: string | URL, options?: InterProcessLockOptions) => Lock,
-  hold: <T>(lock: Lock, run: () => T | PromiseLike<T>) => Promise<T>,
+  hold: <T>(lock: Lock, run: () => T | PromiseLike<T>, waiting: AcquireOptions) => Promise<T>,
 ): AsyncDecorator {
-  const create = (file: string | URL): Lock => new Kind(file, options);
+  const { timeout, signal, onWait, waitNotice, ...ofLock } = options ?? {};
+  const waiting = withoutUndefined({ timeout, signal, onWait, waitNotice });
+  acquireOptions(waiting);
+  const create = (file: string | URL): Lock => new Kind(file, ofLock);
   const fixed = typeof path === 'function' ? undefined : create(path);
   const lockFor = (self: unknown, args: readonly unknown[]): Lock =>
     fixed ?? create((path as (self: This, ...args: Args) => string | URL)(self as This, ...(args as Args)));
-  return decorator((self, args, run) => hold(lockFor(self, args), run));
+  return decorator((self, args, run) => hold(lockFor(self, args), run, waiting));
 }
 
 function byInstance<Lock>(hold: <T>(lock: Lock, run: () => T | PromiseLike<T>) => Promise<T>, method: string): LockedDecorator {

@@ -1,7 +1,7 @@
 /** fairlock/lockutils: oslo.concurrency's lockutils. People name what they protect, not files. */
 import { existsSync } from 'node:fs';
 import { type AsyncDecorator, decorator } from '../decorators/decorate.js';
-import { shown } from '../errors.js';
+import { codeOf, messageOf, shown } from '../errors.js';
 import {
   type AcquireOptions,
   type FifoMutex,
@@ -9,9 +9,9 @@ import {
   type InterProcessLockOptions,
   LockError,
   type LockHandle,
-  LockUnsupportedError,
   type ReaderWriterLock,
 } from '../index.js';
+import { optionsObject } from '../options.js';
 import { FairLocks, Semaphores } from './containers.js';
 import { tell } from './log.js';
 import { externalLockFile, isProcessLockingDisabled } from './settings.js';
@@ -47,6 +47,19 @@ export class AcquireLockFailedException extends LockError {
   }
 }
 
+const LOCK_OPTIONS = [
+  'lockFilePrefix',
+  'external',
+  'lockPath',
+  'doLog',
+  'semaphores',
+  'delay',
+  'fair',
+  'blocking',
+  'timeout',
+  'signal',
+] as const satisfies (keyof LockOptions)[];
+
 const semaphores = new Semaphores();
 const fairLocks = new FairLocks();
 
@@ -70,6 +83,9 @@ export async function withLock<T>(
   fn?: (handle: LockHandle) => T | PromiseLike<T>,
 ): Promise<T> {
   const [given, run] = typeof options === 'function' ? [{}, options] : [options, fn];
+  if (typeof options === 'function' && fn !== undefined) {
+    throw new TypeError(`options: they come before the function, withLock(name, options, fn); got ${shown(fn)} after it`);
+  }
   if (typeof run !== 'function') throw new TypeError(`fn: expected a function, got ${shown(run)}`);
   return during(acquire(name, given, undefined), run);
 }
@@ -95,6 +111,7 @@ export function synchronizedWithPrefix(lockFilePrefix: string): typeof synchroni
  * Where `fcntl` cannot be had (no addon), it is what else there is, with a warning: Python services are not excluded then.
  */
 export function externalLock(name: string, options: Pick<LockOptions, 'lockFilePrefix' | 'lockPath' | 'fair'> = {}): InterProcessLock {
+  check(name, options);
   return externalLockOn(externalLockFile(name, options.lockFilePrefix, options.lockPath), { fairness: options.fair ? 'auto' : 'kernel' });
 }
 
@@ -103,6 +120,7 @@ export function internalLock(
   name: string,
   options: Pick<LockOptions, 'semaphores' | 'blocking'> = {},
 ): Pick<FifoMutex, 'acquire' | 'tryAcquire' | 'withLock' | 'held'> {
+  check(name, options);
   const mutex = (options.semaphores ?? semaphores).get(name);
   return options.blocking === false ? new NonBlocking(name, mutex) : mutex;
 }
@@ -114,18 +132,26 @@ export function internalFairLock(name: string): ReaderWriterLock {
 
 /**
  * Removes the file of an external lock that is not needed any more. Takes the lock first, so that it never makes two
- * holders among those who check that their file is still there. Python's fasteners does not: whoever of it already
- * waits for the removed file gets the lock of that file.
+ * holders among processes that check that their file is still there. Python's fasteners does not: a process of it that
+ * already waits for the removed file gets the lock of that file. As upstream, a file that cannot be removed is logged
+ * (event `not removed`), and no error.
+ * @throws {LockTimeoutError} `timeout` ms are over; the reason of `signal`
  */
 export async function removeExternalLockFile(
   name: string,
   options: Pick<LockOptions, 'lockFilePrefix' | 'lockPath' | 'semaphores' | 'timeout' | 'signal'> = {},
 ): Promise<void> {
+  check(name, options);
   const path = externalLockFile(name, options.lockFilePrefix, options.lockPath);
   const limits = limitsOf(options);
   const inside = await internalLock(name, options).acquire(limits());
   try {
     if (existsSync(path)) (await externalLockOn(path, { unlinkOnRelease: true }).acquire(limits())).release();
+    if (existsSync(path)) tell({ event: 'not removed', name, external: true });
+  } catch (error) {
+    // As upstream: a file that cannot be removed is logged. Giving up the wait is the caller's own doing.
+    if (isAbandoned(error, options)) throw error;
+    tell({ event: 'not removed', name, external: true, error: messageOf(error) });
   } finally {
     inside.release();
   }
@@ -134,6 +160,10 @@ export async function removeExternalLockFile(
 /** `removeExternalLockFile` with a prefix. */
 export function removeExternalLockFileWithPrefix(lockFilePrefix: string): typeof removeExternalLockFile {
   return (name, options) => removeExternalLockFile(name, { lockFilePrefix, ...options });
+}
+
+function isAbandoned(error: unknown, { signal }: Pick<LockOptions, 'signal'>): boolean {
+  return codeOf(error) === 'ERR_LOCK_TIMEOUT' || signal?.aborted === true;
 }
 
 async function acquire(name: string, options: LockOptions, by: string | undefined): Promise<LockHandle> {
@@ -197,14 +227,17 @@ function externalLockOn(path: string, options: InterProcessLockOptions): InterPr
   try {
     return new InterProcessLock(path, { ...options, mechanism: 'fcntl' });
   } catch (error) {
-    if (!(error instanceof LockUnsupportedError)) throw error;
+    if (codeOf(error) !== 'ERR_LOCK_UNSUPPORTED') throw error;
     const fallback = new InterProcessLock(path, options);
     if (!warned) {
       warned = true;
-      process.emitWarning(`${error.message}. External locks use '${fallback.mechanism}' instead, which Python's lockutils and fasteners do not see`, {
-        type: 'FairlockWarning',
-        code: 'FAIRLOCK_NO_FCNTL',
-      });
+      process.emitWarning(
+        `${messageOf(error)}. External locks use '${fallback.mechanism}' instead, which Python's lockutils and fasteners do not see`,
+        {
+          type: 'FairlockWarning',
+          code: 'FAIRLOCK_NO_FCNTL',
+        },
+      );
     }
     return fallback;
   }
@@ -213,7 +246,7 @@ function externalLockOn(path: string, options: InterProcessLockOptions): InterPr
 function check(name: unknown, options: unknown): void {
   if (typeof name !== 'string' || name === '') throw new TypeError(`name: expected a string that is not empty, got ${shown(name)}`);
   if (typeof options !== 'object' || options === null) throw new TypeError(`options: expected an object, got ${shown(options)}`);
-  const given = options as Record<string, unknown>;
+  const given = optionsObject<Record<string, unknown>>(options, LOCK_OPTIONS);
   for (const key of ['external', 'doLog', 'fair', 'blocking']) {
     if (given[key] !== undefined && typeof given[key] !== 'boolean') throw new TypeError(`${key}: expected true or false, got ${shown(given[key])}`);
   }
@@ -225,7 +258,12 @@ function check(name: unknown, options: unknown): void {
     if (value !== undefined && typeof value !== 'number') throw new TypeError(`${key}: expected a number, got ${shown(value)}`);
     if (typeof value === 'number' && !(value >= 0)) throw new RangeError(`${key}: expected 0 or more, got ${value}`);
   }
-  if (given.semaphores !== undefined && !(given.semaphores instanceof Semaphores)) throw new TypeError('semaphores: expected a Semaphores container');
+  if (given.semaphores !== undefined && !isContainer(given.semaphores)) throw new TypeError('semaphores: expected a Semaphores container');
+}
+
+/** By what it does, not by its class: another copy of this library has its own. */
+function isContainer(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && 'get' in value && typeof value.get === 'function' && 'size' in value && !('set' in value);
 }
 
 class NonBlocking {

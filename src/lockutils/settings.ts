@@ -1,6 +1,7 @@
 /** Where external locks are, and whether they are used. */
 import { join } from 'node:path';
 import { shown } from '../errors.js';
+import { optionsObject } from '../options.js';
 
 /** The environment variable that names the folder of external locks. */
 export const OSLO_LOCK_PATH = 'OSLO_LOCK_PATH';
@@ -16,6 +17,7 @@ let defaults: Required<LockutilsDefaults> = { lockPath: undefined, disableProces
 
 /** Sets what is named, and leaves the rest. */
 export function setDefaults(given: LockutilsDefaults): void {
+  optionsObject<LockutilsDefaults>(given, ['lockPath', 'disableProcessLocking']);
   const { lockPath, disableProcessLocking = defaults.disableProcessLocking } = given;
   if (lockPath !== undefined && typeof lockPath !== 'string') throw new TypeError(`lockPath: expected a string, got ${shown(lockPath)}`);
   if (typeof disableProcessLocking !== 'boolean')

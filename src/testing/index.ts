@@ -2,6 +2,7 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { closeIdleFiles } from '../file/idle-files.js';
 import { InterProcessLock, layers, type MechanismName } from '../index.js';
 import { getLockPath, setDefaults } from '../lockutils/index.js';
 
@@ -42,6 +43,7 @@ export function temporaryLockPath(context?: TestContextLike): TemporaryLockPath 
     removed = true;
     const held = heldIn(path);
     setDefaults({ lockPath: hadDefault ? before : undefined });
+    closeIdleFiles(); // Some file systems (FUSE) keep a removed file that is open under another name.
     rmSync(path, { recursive: true, force: true });
     if (held.length > 0) throw new Error(`still held at the end of the test: ${held.join(', ')}`);
   };
@@ -56,11 +58,22 @@ export function temporaryLockPath(context?: TestContextLike): TemporaryLockPath 
   };
 }
 
+/** How often a lock that seems to be held is looked at again, a millisecond apart. */
+const CANCELLED_TRIES = 50;
+
 /** The lock files of a folder that this or another process holds. */
 function heldIn(folder: string): string[] {
   const native = layers()['native-fallback'].loaded;
   const mechanisms: MechanismName[] = native ? ['flock', 'fcntl'] : layers()['fs-ext'].loaded ? ['flock'] : [];
-  const isHeld = (file: string): boolean => mechanisms.some((mechanism) => new InterProcessLock(file, { mechanism }).inspect().holders.length > 0);
+  const isHeldNow = (file: string): boolean => mechanisms.some((mechanism) => new InterProcessLock(file, { mechanism, dataFile: true }).isLocked());
+  // A wait that was cancelled at the moment of its grant holds the lock until its thread has noticed.
+  const isHeld = (file: string): boolean => {
+    for (let tries = 0; tries < CANCELLED_TRIES; tries++) {
+      if (!isHeldNow(file)) return false;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+    }
+    return true;
+  };
   return readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => (entry.isFile() ? !entry.name.endsWith('.fairlock-queue') : entry.name.endsWith('.lock')))
     .map((entry) => ({ entry, file: join(entry.parentPath ?? entry.path, entry.name) }))

@@ -1,8 +1,9 @@
 /** The requests of this thread in one directory: which are held, which are pending, what becomes of them. */
 import { existsSync } from 'node:fs';
-import { setImmediate } from 'node:timers/promises';
+import { throwIfAborted } from '../abort.js';
 import { sidecarOf } from '../fairness/ticket-queue.js';
 import type { LockHandle } from '../index.js';
+import { setImmediate, setTimeout, unref } from '../timers.js';
 import { Lock, type LockMode, MAKER } from './lock.js';
 import { NamedLock } from './named-lock.js';
 import { CLIENT_ID, inOtherProcesses, inOtherThreads, tellThreads } from './others.js';
@@ -43,12 +44,12 @@ export class Directory {
       if (handle !== null) this.#hold(request, handle);
       else if (wish.ifAvailable) this.#leave(request);
       else this.#hold(request, await this.#later(request, wish));
-      await undefined; // Nobody is called back before `request` has returned.
+      await undefined; // No callback runs before `request` has returned.
       if (handle === null && wish.ifAvailable) return await callback(null);
-      wish.signal?.throwIfAborted();
-      if (!this.#requests.has(request)) return await request.robbed;
+      throwIfAborted(wish.signal);
+      // Also if it was stolen by now: the standard's grant is followed by the callback, whatever happens in between.
       const working = (async () => callback(new Lock(MAKER, wish.name, wish.mode, request.signal)))();
-      return await Promise.race([working, request.robbed]);
+      return await Promise.race([request.robbed, working]);
     } finally {
       this.#leave(request);
     }
@@ -56,7 +57,7 @@ export class Directory {
 
   /** https://www.w3.org/TR/web-locks/#snapshot-the-lock-state */
   async query(): Promise<LockManagerSnapshot> {
-    await setImmediate(); // What was granted in this turn is told by then.
+    await new Promise<void>((resolve) => setImmediate(resolve)); // What was granted in this turn is told by then.
     const own = (held: boolean): Required<LockInfo>[] => {
       return [...this.#requests].filter(({ handle }) => (handle !== undefined) === held).map(({ info }) => ({ ...info }));
     };
@@ -179,7 +180,7 @@ function tidy(directory: string, name: string, tries = TIDY_TRIES): void {
     if (!existsSync(lock.path) && !existsSync(sidecarOf(lock.path))) return;
     const handle = lock.tryAcquireWrite();
     if (handle !== null) handle.release();
-    else if (tries > 0) setTimeout(() => tidy(directory, name, tries - 1), TIDY_MS).unref();
+    else if (tries > 0) unref(setTimeout(() => tidy(directory, name, tries - 1), TIDY_MS));
   } catch {
     // Nothing that the one who gave up should hear of.
   } finally {

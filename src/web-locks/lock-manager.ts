@@ -1,4 +1,5 @@
 /** The interface, and the order in which arguments are converted and checked. */
+import { isAbortSignal, throwIfAborted } from '../abort.js';
 import { canonicalPath } from '../file/paths.js';
 import { lockPath } from '../options.js';
 import { Directory, type Wish } from './directory.js';
@@ -47,8 +48,8 @@ export class LockManager {
 
   /**
    * What is held and what is pending: of this process and its Workers all (of the Workers with the addon); of other
-   * processes what the system tells: no names too long for a file name, and of the pending neither those in the kernel's order nor
-   * the mode. A snapshot; nobody waits for it.
+   * processes what the system tells: no names too long for a file name, and no pending requests in the kernel's order. A
+   * snapshot; no request waits for it.
    */
   async query(): Promise<LockManagerSnapshot> {
     return Directory.at(this.#path).query();
@@ -69,7 +70,7 @@ function dictionary(value: unknown): Omit<Wish, 'name'> {
   const mode = asked === undefined ? 'exclusive' : `${asked}`;
   if (!MODES.includes(mode)) throw new TypeError(`request: '${mode}' is not a mode of a lock`);
   const { signal } = given;
-  if (signal !== undefined && !(signal instanceof AbortSignal)) throw new TypeError('request: the signal is not an AbortSignal');
+  if (signal !== undefined && !isAbortSignal(signal)) throw new TypeError('request: the signal is not an AbortSignal');
   return { ifAvailable, mode: mode as LockMode, signal, steal: Boolean(given.steal) };
 }
 
@@ -82,6 +83,6 @@ function check({ name, mode = 'exclusive', ifAvailable = false, steal = false, s
   if (steal && ifAvailable) refuse('steal and ifAvailable exclude each other');
   if (steal && mode !== 'exclusive') refuse('only an exclusive lock can be stolen');
   if (signal !== undefined && (steal || ifAvailable)) refuse('a signal is of no use with steal or ifAvailable');
-  signal?.throwIfAborted();
+  throwIfAborted(signal);
   return { name, mode, ifAvailable, steal, signal };
 }

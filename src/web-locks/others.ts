@@ -2,7 +2,7 @@
 import { threadId } from 'node:worker_threads';
 import { loadNativeFallback } from '../binding/native-fallback.js';
 import { besidesWhat } from '../file/paths.js';
-import { FIRST_TICKET, locksIn } from '../lock/parties.js';
+import { isTicket, locksIn, modeByteOf } from '../lock/parties.js';
 import { nameOf } from './file-names.js';
 import type { LockMode } from './lock.js';
 import type { LockInfo } from './types.js';
@@ -43,11 +43,13 @@ export function inOtherThreads(directory: string): Seen {
   return { held: infos(true), pending: infos(false) };
 }
 
-/** What the kernel shows: of those in line their order but not their mode, and nothing of names that are only a hash. */
+/** What the kernel shows: of pending requests those with a ticket, and nothing of names that are only a hash. */
 export function inOtherProcesses(directory: string): Seen {
   const held: Required<LockInfo>[] = [];
   const tickets: { ticket: number; info: Required<LockInfo> }[] = [];
-  for (const { pid, name: file, kind, shared, start } of locksIn(directory)) {
+  const locks = [...locksIn(directory)];
+  const readers = new Set(locks.filter((lock) => lock.shared).map((lock) => `${lock.name}\0${lock.start}`));
+  for (const { pid, name: file, kind, shared, start } of locks) {
     if (pid === process.pid) continue;
     const beside = besidesWhat(file);
     const waitedFor = beside?.what === 'queue' ? beside.owner : undefined;
@@ -55,7 +57,8 @@ export function inOtherProcesses(directory: string): Seen {
     if (name === undefined) continue;
     const info = (mode: LockMode): Required<LockInfo> => ({ name, mode, clientId: clientOf(pid) });
     if (waitedFor === undefined && kind === 'FLOCK') held.push(info(shared ? 'shared' : 'exclusive'));
-    if (waitedFor !== undefined && !shared && start >= FIRST_TICKET) tickets.push({ ticket: start, info: info('exclusive') });
+    if (waitedFor === undefined || !isTicket({ shared, start })) continue;
+    tickets.push({ ticket: start, info: info(readers.has(`${file}\0${modeByteOf(start)}`) ? 'shared' : 'exclusive') });
   }
   return { held, pending: tickets.sort((a, b) => a.ticket - b.ticket).map(({ info }) => info) };
 }

@@ -1,7 +1,7 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { FifoMutex, InterProcessLock, LockTimeoutError, ReaderWriterLock } from '../../src/index.js';
 import {
   AcquireLockFailedException,
@@ -23,8 +23,8 @@ import {
   withLock,
 } from '../../src/lockutils/index.js';
 import { type TemporaryLockPath, temporaryLockPath } from '../../src/testing/index.js';
-import { hasFcntl, hasFlock } from '../support/capabilities.js';
-import { LineProgram, program, run } from '../support/programs.js';
+import { hasFcntl, hasFlock, isRoot } from '../support/capabilities.js';
+import { LineProgram, program, run, runScript } from '../support/programs.js';
 import { outcome, settle, until } from '../support/waiting.js';
 
 let folder: TemporaryLockPath;
@@ -290,5 +290,34 @@ describe.runIf(!hasFcntl)('without fcntl', () => {
     const handle = await lock('a', EXTERNAL);
     expect(new InterProcessLock(folder.file('a')).tryAcquire()).toBeNull();
     handle.release();
+  });
+});
+
+describe('what would have no effect', () => {
+  it('withLock(name, fn, options) is refused: it would lock nothing between processes', async () => {
+    const ran = vi.fn();
+    await expect((withLock as unknown as (...args: unknown[]) => Promise<unknown>)('n', ran, { external: true })).rejects.toThrow(
+      /options: they come before/,
+    );
+    await expect(lock('n', { externl: true } as object)).rejects.toThrow(/externl: .*did you mean external\?/);
+    expect(() => setDefaults({ lockpath: '/x' } as object)).toThrow(/lockpath: .*did you mean lockPath\?/);
+    expect(ran).not.toHaveBeenCalled();
+  });
+});
+
+describe.runIf(isRoot)('removeExternalLockFile', () => {
+  it('tells of a file that it cannot remove, and rejects nothing', async () => {
+    const where = folder.file('of-root');
+    mkdirSync(where);
+    chmodSync(folder.path, 0o755);
+    writeFileSync(`${where}/n`, '');
+    const script = `
+      import { subscribe } from 'node:diagnostics_channel';
+      import { removeExternalLockFile } from 'fairlock/lockutils';
+      process.setgid(12345); process.setuid(12345);
+      subscribe('fairlock:lockutils', ({ event, name, error }) => console.log(event, name, error));
+      await removeExternalLockFile('n', { lockPath: ${JSON.stringify(where)} });`;
+    const { stdout, stderr } = await runScript(script);
+    expect([stderr, stdout]).toEqual(['', expect.stringMatching(/^not removed n .*(EACCES|undefined)/)]);
   });
 });
