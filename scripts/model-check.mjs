@@ -1,10 +1,10 @@
 // Explores every interleaving of the queue of docs/fairness.md: 3 processes, each step of the protocol one move, with
 // a crash, an abort, or (once) the loss of the sidecar's counter at every point. Checked in every state:
 //   - never two holders,
-//   - nobody with a ticket is served while a living waiter has an earlier one (unless the counter was lost),
+//   - no process with a ticket is served while a living waiter has an earlier one, also after the loss of the counter,
 //   - whoever waits can go on, once those before are done: no state without a move but the final ones.
 const PROCESSES = 3;
-const ROUNDS = 2;
+const ROUNDS = process.argv.includes('--quick') ? 1 : 2;
 
 // A process: where it is, its ticket, the byte it waits for, the bytes it has waited for (and locks, shared). Locks die with
 // their owner, as in the kernel.
@@ -49,7 +49,8 @@ const steps = {
   },
   'lock byte'(state, me, self) {
     const locked = lockedOf(state, self);
-    const ticket = locked.includes(me.read) ? Math.max(...locked) + 1 : me.read;
+    // A counter that is too low is noticed: nothing may be locked from it on.
+    const ticket = locked.some((byte) => byte >= me.read) ? Math.max(...locked) + 1 : me.read;
     return [go(state, self, 'write', (_next, mine) => Object.assign(mine, { ticket, byte: true }))];
   },
   write(state, me, self) {
@@ -114,7 +115,7 @@ function check(state, move) {
   const inside = state.processes.filter((one) => one.at === 'hold').length;
   if (inside > 1) return 'two holders';
   const mover = move && move.what === 'pass' ? move.before.processes[move.self] : undefined;
-  if (mover !== undefined && state.lossesLeft === initial.lossesLeft && earlier(move.before, mover.ticket, move.self).length > 0) {
+  if (mover !== undefined && earlier(move.before, mover.ticket, move.self).length > 0) {
     return `ticket ${mover.ticket} served before an earlier one`;
   }
   return undefined;

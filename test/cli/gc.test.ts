@@ -7,11 +7,13 @@ import { InterProcessLock, InterProcessSemaphore } from '../../src/index.js';
 import { hasFcntl } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
 import { Actor, program, run, track } from '../support/programs.js';
+import { rounds } from '../support/scale.js';
 import { until } from '../support/waiting.js';
 
 const CLI = new URL('../../dist/cli/main.js', import.meta.url).pathname;
 const gc = (...args: string[]) => run(process.execPath, [CLI, 'gc', ...args]);
 const { path } = testFolder();
+const TIMES = rounds(60, 150);
 
 async function folderWith(...names: string[]): Promise<string> {
   const folder = path();
@@ -126,10 +128,10 @@ describe.runIf(hasFcntl)('fairlock gc', () => {
     writeFileSync(counter, '0');
     const collectors = [1, 2].map(() => track(fork(program('collector.mjs'), [file])));
     await Promise.all(collectors.map((one) => once(one, 'message')));
-    const job = JSON.stringify({ path: file, counter, times: 150, options });
+    const job = JSON.stringify({ path: file, counter, times: TIMES, options });
     const crew = await Promise.all(Array.from({ length: 8 }, () => run(process.execPath, [program('churner.mjs'), job])));
     expect(crew.map(({ code, stderr }) => [code, stderr])).toEqual(crew.map(() => [0, '']));
-    expect(readFileSync(counter, 'utf8')).toBe('1200');
+    expect(readFileSync(counter, 'utf8')).toBe(String(8 * TIMES));
     const removed = await Promise.all(
       collectors.map(async (one) => {
         one.send('stop');

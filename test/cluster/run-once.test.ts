@@ -8,9 +8,11 @@ import { LockLostError, LockTimeoutError } from '../../src/index.js';
 import { hasParking } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
 import { program, track } from '../support/programs.js';
+import { rounds } from '../support/scale.js';
 import { until } from '../support/waiting.js';
 
 const { path } = testFolder();
+const PROCESSES = rounds(8, 16);
 
 describe('runOnce', () => {
   it('runs the function once per key, and gives its outcome to everybody', async () => {
@@ -122,7 +124,7 @@ describe('runOnce', () => {
     expect(await runOnce(file, () => 'run', { key: 'k' })).toBe('run');
   });
 
-  it.runIf(hasParking)('16 processes, 200 keys, the one that runs it killed at random: done once per key, the same outcome for all', async () => {
+  it.runIf(hasParking)('many processes, many keys, the one that runs it killed at random: done once per key, the same outcome for all', async () => {
     const [file, log] = [path(), path()];
     writeFileSync(log, '');
     interface Told {
@@ -138,13 +140,13 @@ describe('runOnce', () => {
       return child;
     };
     const crew = await Promise.all(
-      Array.from({ length: 16 }, async () => {
+      Array.from({ length: PROCESSES }, async () => {
         const child = start();
         await once(child, 'message');
         return child;
       }),
     );
-    for (let round = 0; round < 200; round++) {
+    for (let round = 0; round < rounds(25, 200); round++) {
       const key = `key ${round}`;
       const outcomes: unknown[] = [];
       const fails = round % 20 === 7;
@@ -153,7 +155,7 @@ describe('runOnce', () => {
         onTold = ({ running, outcome, error }) => {
           if (running === undefined) {
             outcomes.push(outcome ?? error);
-            if (outcomes.length === 16) resolve();
+            if (outcomes.length === PROCESSES) resolve();
             return;
           }
           const runner = crew.find(({ pid }) => pid === running) as ChildProcess;
@@ -176,7 +178,7 @@ describe('runOnce', () => {
       for (const one of outcomes) expect(one).toEqual(first);
     }
     const done = readFileSync(log, 'utf8').trim().split('\n');
-    expect(done.length).toBe(190);
-    expect(new Set(done).size).toBe(190);
+    expect(done.length).toBe(rounds(24, 190));
+    expect(new Set(done).size).toBe(rounds(24, 190));
   });
 });

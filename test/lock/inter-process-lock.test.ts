@@ -28,9 +28,11 @@ import { lockSuite } from '../suites/lock.js';
 import { hasFlock, isRoot } from '../support/capabilities.js';
 import { openDescriptors, testFolder } from '../support/paths.js';
 import { Actor, LineProgram, program, run } from '../support/programs.js';
+import { rounds } from '../support/scale.js';
 import { outcome, settle, until } from '../support/waiting.js';
 
 const { folder, path } = testFolder();
+const TIMES = rounds(150, 500);
 
 const mechanisms: InterProcessLockOptions[] = [...(hasFlock ? [{ mechanism: 'flock' } as const] : []), { mechanism: 'lockfile' }];
 
@@ -54,13 +56,13 @@ for (const options of mechanisms) {
       lock.acquireSync().release();
     });
 
-    it('4 processes × 500 read-modify-writes: the sum is exact', async () => {
+    it('4 processes × many read-modify-writes: the sum is exact', async () => {
       const counter = path(`counter-${options.mechanism}`);
       writeFileSync(counter, '0');
-      const arg = JSON.stringify({ path: path(), counter, times: 500, options });
+      const arg = JSON.stringify({ path: path(), counter, times: TIMES, options });
       const ran = await Promise.all(Array.from({ length: 4 }, () => run(process.execPath, [program('increment.mjs'), arg])));
       expect(ran.map(({ code, stderr }) => [code, stderr])).toEqual(Array(4).fill([0, '']));
-      expect(readFileSync(counter, 'utf8')).toBe('2000');
+      expect(readFileSync(counter, 'utf8')).toBe(String(4 * TIMES));
     });
 
     it('two objects of one path, spelled differently, share one queue', async () => {
@@ -206,13 +208,13 @@ describe.runIf(hasFlock)('flock', () => {
   it('the sum is exact while holders remove the lock file, Python among them', async () => {
     const [lock, counter] = [path(), path()];
     writeFileSync(counter, '0');
-    const arg = (unlinkOnRelease: boolean): string => JSON.stringify({ path: lock, counter, times: 500, options: { unlinkOnRelease } });
+    const arg = (unlinkOnRelease: boolean): string => JSON.stringify({ path: lock, counter, times: TIMES, options: { unlinkOnRelease } });
     const ran = await Promise.all([
       ...[true, true, false, false].map((unlink) => run(process.execPath, [program('increment.mjs'), arg(unlink)])),
-      run('python3', [program('locker.py'), lock, 'flock', counter, '500']),
+      run('python3', [program('locker.py'), lock, 'flock', counter, String(TIMES)]),
     ]);
     expect(ran.map(({ code, stderr }) => [code, stderr])).toEqual(Array(5).fill([0, '']));
-    expect(readFileSync(counter, 'utf8')).toBe('2500');
+    expect(readFileSync(counter, 'utf8')).toBe(String(5 * TIMES));
   });
 
   it('unlinkOnRelease leaves nothing, and removes no file that took its place', async () => {
@@ -332,11 +334,11 @@ describe.runIf(hasFlock)('flock', () => {
     await actor.call('release');
   });
 
-  it('100 000 different paths one after another keep descriptors and memory bounded', async () => {
+  it('very many different paths one after another keep descriptors and memory bounded', async () => {
     globalThis.gc?.();
     const before = { descriptors: openDescriptors(), heap: process.memoryUsage().heapUsed };
     let most = 0;
-    for (let i = 0; i < 100_000; i++) {
+    for (let i = 0; i < rounds(5_000, 100_000); i++) {
       const lock = new InterProcessLock(join(folder, 'many', `${i}`), { unlinkOnRelease: i % 100 !== 0 });
       (await lock.acquire()).release();
       if (i % 1000 !== 0) continue;

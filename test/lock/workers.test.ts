@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { testFolder } from '../support/paths.js';
 import { program, run } from '../support/programs.js';
+import { rounds } from '../support/scale.js';
 
 const WORKER = program('worker-locker.mjs');
 
@@ -28,6 +29,7 @@ function script(path: string, counter: string, options: object, rounds: number):
 
 describe('Workers', () => {
   const { path } = testFolder();
+  const TIMES = rounds(6, 20);
 
   async function together(options: object, rounds: number): Promise<{ counter: string; problems: string[] }> {
     const [file, counter] = [path(), path()];
@@ -40,10 +42,10 @@ describe('Workers', () => {
     return JSON.parse(ran.stdout);
   }
 
-  it('start, lock and end beside a main thread that locks, 20 times, and the process lives', async () => {
+  it('start, lock and end beside a main thread that locks, again and again, and the process lives', async () => {
     // Where the two threads come to different mechanisms they refuse rather than both hold.
-    const { counter, problems } = await together({}, 20);
-    expect(problems).toEqual(counter === '600' ? [] : ['ERR_LOCK_MISMATCH']);
+    const { counter, problems } = await together({}, TIMES);
+    expect(problems).toEqual(counter === String(30 * TIMES) ? [] : ['ERR_LOCK_MISMATCH']);
   });
 
   it('exclude the main thread with the lockfile', async () => {

@@ -13,6 +13,7 @@ import { InterProcessLock } from '../../src/index.js';
 import { hasParking } from '../support/capabilities.js';
 import { openDescriptors, testFolder } from '../support/paths.js';
 import { Actor, program, run } from '../support/programs.js';
+import { rounds } from '../support/scale.js';
 import { outcome, settle, until } from '../support/waiting.js';
 
 const { folder, path } = testFolder();
@@ -92,14 +93,14 @@ describe.runIf(hasParking)('parked waits', () => {
     kill();
   });
 
-  it('abort against grant, 20 000 times against a process that toggles the lock: never two holders, nothing leaked', async () => {
+  it('abort against grant, thousands of times against a process that toggles the lock: never two holders, nothing leaked', async () => {
     const lock = new InterProcessLock(path());
     const inside = `${lock.path}.inside`;
     const child = fork(program('toggler.mjs'), [lock.path]);
     await once(child, 'message');
     const before = openDescriptors();
     let [granted, aborted] = [0, 0];
-    for (let i = 0; i < 20_000; i++) {
+    for (let i = 0; i < rounds(4_000, 20_000); i++) {
       const controller = new AbortController();
       const wait = lock.acquire({ signal: controller.signal });
       if (i % 2 === 0) await new Promise((resolve) => setImmediate(resolve));
@@ -246,7 +247,7 @@ describe.runIf(hasParking)('Workers with waits pending', () => {
     return ran.stdout;
   }
 
-  it.each(['async', 'sync'])('terminate() ends them, %s, 100 times in a Worker only', async (kind) => {
+  it.each(['async', 'sync'])('terminate() ends them, %s, many times in a Worker only', async (kind) => {
     const lock = new InterProcessLock(path());
     const handle = await lock.acquire();
     const data = JSON.stringify({ path: lock.path, sync: kind === 'sync' });
@@ -255,7 +256,7 @@ describe.runIf(hasParking)('Workers with waits pending', () => {
       const fds = () => readdirSync('/proc/self/fd').length;
       await (await start(${data})).terminate();
       const before = fds();
-      for (let i = 0; i < ${kind === 'sync' ? 20 : 100}; i++) {
+      for (let i = 0; i < ${rounds(10, kind === 'sync' ? 20 : 100)}; i++) {
         const worker = await start(${data});
         if (i % 2 === 0) await new Promise((resolve) => setImmediate(resolve));
         await worker.terminate();

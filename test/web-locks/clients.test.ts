@@ -7,6 +7,7 @@ import { LockManager, type LockManagerSnapshot, type LockOptions } from '../../s
 import { hasParking } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
 import { program, run, track } from '../support/programs.js';
+import { rounds } from '../support/scale.js';
 import { until } from '../support/waiting.js';
 
 const { path } = testFolder();
@@ -154,7 +155,7 @@ describe.runIf(hasParking).each([
     const directory = path();
     const clients = [await start(directory), await start(directory)];
     const left: string[] = [];
-    for (let round = 0; round < 500; round++) {
+    for (let round = 0; round < rounds(150, 500); round++) {
       await Promise.all(clients.map((client) => client.brief('n')));
       left.push(...readdirSync(directory));
     }
