@@ -23,6 +23,7 @@ describe('the packed tarball, installed with install scripts disabled', () => {
     npm(consumer, 'install', '--ignore-scripts', '--prefer-offline', join(folder, tarball));
   }, 300_000);
 
+  // Longer than other tests: it packs, installs and compiles.
   it('exports every subpath, with types that compile strictly', async () => {
     const lines = subpaths.map((name, i) => `import * as m${i} from '${join('fairlock', name)}';\nvoid m${i};`);
     writeFileSync(join(consumer, 'use.ts'), lines.join('\n'));

@@ -4,9 +4,9 @@
 // out. Then the history that all of them wrote is checked. Exit code 0 if every promise was kept.
 import { fork, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, release, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -111,6 +111,7 @@ function takeAway(path, replace) {
     done[replace ? 'files replaced' : 'files removed']++;
     return true;
   } catch {
+    rmSync(`${path}.stranger`, { force: true });
     return false; // It was not there, or the disk is full.
   }
 }
@@ -152,6 +153,10 @@ for (const [name, { removed }] of Object.entries(RESOURCES)) {
   const gap = removed ? undefined : gapIn(`${pathOf(name, logs)}.journal`);
   if (gap !== undefined) violations.push(`${name}: the journal does not go on at ${gap}`);
 }
+// What a process that was killed has left is taken away by the next one that needs its place; nothing else may be there.
+const LEFT = /^(\..+\.fairlock-(queue|leader|leader\.new|steal-.+)|lockfile\.lock(\.takeover-.+)?)$/;
+const known = new Set(names.map((name) => basename(pathOf(name, folder))));
+for (const name of readdirSync(folder)) if (!known.has(name) && !LEFT.test(name)) violations.push(`a file that is nobody's is left: ${name}`);
 if (mounted) spawnSync('umount', ['-l', folder]);
 rmSync(base, { recursive: true, force: true });
 

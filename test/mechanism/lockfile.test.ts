@@ -2,7 +2,8 @@ import { existsSync, mkdirSync, rmdirSync, statSync, utimesSync, writeFileSync }
 import { describe, expect, it } from 'vitest';
 import { InterProcessLock, LockLostError } from '../../src/index.js';
 import { testFolder } from '../support/paths.js';
-import { Actor, LineProgram, run } from '../support/programs.js';
+import { Actor, LineProgram, program, run } from '../support/programs.js';
+import { isSoak } from '../support/scale.js';
 import { until } from '../support/waiting.js';
 
 const OPTIONS = { mechanism: 'lockfile', stale: 2000, update: 1000 } as const;
@@ -143,6 +144,13 @@ describe('a lock folder that is held for a while', () => {
     expect(locks.map((lock) => existsSync(`${lock.path}.lock`))).toEqual([false, false, false, false]);
   });
 
+  it.runIf(isSoak)('a minute of stress: holders that keep it over two heartbeats, and never two of them', async () => {
+    const file = path();
+    const ran = await Promise.all([1, 2, 3].map(() => run(process.execPath, [program('long-holder.mjs'), file, '7'])));
+    expect(ran.map(({ code, stdout, stderr }) => [code, stdout, stderr])).toEqual(ran.map(() => [0, 'kept 7\n', '']));
+  });
+
+  // Longer than other tests: the default heartbeat is five seconds.
   it('is kept by fairlock run as well', async () => {
     const file = path();
     const holder = new LineProgram(process.execPath, [
