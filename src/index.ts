@@ -9,6 +9,7 @@ export {
   LockTimeoutError,
   LockUnsupportedError,
 } from './errors.js';
+export { type Acquirable, acquireAll } from './lock/acquire-all.js';
 export { FifoMutex, type FifoMutexOptions } from './lock/fifo-mutex.js';
 export type { LockHandle, PermitHandle } from './lock/handle.js';
 export { InterProcessLock } from './lock/inter-process-lock.js';

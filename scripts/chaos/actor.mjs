@@ -1,5 +1,5 @@
 // A process of the chaos, or a Worker of one: requests at random until it is told to stop; then all must be as before.
-import { readdirSync } from 'node:fs';
+import { readdirSync, readlinkSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { isMainThread, parentPort, threadId, Worker, workerData } from 'node:worker_threads';
 import { codeOf, randomOf, request } from './drive.mjs';
@@ -69,16 +69,28 @@ async function workers() {
   }
 }
 
+function linkOf(fd) {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`).replace(/\d+/g, 'N');
+  } catch {
+    return 'the list itself';
+  }
+}
+
 function state() {
   const listeners = ['SIGINT', 'SIGTERM', 'SIGHUP', 'exit', 'warning'].map((name) => process.listenerCount(name));
-  return { descriptors: readdirSync('/proc/self/fd').length, threads: readdirSync('/proc/self/task').length, listeners: listeners.join() };
+  return {
+    descriptors: readdirSync('/proc/self/fd').map(linkOf).sort(),
+    threads: readdirSync('/proc/self/task').length,
+    listeners: listeners.join(),
+  };
 }
 
 const subjects = names.map((name) => subjectOf(name, folder, logs));
 // All is loaded and opened once before it is counted.
 for (const subject of subjects) await request(subject, { client, record, random });
 const before = state();
-const more = (after) => after.descriptors > before.descriptors || after.threads > before.threads;
+const more = (after) => after.descriptors.length > before.descriptors.length || after.threads > before.threads;
 const tasks = Array.from({ length: 3 }, () => loop(subjects));
 if (isMainThread && !few) tasks.push(workers());
 await Promise.all(tasks);
@@ -90,6 +102,6 @@ if (isMainThread) {
     await pause(50);
     after = state();
   }
-  if (more(after) || after.listeners !== before.listeners) throw new Error(`left: ${JSON.stringify({ before, after })}`);
+  if (more(after) || after.listeners !== before.listeners) throw new Error(`left: ${JSON.stringify({ before, after }, undefined, 1)}`);
   process.off('disconnect', orphaned).disconnect();
 }

@@ -9,6 +9,10 @@ import { Ticket, TicketQueue } from '../../dist/fairness/ticket-queue.js';
 export const RESOURCES = {
   flock: { options: { mechanism: 'flock' }, shared: true, clients: ['flock', 'flock(1)'] },
   'flock, fifo': { options: { mechanism: 'flock', fairness: 'fifo' }, shared: true, fifo: true },
+  // Removed by its own holders, which must never make a second one.
+  'flock, unlinked': { options: { mechanism: 'flock', unlinkOnRelease: true }, shared: true },
+  'fifo, unlinked': { options: { mechanism: 'flock', fairness: 'fifo', unlinkOnRelease: true } },
+  // And by strangers as well.
   'flock, removed': { options: { mechanism: 'flock', unlinkOnRelease: true }, shared: true, removed: true },
   'fifo, removed': { options: { mechanism: 'flock', fairness: 'fifo', unlinkOnRelease: true }, removed: true },
   fcntl: { options: { mechanism: 'fcntl' }, shared: true, clients: ['lockf'] },

@@ -21,6 +21,13 @@ export interface LockInspection {
   waiters: LockParty[];
 }
 
+/** What a lock queues by: the same for all spellings of a path. By the object, since other copies of this class have their own. */
+const queues = new WeakMap<object, string>();
+
+export function queueOf(lock: object): string | undefined {
+  return queues.get(lock);
+}
+
 /** Not exported to users: the base of the locks that are. */
 export abstract class PathLock implements Disposable {
   /** The absolute path. */
@@ -38,7 +45,9 @@ export abstract class PathLock implements Disposable {
     const given = { ...lockOptions(options), movable: this.movable, directories: this.directories };
     this.path = lockPath(path);
     const canonical = canonicalPath(this.path, given.followSymlinks);
-    const queue = queueFor(queueKey(canonical, given.range));
+    const key = queueKey(canonical, given.range);
+    queues.set(this, key);
+    const queue = queueFor(key);
     const mechanism = selectMechanism(this.path, canonical, given, queue);
     this.mechanism = mechanism.name as MechanismName;
     this.lock = new QueuedLock(this.path, queue, mechanism, systemClock, given.reentrant);
