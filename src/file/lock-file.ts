@@ -78,8 +78,8 @@ export class OpenFile {
   }
 }
 
-export function openLockFile(options: LockFileOptions, { access = 'read' as Access, directories = false } = {}): OpenFile {
-  const { fd, writable, created } = withDescriptors(() => openOrCreate(options, access, directories));
+export function openLockFile(options: LockFileOptions, { access = 'read' as Access, directories = false, creates = true } = {}): OpenFile {
+  const { fd, writable, created } = withDescriptors(() => openOrCreate(options, access, directories, creates));
   try {
     if (created && options.ignoreUmask) fchmodSync(fd, options.mode | MARK);
     let stat = fstatSync(fd, { bigint: true });
@@ -134,7 +134,7 @@ interface Opened {
  * First without O_CREAT: in sticky folders fs.protected_regular refuses it for a file of another user, even to root.
  * Then with O_EXCL, so that the process that creates the file knows it: it is marked from its first moment.
  */
-function openOrCreate(options: LockFileOptions, access: Access, directories: boolean): Opened {
+function openOrCreate(options: LockFileOptions, access: Access, directories: boolean, creates: boolean): Opened {
   const { path, mode, followSymlinks, makesFolders = true } = options;
   const flags = O_SAFE | (followSymlinks ? 0 : O_NOFOLLOW);
   const writable = access !== 'read';
@@ -149,7 +149,7 @@ function openOrCreate(options: LockFileOptions, access: Access, directories: boo
       if (code === 'EISDIR' && directories) return { fd: openSync(path, O_RDONLY | flags), writable: false, created: false };
       if (READ_ONLY_WILL_DO.has(code) && access === 'write if allowed') return openReadOnly(path, flags, error);
       if (code === 'EACCES' && access === 'write') throw needsWriteAccess(error, path);
-      if (code !== 'ENOENT') throw error;
+      if (code !== 'ENOENT' || !creates) throw error;
     }
     try {
       const target = followSymlinks ? linkTarget(path) : path;

@@ -1,5 +1,5 @@
 /** Locks of the kernel on an open file: what `flock` and `fcntl` have in common. */
-import { lstatSync, statSync, unlinkSync } from 'node:fs';
+import { unlinkSync } from 'node:fs';
 import { constants } from 'node:os';
 import { CONTENDED, GRANTED, type NativeFile, waitSync } from '../binding/native-fallback.js';
 import { codeOf, LockLostError, LockMismatchError, LockUnsupportedError, systemError } from '../errors.js';
@@ -183,12 +183,14 @@ export class KernelLock implements Mechanism {
   }
 
   isLocked(): boolean {
-    const { path, followSymlinks } = this.#file;
-    // A question makes no file.
-    const stat = followSymlinks ? statSync(path, { throwIfNoEntry: false }) : lstatSync(path, { throwIfNoEntry: false });
-    if (stat === undefined) return false;
     for (let attempt = 0; attempt < ORPHANS_IN_A_ROW; attempt++) {
-      const file = this.#open(this.#needsWrite ? 'write' : 'read');
+      let file: OpenFile;
+      try {
+        file = this.#open(this.#needsWrite ? 'write' : 'read', false);
+      } catch (error) {
+        if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR') return false; // A question makes no file.
+        throw error;
+      }
       try {
         this.calls.opened(file);
         const locked = this.calls.isLocked(file);
@@ -240,10 +242,10 @@ export class KernelLock implements Mechanism {
     return this.options.unlinkOnRelease ? 'write if allowed' : 'read';
   }
 
-  #open(access: Access): OpenFile {
+  #open(access: Access, creates = true): OpenFile {
     const { directories } = this.options;
     try {
-      return openLockFile(this.#file, { access, directories: this.calls.directories && directories });
+      return openLockFile(this.#file, { access, directories: this.calls.directories && directories, creates });
     } catch (error) {
       if (directories || codeOf(error) !== 'EISDIR') throw error;
       throw new LockMismatchError(

@@ -68,8 +68,8 @@ export class Permits implements Mechanism {
 
   /** No permit is free. */
   isLocked(): boolean {
-    if (statAt(this.file.path, this.file.followSymlinks) === undefined) return false;
-    const file = this.#open();
+    if (statAt(this.file.path, this.file.followSymlinks) === undefined) return false; // A question makes no file.
+    const file = openLockFile(this.file);
     try {
       for (let permit = 0; permit < this.permits; permit++) {
         const status = this.addon.isLocked(this.#range(file, permit, 1));
