@@ -21,6 +21,8 @@ export const NO_LOCKS_HERE = new Set(['ENOLCK', 'ENOSYS', 'EOPNOTSUPP', 'ENOTSUP
 
 /** Tries that fail because another process asks at that moment whether the lock is held: it takes some microseconds. */
 const PROBED_TRIES = 1000;
+/** So many in a row that no question explains are contended by a holder. */
+const HELD_TRIES = 3;
 
 /** Granted at once on a file just opened, and already not the one at the path: that needs bad luck every time. */
 const ORPHANS_IN_A_ROW = 100;
@@ -75,7 +77,7 @@ export class KernelLock implements Mechanism {
   tryLock(shared: boolean, ticket?: Ticket, waits = true): Grant | null {
     const line = ticket?.line;
     if (ticket !== undefined && line === undefined) return null; // It is being drawn.
-    for (let orphans = 0, probed = 0; orphans < ORPHANS_IN_A_ROW; orphans++) {
+    for (let orphans = 0; orphans < ORPHANS_IN_A_ROW; orphans++) {
       let file: OpenFile;
       try {
         file = this.#take(shared);
@@ -86,7 +88,7 @@ export class KernelLock implements Mechanism {
       let status: number;
       try {
         status = line === undefined ? this.calls.tryLock(file, shared) : this.#tryTurn(file, line, shared);
-        while (!waits && status === CONTENDED && probed++ < PROBED_TRIES && this.calls.isProbed?.(file)) status = this.calls.tryLock(file, shared);
+        if (!waits && status === CONTENDED && line === undefined) status = this.#unlessProbed(file, shared);
       } catch (error) {
         file.close();
         if (this.#mustWrite(error, file)) continue;
@@ -281,6 +283,20 @@ export class KernelLock implements Mechanism {
   #granted(file: OpenFile, shared: boolean, ticket: Ticket | undefined): Grant {
     ticket?.granted();
     return new KernelGrant(this, file, shared);
+  }
+
+  /**
+   * A contended try once more, unless it was contended by a holder: another process that asks `isLocked` has the lock for
+   * some microseconds. It says so (isProbed), but may be done between our try and our look: so it takes some in a row.
+   */
+  #unlessProbed(file: OpenFile, shared: boolean): number {
+    const { calls } = this;
+    let status: number = CONTENDED;
+    for (let tries = 0, held = 0; calls.isProbed !== undefined && status === CONTENDED && held < HELD_TRIES && tries < PROBED_TRIES; tries++) {
+      held = calls.isProbed(file) ? 0 : held + 1;
+      status = calls.tryLock(file, shared);
+    }
+    return status;
   }
 
   #tryTurn(file: OpenFile, line: NativeFile, shared: boolean): number {
