@@ -5,7 +5,10 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   oxc: { target: 'es2022' },
   test: {
-    include: (process.env.MUTATION_TESTS ?? 'test/queue/*,test/lock/fifo-mutex,test/lock/reader-writer-lock,test/lock/model,test/lock/reentrancy')
+    include: (
+      process.env.MUTATION_TESTS ??
+      'test/queue/*,test/abort,test/lock/request,test/lock/fifo-mutex,test/lock/reader-writer-lock,test/lock/model,test/lock/reentrancy'
+    )
       .split(',')
       .map((name) => `${name.replace(/\*$/, '*')}.test.ts`),
     setupFiles: ['test/support/expose-gc.ts'],
