@@ -1,4 +1,6 @@
+import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
+import { isAbortSignal, onAbort } from '../src/abort.js';
 import { FifoMutex, InterProcessLock } from '../src/index.js';
 import { hasFlock } from './support/capabilities.js';
 import { testFolder } from './support/paths.js';
@@ -33,6 +35,59 @@ describe('abort signals', () => {
     expect(warnings).toEqual([]);
   });
 
+  it('nothing is left of a wait that was granted: no listener, and nothing that keeps the process alive', async () => {
+    const timers = (): number => process.getActiveResourcesInfo().filter((what) => what === 'Timeout').length;
+    const mutex = new FifoMutex();
+    const { signal } = new AbortController();
+    const other = new AbortController();
+    const before = timers();
+    const holder = await mutex.acquire({ signal });
+    expect([getEventListeners(signal, 'abort').length, timers()]).toEqual([0, before]);
+    const waits = [signal, signal, other.signal].map((one) => mutex.acquire({ signal: one }));
+    expect([getEventListeners(signal, 'abort').length, timers()]).toEqual([1, before + 1]);
+    holder.release();
+    (await waits[0])?.release();
+    // One of the two is still waiting, or was until now.
+    (await waits[1])?.release();
+    (await waits[2])?.release();
+    expect([getEventListeners(signal, 'abort').length, getEventListeners(other.signal, 'abort').length, timers()]).toEqual([0, 0, before]);
+    other.abort();
+  });
+
+  it('a wait that another one’s end cancels is cancelled once, and the others hear of the abort all the same', () => {
+    const { signal, abort } = (() => {
+      const controller = new AbortController();
+      return { signal: controller.signal, abort: () => controller.abort() };
+    })();
+    const log: string[] = [];
+    const ends: (() => void)[] = [];
+    ends.push(
+      onAbort(signal, () => {
+        log.push('first');
+        ends[1]?.();
+      }),
+      onAbort(signal, () => log.push('second')),
+      onAbort(signal, () => log.push('third')),
+    );
+    abort();
+    for (const end of ends) end();
+    expect([log, getEventListeners(signal, 'abort').length]).toEqual([['first', 'third'], 0]);
+  });
+
+  it.each([
+    null,
+    undefined,
+    1,
+    'signal',
+    {},
+    { aborted: false },
+    { aborted: false, addEventListener() {} },
+    { addEventListener() {}, removeEventListener() {} },
+  ])('%j is none', async (signal) => {
+    if (signal !== undefined) await expect(new FifoMutex().acquire({ signal } as never)).rejects.toThrow(/signal: expected an AbortSignal/);
+    expect(isAbortSignal(signal)).toBe(false);
+  });
+
   it('one without a reason, of a polyfill, rejects with an AbortError', async () => {
     const target = new EventTarget();
     const signal = Object.assign(target, { aborted: false }) as unknown as AbortSignal & { aborted: boolean };
@@ -41,7 +96,7 @@ describe('abort signals', () => {
     const wait = mutex.acquire({ signal });
     Object.assign(signal, { aborted: true });
     target.dispatchEvent(new Event('abort'));
-    await expect(wait).rejects.toMatchObject({ name: 'AbortError' });
+    await expect(wait).rejects.toMatchObject({ name: 'AbortError', message: 'This operation was aborted' });
     await expect(mutex.acquire({ signal })).rejects.toMatchObject({ name: 'AbortError' });
     holder.release();
   });

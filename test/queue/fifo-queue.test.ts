@@ -95,4 +95,37 @@ describe('FifoQueue', () => {
     queue.enter(second);
     expect(() => queue.granted(second)).toThrow('not the head');
   });
+
+  it('is not free while its head competes, nor while a writer holds; readers are let in beside readers only', () => {
+    const queue = new FifoQueue();
+    const head = new Recorded('head', false, []);
+    queue.enter(head);
+    expect([queue.isFree(true), queue.isFree(false)]).toEqual([false, false]);
+    queue.granted(head);
+    expect([queue.isFree(true), queue.isFree(false)]).toEqual([false, false]);
+    queue.released(false);
+    queue.hold(true);
+    expect([queue.isFree(true), queue.isFree(false)]).toEqual([true, false]);
+  });
+
+  it('exchange lets nobody in until all of it is done, also when it throws, and when it is nested', () => {
+    const queue = new FifoQueue();
+    const log: string[] = [];
+    queue.hold(false);
+    queue.enter(new Recorded('waiter', false, log));
+    const result = queue.exchange(() => {
+      queue.released(false);
+      queue.exchange(() => queue.hold(false));
+      expect(log).toEqual([]);
+      return 'new holder';
+    });
+    expect([result, log, queue.holders]).toEqual(['new holder', [], 1]);
+    const fail = (): void =>
+      queue.exchange(() => {
+        queue.released(false);
+        throw new Error('no');
+      });
+    expect(fail).toThrow('no');
+    expect(log).toEqual(['waiter']);
+  });
 });
