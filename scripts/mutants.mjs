@@ -1,0 +1,186 @@
+// npm run mutants: faults put by hand into the mechanisms and the fairness code, where Stryker cannot follow since the tests
+// fork programs that use what is built. Each is built in a copy of the project, and some test must fail.
+import { spawnSync } from 'node:child_process';
+import { chmodSync, cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import Table from 'cli-table3';
+
+const LOCK = ['test/lock/inter-process-lock.test.ts', 'test/lock/path-lock.test.ts', 'test/mechanism/'];
+const FAIR = ['test/fairness/'];
+
+/** What is wrong, in which file, what is replaced by what, and which tests are to notice. */
+const MUTANTS = [
+  [
+    'an orphan is taken for the lock',
+    'src/mechanism/kernel-lock.ts',
+    'if (status === GRANTED) return this.#granted',
+    'if (status !== CONTENDED) return this.#granted',
+    LOCK,
+  ],
+  [
+    'a grant on an orphan is kept after a wait',
+    'src/mechanism/kernel-lock.ts',
+    "!('error' in outcome) && outcome.current",
+    "!('error' in outcome)",
+    LOCK,
+  ],
+  [
+    'a cancelled wait is not cancelled',
+    'src/mechanism/kernel-lock.ts',
+    'if (!wait.cancel() && ticket === undefined) abandoned.push(wait);',
+    '',
+    LOCK,
+  ],
+  ['a lock is released without unlocking', 'src/mechanism/kernel-lock.ts', 'this.calls.unlock(file);\n      if (keep)', 'if (keep)', LOCK],
+  [
+    'a file that was shown to a child is used again',
+    'src/mechanism/kernel-lock.ts',
+    'this.lock.unlock(this.file, this.shared, !this.#shown)',
+    'this.lock.unlock(this.file, this.shared, true)',
+    LOCK,
+  ],
+  [
+    'the file is removed without the lock of its removal',
+    'src/mechanism/kernel-lock.ts',
+    "this.name === 'fcntl' || takeRemovalRight(calls.addon, this.#file, file)",
+    'true',
+    [...LOCK, 'test/web-locks/', 'test/file/'],
+  ],
+  [
+    'a reader removes the file under other readers',
+    'src/mechanism/kernel-lock.ts',
+    '!file.writable || calls.tryLock(file, false) !== GRANTED',
+    'false',
+    [...LOCK, 'test/lock/inter-process-reader-writer-lock.test.ts', 'test/web-locks/'],
+  ],
+  ['the mark is not set', 'src/file/lock-file.ts', 'changed = true;', 'changed = true; fchmodSync(fd, Number(stat.mode & 0o777n));', LOCK],
+  ['the lock folder is not looked for', 'src/file/lock-file.ts', 'if (isFolder(folder))', 'if (false as boolean)', LOCK],
+  ['the mark is not looked for', 'src/mechanism/lockfile.ts', 'if (grant !== null) this.#refuseMarked();', '', LOCK],
+  ['a stale folder is removed without a second look', 'src/mechanism/takeover.ts', 'if (instance(path) !== stale) throw taken(path);', '', LOCK],
+  [
+    "a release removes its successor's folder",
+    'src/mechanism/takeover.ts',
+    'else if (isOurs(path)) fs.rmdirSync(path);',
+    'else fs.rmdirSync(path);',
+    LOCK,
+  ],
+  [
+    'a try passes the queue of other processes',
+    'src/mechanism/kernel-calls.ts',
+    'return tryInTurn(tickets, file, shared);',
+    'return calls.tryLock(file, shared);',
+    FAIR,
+  ],
+  [
+    'tickets are not taken in order',
+    'src/fairness/ticket-queue.ts',
+    'const [next] = this.#undrawn;',
+    'const next = [...this.#undrawn].at(-1);',
+    FAIR,
+  ],
+  ['a cancelled ticket is kept', 'src/fairness/ticket-queue.ts', 'this.queue.addon.drop(this.#line.nativeFile);', '', FAIR],
+  ['there is no limit to the tickets ahead', 'src/fairness/ticket-queue.ts', 'this.#ahead < AHEAD', 'true', FAIR],
+  [
+    'no second look for earlier tickets',
+    'native-fallback/src/ticket.h',
+    'error = ticket_is_first(fd, ticket, &wait_for);',
+    'error = 0;',
+    [...FAIR, 'test/chaos/chaos.test.ts'],
+  ],
+  [
+    'tickets are taken without byte 0',
+    'native-fallback/src/ticket.h',
+    'int error = ticket_byte(fd, 0, F_WRLCK, wait);\n  if (error != 0) return error;\n  error = ticket_draw_inside',
+    'int error = 0;\n  (void)wait;\n  error = ticket_draw_inside',
+    [...FAIR, 'test/chaos/chaos.test.ts'],
+  ],
+  [
+    'a late grant is kept',
+    'native-fallback/src/waiter.c',
+    'if (cancelled && order.lock != NULL) lock_undo(&order.target);\n  close_both(&order);',
+    'if (!cancelled) close_both(&order);',
+    LOCK,
+  ],
+  [
+    'a permit is not unlocked',
+    'src/mechanism/permits.ts',
+    'this.file.unlockAndClose(this.addon);',
+    '',
+    ['test/lock/inter-process-semaphore.test.ts'],
+  ],
+  [
+    'the number of permits is not compared',
+    'src/mechanism/permits.ts',
+    'if (found === undefined) continue;',
+    'if (found === undefined || found > 0) continue;',
+    ['test/lock/inter-process-semaphore.test.ts'],
+  ],
+  [
+    'waiters of a semaphore overtake its queue',
+    'src/mechanism/permits.ts',
+    'this.tickets.isEmpty()) return grant;',
+    'true) return grant;',
+    ['test/lock/inter-process-semaphore.test.ts', 'test/chaos/chaos.test.ts'],
+  ],
+];
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const only = process.argv.slice(2);
+const table = new Table({ head: ['mutant', 'caught by'], style: { head: [], border: [] } });
+let survivors = 0;
+for (const [what, file, from, to, tests] of MUTANTS) {
+  if (only.length > 0 && !only.some((word) => what.includes(word))) continue;
+  const copy = mkdtempSync(join(tmpdir(), 'fairlock-mutant-'));
+  chmodSync(copy, 0o755); // Some tests become another user.
+  for (const name of [
+    'src',
+    'test',
+    'scripts',
+    'native-fallback',
+    'examples',
+    'package.json',
+    'tsconfig.json',
+    'tsconfig.build.json',
+    'vitest.config.ts',
+  ]) {
+    cpSync(join(root, name), join(copy, name), { recursive: true });
+  }
+  symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
+  const text = readFileSync(join(copy, file), 'utf8');
+  if (!text.includes(from)) throw new Error(`${what}: ${file} does not contain ${from}`);
+  writeFileSync(join(copy, file), text.replace(from, to));
+  const shell = (command, args, timeout) =>
+    spawnSync(command, args, { cwd: copy, encoding: 'utf8', timeout, env: { ...process.env, NO_COLOR: '1' } });
+  // Step by step: types and unused names may be wrong in a mutant, and it is built all the same.
+  const steps = [
+    ['scripts/build-addon.mjs'],
+    ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'],
+    ['scripts/build-cjs.mjs'],
+    ['scripts/build-cli.mjs'],
+  ];
+  for (const step of steps) shell(process.execPath, step, 120_000);
+  const report = join(copy, 'report.json');
+  const vitest = ['node_modules/vitest/vitest.mjs', 'run', '--bail=1', '--reporter=json', `--outputFile.json=${report}`, ...tests];
+  const { error } = shell(process.execPath, vitest, 240_000);
+  const failed = error === undefined ? failuresIn(report) : ['(it hangs)'];
+  if (failed.length === 0) survivors++;
+  table.push([what, failed[0] ?? 'NO TEST']);
+  console.log(`${failed.length === 0 ? 'SURVIVED' : 'caught'}: ${what}${failed.length === 0 ? '' : ` — ${failed[0]}`}`);
+  rmSync(copy, { recursive: true, force: true });
+}
+console.log(`${table}\n${survivors} survived`);
+process.exit(survivors === 0 ? 0 : 1);
+
+function failuresIn(report) {
+  try {
+    const { testResults, success } = JSON.parse(readFileSync(report, 'utf8'));
+    const failed = testResults.flatMap(({ assertionResults }) =>
+      assertionResults.filter(({ status }) => status === 'failed').map(({ fullName }) => fullName),
+    );
+    return failed.length === 0 && !success ? ['(a file does not run)'] : failed;
+  } catch {
+    return ['(nothing runs)'];
+  }
+}
