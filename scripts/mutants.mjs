@@ -140,6 +140,7 @@ for (const [what, file, from, to, tests] of MUTANTS) {
     'scripts',
     'native-fallback',
     'examples',
+    'docs',
     'package.json',
     'tsconfig.json',
     'tsconfig.build.json',

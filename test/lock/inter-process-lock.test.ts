@@ -1,4 +1,5 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   chmodSync,
   existsSync,
@@ -27,7 +28,7 @@ import {
 import { lockSuite } from '../suites/lock.js';
 import { hasFlock, isRoot } from '../support/capabilities.js';
 import { openDescriptors, testFolder } from '../support/paths.js';
-import { Actor, LineProgram, program, run } from '../support/programs.js';
+import { Actor, isFreeForFlock, LineProgram, program, run, track } from '../support/programs.js';
 import { rounds } from '../support/scale.js';
 import { outcome, settle, until } from '../support/waiting.js';
 
@@ -203,6 +204,19 @@ describe.runIf(hasFlock)('flock', () => {
     expect(lock.tryAcquire()).toBeNull();
     holder.child.kill('SIGKILL');
     (await waiting).release();
+  });
+
+  it('a file whose descriptor was shown to a child carries no later lock: the child could release it', async () => {
+    const lock = new InterProcessLock(path());
+    const handle = await lock.acquire();
+    const unlock = 'import fcntl, sys; sys.stdin.readline(); fcntl.flock(3, fcntl.LOCK_UN)';
+    const child = track(spawn('python3', ['-c', unlock], { stdio: ['pipe', 'inherit', 'inherit', handle.fd] }));
+    handle.release();
+    const next = await lock.acquire();
+    child.stdin?.end('\n');
+    await once(child, 'exit');
+    expect(isFreeForFlock(lock.path)).toBe(false);
+    next.release();
   });
 
   it('the sum is exact while holders remove the lock file, Python among them', async () => {
