@@ -1,6 +1,7 @@
 /** Every error class and every error text of the library. */
+import { createRequire } from 'node:module';
 import { constants } from 'node:os';
-import { getSystemErrorMap } from 'node:util';
+import type * as Util from 'node:util';
 import type { LockParty } from './options.js';
 import { cut, printable } from './printable.js';
 
@@ -102,9 +103,19 @@ function on(path: string | undefined): string {
   return path === undefined ? '' : ` on '${path}'`;
 }
 
+/**
+ * Node's names and texts of system errors. Not by an import of node:util: from Node 26 on that makes a stderr that is a pipe
+ * non-blocking for all processes that share it, and those that do not expect it lose output.
+ */
+export function systemErrors(): Map<number, [string, string]> {
+  const { getBuiltinModule } = process as { getBuiltinModule?: (name: string) => unknown };
+  const util = (getBuiltinModule?.('node:util') ?? createRequire(import.meta.url)('node:util')) as typeof Util;
+  return util.getSystemErrorMap();
+}
+
 /** A system error as Node shapes them: `EACCES: permission denied, flock '/x'`, with code, errno, syscall and path. */
 export function systemError(errno: number, syscall: string, path: string): NodeJS.ErrnoException {
-  const [code, text] = getSystemErrorMap().get(-errno) ?? unmapped(errno);
+  const [code, text] = systemErrors().get(-errno) ?? unmapped(errno);
   const error: NodeJS.ErrnoException = new Error(`${code}: ${text}, ${syscall} '${path}'`);
   return Object.assign(error, { errno: -errno, code, syscall, path });
 }

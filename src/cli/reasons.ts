@@ -1,11 +1,10 @@
 /** Texts that several commands print. */
-import { getSystemErrorMap } from 'node:util';
-import { errnoOf, messageOf } from '../errors.js';
+import { errnoOf, messageOf, systemErrors } from '../errors.js';
 
 /** What the system says of an error, in its own words, without the call and the path. */
 export function reasonOf(error: unknown): string {
   const errno = errnoOf(error);
-  return (errno === undefined ? undefined : getSystemErrorMap().get(-errno)?.[1]) ?? messageOf(error);
+  return (errno === undefined ? undefined : systemErrors().get(-errno)?.[1]) ?? messageOf(error);
 }
 
 /** `12 s`, `3 min`, `5 h`, `2 d`: the largest unit that fits. */

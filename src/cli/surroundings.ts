@@ -19,6 +19,9 @@ export function surroundings(): Surroundings {
   return { descriptors: inheritedDescriptors(), ignored: ignoredSignals(), openFiles: openFileLimit() };
 }
 
+/** Between the start of the process and the origin of its time; and what the clock of files is behind. */
+const START_MS = 30;
+
 interface Descriptor {
   fd: number;
   link: string;
@@ -27,8 +30,9 @@ interface Descriptor {
 }
 
 /**
- * All but Node's own: event queues, pipes of which it has both ends and that are not older than the process, and one
- * /dev/null, opened after them. A jobserver's pipe, of which make passes both ends too, is named in MAKEFLAGS.
+ * All but Node's own: event queues, pipes, and one /dev/null, opened after them. Its own pipes are those of which it has both
+ * ends and its parent none, and that are as young as the process; a jobserver's pipe, of which make passes both ends too, is
+ * older, is the parent's as well, and is named in MAKEFLAGS.
  */
 function inheritedDescriptors(): number[] {
   const open = list('/proc/self/fd')
@@ -41,10 +45,11 @@ function inheritedDescriptors(): number[] {
       .exec(process.env.MAKEFLAGS ?? '')
       ?.slice(1)
       .map(Number) ?? [];
+  const parents = new Set(list(`/proc/${process.ppid}/fd`).map((fd) => linkAt(`/proc/${process.ppid}/fd/${fd}`)));
   const isOwn = ({ fd, link, touched }: Descriptor): boolean => {
     if (link.startsWith('anon_inode:')) return true;
-    const isNew = touched >= performance.timeOrigin && open.filter((one) => one.link === link).length === 2;
-    return link.startsWith('pipe:') && isNew && !jobserver.includes(fd);
+    const isNew = touched >= performance.timeOrigin - START_MS && open.filter((one) => one.link === link).length === 2;
+    return link.startsWith('pipe:') && isNew && !jobserver.includes(fd) && !parents.has(link);
   };
   const last = Math.max(2, ...open.filter(isOwn).map(({ fd }) => fd));
   const ownNull = open.find(({ fd, link }) => fd > last && link === '/dev/null');
@@ -96,6 +101,14 @@ export function say(text: string): void {
     writeSync(2, `fairlock: ${text}\n`);
   } catch {
     // A reader that is gone or does not read is no reason to fail.
+  }
+}
+
+function linkAt(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
   }
 }
 

@@ -6,7 +6,7 @@ import { lockSuite } from '../suites/lock.js';
 import { hasFcntl } from '../support/capabilities.js';
 import { openDescriptors, testFolder } from '../support/paths.js';
 import { Actor, program, run } from '../support/programs.js';
-import { isSoak } from '../support/scale.js';
+import { isSoak, rounds } from '../support/scale.js';
 import { outcome, settle, until } from '../support/waiting.js';
 
 const { path } = testFolder();
@@ -287,6 +287,17 @@ function emptyWithTwoNames(file: string): void {
   writeFileSync(file, '');
   linkSync(file, `${file}.other`);
 }
+
+describe.runIf(hasFcntl)('tickets', () => {
+  it('are taken by many processes at once, one at a time: none is refused', async () => {
+    const lock = new InterProcessLock(path(), FIFO);
+    const holder = await lock.acquire();
+    const count = rounds(1500, 10_000);
+    const ran = await Promise.all([1, 2, 3, 4].map(() => run(process.execPath, [program('drawer.mjs'), lock.path, String(count)])));
+    holder.release();
+    expect(ran.map(({ stdout, stderr }) => [stdout, stderr])).toEqual(ran.map(() => [`[["AbortError",${count}]]\n`, '']));
+  });
+});
 
 describe.runIf(hasFcntl)('a sidecar that is not quite ours', () => {
   const contend = async (lock: InterProcessLock): Promise<void> => {
