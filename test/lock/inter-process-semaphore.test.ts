@@ -155,3 +155,22 @@ describe.runIf(hasFcntl)('what a semaphore tells', () => {
     for (const handle of [...handles, next]) handle.release();
   });
 });
+
+describe.runIf(hasFcntl)('a semaphore in strict order', () => {
+  it('is not taken again by its releaser while another process is queued', async () => {
+    const semaphore = new InterProcessSemaphore(path(), { permits: 1, fairness: 'fifo' });
+    const actor = Actor.start();
+    await actor.call('create', 'InterProcessSemaphore', semaphore.path, { permits: 1, fairness: 'fifo' });
+    let handle = await semaphore.acquire();
+    for (let round = 0; round < 20; round++) {
+      const theirs = actor.call('acquire');
+      await until(() => semaphore.inspect().waiters.length > 0);
+      handle.release();
+      expect(semaphore.tryAcquire()).toBeNull();
+      await theirs;
+      await actor.call('release');
+      handle = await semaphore.acquire();
+    }
+    handle.release();
+  });
+});
