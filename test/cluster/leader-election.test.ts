@@ -239,7 +239,7 @@ describe('the fencing token', () => {
   });
 });
 
-const KILLS = rounds(5, 50);
+const KILLS = rounds(4, 50);
 
 describe.runIf(hasParking)('between processes', () => {
   /** Candidates in processes of their own; each term of theirs leaves a file in the log. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { after, systemClock } from '../../src/queue/clock.js';
+import { after as callAfter, systemClock } from '../../src/queue/clock.js';
 import { FakeClock } from '../support/fake-clock.js';
 
 const LONGEST = 2 ** 31 - 1;
@@ -8,7 +8,7 @@ describe('after', () => {
   it.each([0, 1, LONGEST, LONGEST + 1, 3 * LONGEST + 7])('calls back after %d ms, once, though a timer of Node is shorter', (ms) => {
     const clock = new FakeClock();
     let calls = 0;
-    after(clock, ms, () => calls++);
+    callAfter(clock, ms, () => calls++);
     if (ms > 0) clock.advance(ms - 1);
     expect(calls).toBe(0);
     clock.advance(1);
@@ -19,7 +19,7 @@ describe('after', () => {
 
   it.each([5, 2 * LONGEST])('never calls back when it was ended before, of %d ms', (ms) => {
     const clock = new FakeClock();
-    const end = after(clock, ms, () => {
+    const end = callAfter(clock, ms, () => {
       throw new Error('too late');
     });
     clock.advance(Math.min(ms - 1, LONGEST + 1));
