@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, it } from 'vitest';
 import { LockManager, type LockManagerSnapshot, type LockOptions } from '../../src/web-locks/index.js';
-import { hasParking } from '../support/capabilities.js';
+import { hasNamespaces, hasParking } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
 import { program, run, track } from '../support/programs.js';
 import { rounds } from '../support/scale.js';
@@ -346,6 +346,28 @@ describe.runIf(hasParking)('query', () => {
     await writer.until('granted', writing);
     writer.send({ release: writing });
     await writer.until('done', writing);
+    await until(() => readdirSync(directory).length === 0);
+  });
+});
+
+describe.runIf(hasParking && hasNamespaces)('steal', () => {
+  it('by processes of one number in two PID namespaces does not get in its own way', async () => {
+    const directory = path();
+    const script = `
+      import { LockManager } from 'fairlock/web-locks';
+      const locks = new LockManager(${JSON.stringify(directory)});
+      for (let i = 0; i < 150; i++) {
+        await locks.request('n', { steal: true }, () => {}).catch((error) => {
+          if (error.name !== 'AbortError') throw error;
+        });
+      }
+      console.log(process.pid);`;
+    const unshare = ['--pid', '--fork', '--mount-proc', process.execPath, '--no-warnings', '--input-type=module', '-e', script];
+    const ran = await Promise.all([run('unshare', unshare), run('unshare', unshare)]);
+    expect(ran.map(({ stdout, stderr }) => [stdout, stderr])).toEqual([
+      ['1\n', ''],
+      ['1\n', ''],
+    ]);
     await until(() => readdirSync(directory).length === 0);
   });
 });
