@@ -2,8 +2,9 @@
  * What this process was started with, as far as Node changes it: a command that it runs is to find it as it was.
  * Linux only; elsewhere the command finds what Node leaves.
  */
-import { readdirSync, readFileSync, readlinkSync, statSync, writeSync } from 'node:fs';
+import { readFileSync, readlinkSync, statSync, writeSync } from 'node:fs';
 import { basename } from 'node:path';
+import { linkOf, list, read } from '../file/quiet.js';
 
 export interface Surroundings {
   /** Descriptors beyond 2 that came in. Node has marked the first of them close-on-exec. */
@@ -45,7 +46,7 @@ function inheritedDescriptors(): number[] {
       .exec(process.env.MAKEFLAGS ?? '')
       ?.slice(1)
       .map(Number) ?? [];
-  const parents = new Set(list(`/proc/${process.ppid}/fd`).map((fd) => linkAt(`/proc/${process.ppid}/fd/${fd}`)));
+  const parents = new Set(list(`/proc/${process.ppid}/fd`).map((fd) => linkOf(`/proc/${process.ppid}/fd/${fd}`)));
   const isOwn = ({ fd, link, touched }: Descriptor): boolean => {
     if (link.startsWith('anon_inode:')) return true;
     const isNew = touched >= performance.timeOrigin - START_MS && open.filter((one) => one.link === link).length === 2;
@@ -101,29 +102,5 @@ export function say(text: string): void {
     writeSync(2, `fairlock: ${text}\n`);
   } catch {
     // A reader that is gone or does not read is no reason to fail.
-  }
-}
-
-function linkAt(path: string): string | undefined {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return undefined;
-  }
-}
-
-function read(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return '';
-  }
-}
-
-function list(path: string): string[] {
-  try {
-    return readdirSync(path);
-  } catch {
-    return [];
   }
 }

@@ -2,10 +2,11 @@
  * Which processes hold a file's locks and which wait, from Linux's /proc. Best effort: a look without any lock of its
  * own, out of date as soon as it is taken; other users' processes and other PID namespaces may be hidden.
  */
-import { closeSync, constants, existsSync, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { closeSync, constants, existsSync, openSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { FIRST_TICKET, MOST_PERMITS, PERMIT_NUMBERS, TICKET_MODES } from '../file/byte-layout.js';
+import { linkOf, list, read } from '../file/quiet.js';
 import type { LockParty } from '../options.js';
 import { setImmediate } from '../timers.js';
 
@@ -313,28 +314,4 @@ function parse(text: string): KernelLockLine[] {
     const [, arrow, kind = '', mode, pid, file = '', start] = match;
     return [{ waiting: arrow !== undefined, kind, shared: mode === 'READ', pid: Number(pid), file, start: Number(start) }];
   });
-}
-
-function read(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return '';
-  }
-}
-
-function list(path: string): string[] {
-  try {
-    return readdirSync(path);
-  } catch {
-    return [];
-  }
-}
-
-function linkOf(path: string): string | undefined {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return undefined;
-  }
 }
