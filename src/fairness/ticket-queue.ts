@@ -65,7 +65,10 @@ export class TicketQueue {
     if (idle !== undefined) return idle;
     const { sidecar, addon } = this;
     const { mode, ignoreUmask = false } = this.options;
-    const file = openLockFile({ path: sidecar, mode, ignoreUmask, followSymlinks: false, makesFolders: this.#isWhereItWas() }, { access: 'write' });
+    const file = openLockFile(
+      { path: sidecar, mode, ignoreUmask, followSymlinks: false, makesFolders: () => this.#isWhereItWas() },
+      { access: 'write' },
+    );
     try {
       file.native = addon.file(file.fd, sidecar, false, true, 0, 0);
       file.keepable = true; // Its content is ours.

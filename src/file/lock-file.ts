@@ -30,8 +30,8 @@ export interface LockFileOptions {
   readonly followSymlinks: boolean;
   /** Whether the file may have content of its own. False: that is worth a warning. */
   readonly dataFile?: boolean;
-  /** False: the file is beside one whose folder is there, so its folder is not made. */
-  readonly makesFolders?: boolean;
+  /** Whether a missing folder is made; asked only where one is missing. Default: yes. */
+  readonly makesFolders?: () => boolean;
 }
 
 /**
@@ -135,7 +135,7 @@ interface Opened {
  * Then with O_EXCL, so that the process that creates the file knows it: it is marked from its first moment.
  */
 function openOrCreate(options: LockFileOptions, access: Access, directories: boolean, creates: boolean): Opened {
-  const { path, mode, followSymlinks, makesFolders = true } = options;
+  const { path, mode, followSymlinks, makesFolders = () => true } = options;
   const flags = O_SAFE | (followSymlinks ? 0 : O_NOFOLLOW);
   const writable = access !== 'read';
   const kind = writable ? O_RDWR : O_RDONLY;
@@ -156,7 +156,7 @@ function openOrCreate(options: LockFileOptions, access: Access, directories: boo
       return { fd: openSync(target, kind | O_CREAT | O_EXCL | flags, mode | MARK), writable, created: true };
     } catch (error) {
       refusal = error;
-      if (codeOf(error) === 'ENOENT' && makesFolders) {
+      if (codeOf(error) === 'ENOENT' && makesFolders()) {
         // A folder may be removed by another process between its making and the next try.
         try {
           makeFolders(dirname(followSymlinks ? linkTarget(path) : path));

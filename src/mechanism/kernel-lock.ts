@@ -78,13 +78,8 @@ export class KernelLock implements Mechanism {
     const line = ticket?.line;
     if (ticket !== undefined && line === undefined) return null; // It is being drawn.
     for (let orphans = 0; orphans < ORPHANS_IN_A_ROW; orphans++) {
-      let file: OpenFile;
-      try {
-        file = this.#take(shared);
-      } catch (error) {
-        if (isLeased(error)) return null;
-        throw error;
-      }
+      const file = this.#takeUnlessLeased(shared);
+      if (file === undefined) return null;
       let status: number;
       try {
         status = line === undefined ? this.calls.tryLock(file, shared) : this.#tryTurn(file, line, shared);
@@ -155,13 +150,8 @@ export class KernelLock implements Mechanism {
     const polled = (): Grant | null => pollSync(() => this.tryLock(shared), left());
     if (addon === undefined) return polled();
     for (;;) {
-      let file: OpenFile;
-      try {
-        file = this.#take(shared);
-      } catch (error) {
-        if (isLeased(error)) return polled();
-        throw error;
-      }
+      const file = this.#takeUnlessLeased(shared);
+      if (file === undefined) return polled();
       let line: OpenFile | undefined;
       let status: number | undefined;
       try {
@@ -220,6 +210,16 @@ export class KernelLock implements Mechanism {
       else file.close();
     } catch {
       file.close();
+    }
+  }
+
+  /** Undefined: another program has a lease on the file, and gives it up before long. */
+  #takeUnlessLeased(shared: boolean): OpenFile | undefined {
+    try {
+      return this.#take(shared);
+    } catch (error) {
+      if (isLeased(error)) return undefined;
+      throw error;
     }
   }
 
@@ -325,13 +325,8 @@ export class KernelLock implements Mechanism {
     const orphan = abandoned.findIndex((one) => one.shared === shared && one.key === key);
     const [adopted] = orphan < 0 || ticket !== undefined ? [] : abandoned.splice(orphan, 1);
     if (adopted?.adopt(onOutcome)) return withdraw(adopted);
-    let file: OpenFile;
-    try {
-      file = this.#take(shared);
-    } catch (error) {
-      if (isLeased(error)) return undefined;
-      throw error;
-    }
+    const file = this.#takeUnlessLeased(shared);
+    if (file === undefined) return undefined;
     try {
       ticket?.park();
       const ended = (outcome: ParkOutcome): void => {
