@@ -7,7 +7,7 @@ export default defineConfig({
   test: {
     include: (
       process.env.MUTATION_TESTS ??
-      'test/queue/*,test/abort,test/lock/request,test/lock/fifo-mutex,test/lock/reader-writer-lock,test/lock/model,test/lock/reentrancy'
+      'test/core/*,test/abort,test/backends/path-registry,test/locks/fifo-mutex,test/locks/reader-writer-lock'
     )
       .split(',')
       .map((name) => `${name.replace(/\*$/, '*')}.test.ts`),

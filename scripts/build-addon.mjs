@@ -10,7 +10,10 @@ const folder = fileURLToPath(new URL('../native-fallback', import.meta.url));
 const built = join(folder, 'build', 'Release', 'fairlock.node');
 
 function isUpToDate() {
-  const sources = [join(folder, 'binding.gyp'), ...readdirSync(join(folder, 'src')).map((name) => join(folder, 'src', name))];
+  const sources = [
+    join(folder, 'binding.gyp'),
+    ...readdirSync(join(folder, 'src')).map((name) => join(folder, 'src', name)),
+  ];
   return existsSync(built) && sources.every((source) => statSync(source).mtimeMs <= statSync(built).mtimeMs);
 }
 

@@ -12,7 +12,9 @@ rmSync(outdir, { recursive: true, force: true });
 const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' });
 await build({
   absWorkingDir: root,
-  entryPoints: sources.filter((file) => file.endsWith('.ts') && !file.startsWith('cli')).map((file) => join('src', file)),
+  entryPoints: sources
+    .filter((file) => file.endsWith('.ts') && !file.startsWith('cli'))
+    .map((file) => join('src', file)),
   outdir,
   outbase: 'src',
   platform: 'node',
@@ -22,6 +24,7 @@ await build({
   banner: { js: "const __moduleUrl = require('node:url').pathToFileURL(__filename).href;" },
 });
 for (const file of readdirSync(dist, { recursive: true, encoding: 'utf8' })) {
-  if (file.endsWith('.d.ts') && !file.startsWith('cjs') && !file.startsWith('cli')) cpSync(join(dist, file), join(outdir, file));
+  if (file.endsWith('.d.ts') && !file.startsWith('cjs') && !file.startsWith('cli'))
+    cpSync(join(dist, file), join(outdir, file));
 }
 writeFileSync(join(outdir, 'package.json'), '{ "type": "commonjs" }\n');

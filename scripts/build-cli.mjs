@@ -22,11 +22,15 @@ const { metafile } = await build({
   target: 'node20',
   external: ['fs-ext', 'proper-lockfile'],
   define: { FAIRLOCK_VERSION: JSON.stringify(version), FAIRLOCK_CLI: 'true' },
-  banner: { js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);" },
+  banner: {
+    js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
+  },
   metafile: true,
 });
 
-const included = new Set(Object.keys(metafile.inputs).flatMap((file) => /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1] ?? []));
+const included = new Set(
+  Object.keys(metafile.inputs).flatMap((file) => /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1] ?? []),
+);
 const licences = [...included].sort().map((folder) => {
   const file = readdirSync(join(root, folder)).find((name) => /^licen[cs]e/i.test(name));
   if (file === undefined) throw new Error(`${folder}: no licence`);

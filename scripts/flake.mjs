@@ -28,7 +28,8 @@ const { values, positionals: files } = parseArgs({
 const SPIN = 'for (;;);';
 const DISK = `const { openSync, writeSync, fsyncSync } = require('fs'); const fd = openSync(process.argv[1], 'w');
   for (;;) { writeSync(fd, Buffer.alloc(1 << 20), 0, 1 << 20, 0); fsyncSync(fd); }`;
-const MEMORY = 'setInterval(() => { const all = []; for (let i = 0; i < 64; i++) all.push(Buffer.alloc(16 << 20, i)); }, 100);';
+const MEMORY =
+  'setInterval(() => { const all = []; for (let i = 0; i < 64; i++) all.push(Buffer.alloc(16 << 20, i)); }, 100);';
 
 const scratch = mkdtempSync(join(tmpdir(), 'fairlock-flake-'));
 const loads = [
@@ -49,7 +50,10 @@ for (let n = 1; n <= Number(values.runs); n++) {
   const report = join(scratch, `${n}.json`);
   const start = performance.now();
   const args = [vitest, 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`, ...files];
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NO_COLOR: '1' } });
+  const child = spawn(process.execPath, args, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, NO_COLOR: '1' },
+  });
   let output = '';
   for (const stream of [child.stdout, child.stderr])
     stream.on('data', (text) => {
@@ -59,7 +63,9 @@ for (let n = 1; n <= Number(values.runs); n++) {
   const { testResults = [], numPassedTests = 0 } = readReport(report);
   const failed = testResults.flatMap(({ name, assertionResults, status }) => {
     const tests = assertionResults.filter((one) => one.status === 'failed').map(({ fullName }) => fullName);
-    return (tests.length === 0 && status === 'failed' ? ['(the file)'] : tests).map((test) => `${name.replace(/^.*\/test\//, '')} > ${test}`);
+    return (tests.length === 0 && status === 'failed' ? ['(the file)'] : tests).map(
+      (test) => `${name.replace(/^.*\/test\//, '')} > ${test}`,
+    );
   });
   if (code !== 0 && failed.length === 0) failed.push('(the run itself)');
   for (const test of failed) failures.set(test, [...(failures.get(test) ?? []), n]);
@@ -82,5 +88,7 @@ function readReport(file) {
 const table = new Table({ head: ['test', 'failed', 'in runs'], style: { head: [], border: [] } });
 for (const [test, where] of failures) table.push([test, `${where.length} of ${runs.length}`, where.join(', ')]);
 if (failures.size > 0) console.log(`${table}\nthe output of these runs is in ${values.keep}/`);
-console.log(`${runs.length} runs, ${failures.size} tests failed at least once; ${Math.min(...runs)} to ${Math.max(...runs)} s a run`);
+console.log(
+  `${runs.length} runs, ${failures.size} tests failed at least once; ${Math.min(...runs)} to ${Math.max(...runs)} s a run`,
+);
 process.exit(failures.size > 0 ? 1 : 0);

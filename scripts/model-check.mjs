@@ -9,7 +9,15 @@ const ROUNDS = process.argv.includes('--quick') ? 1 : 2;
 // A process: where it is, its ticket, the byte it waits for, the bytes it has waited for (and locks, shared). Locks die with
 // their owner, as in the kernel.
 const initial = {
-  processes: Array.from({ length: PROCESSES }, () => ({ at: 'ask', rounds: ROUNDS, ticket: -1, read: -1, wait: -1, waited: [], byte: false })),
+  processes: Array.from({ length: PROCESSES }, () => ({
+    at: 'ask',
+    rounds: ROUNDS,
+    ticket: -1,
+    read: -1,
+    wait: -1,
+    waited: [],
+    byte: false,
+  })),
   main: -1, // who has the main lock
   zero: -1, // who has byte 0
   counter: 0,
@@ -18,11 +26,14 @@ const initial = {
 
 const copy = (state) => ({ ...state, processes: state.processes.map((one) => ({ ...one })) });
 const bytesOf = (state) => state.processes.filter((one) => one.byte).map((one) => one.ticket);
-const isTaken = (state, ticket, self) => state.processes.some((one, i) => i !== self && one.byte && one.ticket === ticket);
+const isTaken = (state, ticket, self) =>
+  state.processes.some((one, i) => i !== self && one.byte && one.ticket === ticket);
 /** Who draws a ticket sees the shared locks too. */
-const lockedOf = (state, self) => state.processes.flatMap((one, i) => (i === self ? [] : one.byte ? [one.ticket, ...one.waited] : one.waited));
+const lockedOf = (state, self) =>
+  state.processes.flatMap((one, i) => (i === self ? [] : one.byte ? [one.ticket, ...one.waited] : one.waited));
 /** F_OFD_GETLK may answer with any of the earlier bytes: all are tried. */
-const earlier = (state, ticket, self) => state.processes.flatMap((one, i) => (i !== self && one.byte && one.ticket < ticket ? [one.ticket] : []));
+const earlier = (state, ticket, self) =>
+  state.processes.flatMap((one, i) => (i !== self && one.byte && one.ticket < ticket ? [one.ticket] : []));
 
 function letGo(state, self) {
   if (state.main === self) state.main = -1;
@@ -67,7 +78,9 @@ const steps = {
   // A shared lock on the byte, which is kept as long as the ticket.
   wait(state, me, self) {
     if (isTaken(state, me.wait, self)) return [];
-    return [go(state, self, 'look again', (_next, mine) => (mine.waited = [...me.waited, me.wait].sort((a, b) => a - b)))];
+    return [
+      go(state, self, 'look again', (_next, mine) => (mine.waited = [...me.waited, me.wait].sort((a, b) => a - b))),
+    ];
   },
   'look again'(state, me, self) {
     const left = earlier(state, me.ticket, self);
@@ -107,7 +120,8 @@ function movesOf(state) {
       moves.push({ self, what: 'abort', next: go(state, self, 'done', (next) => letGo(next, self)) });
     moves.push({ self, what: 'crash', next: go(state, self, 'dead', (next) => letGo(next, self)) });
   });
-  if (state.lossesLeft > 0) moves.push({ self: -1, what: 'lose the counter', next: { ...copy(state), counter: 0, lossesLeft: 0 } });
+  if (state.lossesLeft > 0)
+    moves.push({ self: -1, what: 'lose the counter', next: { ...copy(state), counter: 0, lossesLeft: 0 } });
   return moves;
 }
 

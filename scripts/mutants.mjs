@@ -7,81 +7,117 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import Table from 'cli-table3';
 
-const LOCK = ['test/lock/inter-process-lock.test.ts', 'test/lock/path-lock.test.ts', 'test/mechanism/'];
-const FAIR = ['test/fairness/'];
+const LOCK = ['test/locks/inter-process-lock.test.ts', 'test/locks/file-lock.test.ts', 'test/backends/'];
+const FAIR = ['test/backends/fifo/'];
 
 /** What is wrong, in which file, what is replaced by what, and which tests are to notice. */
 const MUTANTS = [
   [
     'an orphan is taken for the lock',
-    'src/mechanism/kernel-lock.ts',
+    'src/backends/kernel/kernel-backend.ts',
     'if (status === GRANTED) return this.#granted',
     'if (status !== CONTENDED) return this.#granted',
     LOCK,
   ],
   [
     'a grant on an orphan is kept after a wait',
-    'src/mechanism/kernel-lock.ts',
+    'src/backends/kernel/kernel-backend.ts',
     "!('error' in outcome) && outcome.current",
     "!('error' in outcome)",
     LOCK,
   ],
   [
     'a cancelled wait is not cancelled',
-    'src/mechanism/kernel-lock.ts',
+    'src/backends/kernel/kernel-backend.ts',
     'if (!wait.cancel() && ticket === undefined) abandoned.push(wait);',
     '',
     LOCK,
   ],
-  ['a lock is released without unlocking', 'src/mechanism/kernel-lock.ts', 'this.calls.unlock(file);\n      if (keep)', 'if (keep)', LOCK],
+  [
+    'a lock is released without unlocking',
+    'src/backends/kernel/kernel-backend.ts',
+    'this.calls.unlock(file);\n      if (keep)',
+    'if (keep)',
+    LOCK,
+  ],
   [
     'a file that was shown to a child is used again',
-    'src/mechanism/kernel-lock.ts',
+    'src/backends/kernel/kernel-backend.ts',
     'this.lock.unlock(this.file, this.shared, !this.#shown)',
     'this.lock.unlock(this.file, this.shared, true)',
     LOCK,
   ],
   [
     'the file is removed without the lock of its removal',
-    'src/mechanism/kernel-lock.ts',
+    'src/backends/kernel/kernel-backend.ts',
     "this.name === 'fcntl' || takeRemovalRight(calls.addon, this.#file, file)",
     'true',
     [...LOCK, 'test/web-locks/', 'test/file/'],
   ],
   [
     'a reader removes the file under other readers',
-    'src/mechanism/kernel-lock.ts',
+    'src/backends/kernel/kernel-backend.ts',
     '!file.writable || calls.tryLock(file, false) !== GRANTED',
     'false',
-    [...LOCK, 'test/lock/inter-process-reader-writer-lock.test.ts', 'test/web-locks/'],
+    [...LOCK, 'test/locks/inter-process-reader-writer-lock.test.ts', 'test/web-locks/'],
   ],
-  ['the mark is not set', 'src/file/lock-file.ts', 'changed = true;', 'changed = true; fchmodSync(fd, Number(stat.mode & 0o777n));', LOCK],
-  ['the lock folder is not looked for', 'src/file/lock-file.ts', 'if (isFolder(folder))', 'if (false as boolean)', LOCK],
-  ['the mark is not looked for', 'src/mechanism/lockfile.ts', 'if (grant !== null) this.#refuseMarked();', '', LOCK],
-  ['a stale folder is removed without a second look', 'src/mechanism/takeover.ts', 'if (instance(path) !== stale) throw taken(path);', '', LOCK],
+  [
+    'the mark is not set',
+    'src/files/lock-file.ts',
+    'changed = true;',
+    'changed = true; fchmodSync(fd, Number(stat.mode & 0o777n));',
+    LOCK,
+  ],
+  [
+    'the lock folder is not looked for',
+    'src/files/lock-file.ts',
+    'if (isFolder(folder))',
+    'if (false as boolean)',
+    LOCK,
+  ],
+  [
+    'the mark is not looked for',
+    'src/backends/lockfile/lockfile-backend.ts',
+    'if (grant !== null) this.#refuseMarked();',
+    '',
+    LOCK,
+  ],
+  [
+    'a stale folder is removed without a second look',
+    'src/backends/lockfile/stale-takeover.ts',
+    'if (instance(path) !== stale) throw taken(path);',
+    '',
+    LOCK,
+  ],
   [
     "a release removes its successor's folder",
-    'src/mechanism/takeover.ts',
+    'src/backends/lockfile/stale-takeover.ts',
     'else if (isOurs(path)) fs.rmdirSync(path);',
     'else fs.rmdirSync(path);',
     LOCK,
   ],
   [
     'a try passes the queue of other processes',
-    'src/mechanism/kernel-calls.ts',
+    'src/backends/kernel/lock-calls.ts',
     'return tryInTurn(tickets, file, shared);',
     'return calls.tryLock(file, shared);',
     FAIR,
   ],
   [
     'tickets are not taken in order',
-    'src/fairness/ticket-queue.ts',
+    'src/backends/fifo/ticket-queue.ts',
     'const [next] = this.#undrawn;',
     'const next = [...this.#undrawn].at(-1);',
     FAIR,
   ],
-  ['a cancelled ticket is kept', 'src/fairness/ticket-queue.ts', 'this.queue.addon.drop(this.#line.nativeFile);', '', FAIR],
-  ['there is no limit to the tickets ahead', 'src/fairness/ticket-queue.ts', 'this.#ahead < AHEAD', 'true', FAIR],
+  [
+    'a cancelled ticket is kept',
+    'src/backends/fifo/ticket-queue.ts',
+    'this.queue.addon.drop(this.#line.nativeFile);',
+    '',
+    FAIR,
+  ],
+  ['there is no limit to the tickets ahead', 'src/backends/fifo/ticket-queue.ts', 'this.#ahead < AHEAD', 'true', FAIR],
   [
     'no second look for earlier tickets',
     'native-fallback/src/ticket.h',
@@ -105,24 +141,24 @@ const MUTANTS = [
   ],
   [
     'a permit is not unlocked',
-    'src/mechanism/permits.ts',
+    'src/backends/kernel/semaphore-backend.ts',
     'this.file.unlockAndClose(this.addon);',
     '',
-    ['test/lock/inter-process-semaphore.test.ts'],
+    ['test/locks/inter-process-semaphore.test.ts'],
   ],
   [
     'the number of permits is not compared',
-    'src/mechanism/permits.ts',
+    'src/backends/kernel/semaphore-backend.ts',
     'if (found === undefined) continue;',
     'if (found === undefined || found > 0) continue;',
-    ['test/lock/inter-process-semaphore.test.ts'],
+    ['test/locks/inter-process-semaphore.test.ts'],
   ],
   [
     'waiters of a semaphore overtake its queue',
-    'src/mechanism/permits.ts',
+    'src/backends/kernel/semaphore-backend.ts',
     'this.tickets.isEmpty()) return grant;',
     'true) return grant;',
-    ['test/lock/inter-process-semaphore.test.ts', 'test/chaos/chaos.test.ts'],
+    ['test/locks/inter-process-semaphore.test.ts', 'test/chaos/chaos.test.ts'],
   ],
 ];
 
@@ -163,7 +199,14 @@ for (const [what, file, from, to, tests] of MUTANTS) {
   ];
   for (const step of steps) shell(process.execPath, step, 120_000);
   const report = join(copy, 'report.json');
-  const vitest = ['node_modules/vitest/vitest.mjs', 'run', '--bail=1', '--reporter=json', `--outputFile.json=${report}`, ...tests];
+  const vitest = [
+    'node_modules/vitest/vitest.mjs',
+    'run',
+    '--bail=1',
+    '--reporter=json',
+    `--outputFile.json=${report}`,
+    ...tests,
+  ];
   const { error } = shell(process.execPath, vitest, 240_000);
   const failed = error === undefined ? failuresIn(report) : ['(it hangs)'];
   if (failed.length === 0) survivors++;

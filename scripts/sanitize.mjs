@@ -11,14 +11,37 @@ let failed = false;
 
 for (const sanitizer of ['address,undefined', 'thread']) {
   const program = join(folder, 'stress');
-  const flags = ['-std=c11', '-g', '-O1', '-Wall', '-Wextra', '-Werror', '-D_GNU_SOURCE', `-fsanitize=${sanitizer}`, '-pthread'];
+  const flags = [
+    '-std=c11',
+    '-g',
+    '-O1',
+    '-Wall',
+    '-Wextra',
+    '-Werror',
+    '-D_GNU_SOURCE',
+    `-fsanitize=${sanitizer}`,
+    '-pthread',
+  ];
   const steps = [
-    ['cc', [...flags, join(addon, 'test', 'stress.c'), join(addon, 'src', 'waiter.c'), join(addon, 'src', 'cancel.c'), '-o', program]],
+    [
+      'cc',
+      [
+        ...flags,
+        join(addon, 'test', 'stress.c'),
+        join(addon, 'src', 'waiter.c'),
+        join(addon, 'src', 'cancel.c'),
+        '-o',
+        program,
+      ],
+    ],
     [program, []],
   ];
   console.log(`== ${sanitizer}`);
   for (const [command, args] of steps) {
-    const { status, signal } = spawnSync(command, args, { stdio: 'inherit', env: { ...process.env, TSAN_OPTIONS: 'halt_on_error=1' } });
+    const { status, signal } = spawnSync(command, args, {
+      stdio: 'inherit',
+      env: { ...process.env, TSAN_OPTIONS: 'halt_on_error=1' },
+    });
     if (status !== 0) {
       console.log(`failed: ${command} (${status ?? signal})`);
       failed = true;

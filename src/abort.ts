@@ -2,7 +2,13 @@
 import { clearInterval, setInterval } from './timers.js';
 
 export function isAbortSignal(value: unknown): value is AbortSignal {
-  return typeof value === 'object' && value !== null && 'aborted' in value && 'addEventListener' in value && 'removeEventListener' in value;
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'aborted' in value &&
+    'addEventListener' in value &&
+    'removeEventListener' in value
+  );
 }
 
 export function abortReason(signal: AbortSignal): unknown {

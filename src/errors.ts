@@ -42,9 +42,14 @@ export class LockTimeoutError extends LockError {
   ) {
     const held = holders.length === 0 ? '' : `; it is held by ${holders.slice(0, MOST_NAMED).map(named).join(', ')}`;
     const more = holders.length > MOST_NAMED ? ` and ${holders.length - MOST_NAMED} more` : '';
-    const queued = waiters === 0 ? '' : `, and ${waiters === 1 ? 'another request waits' : `${waiters} other requests wait`}`;
+    const queued =
+      waiters === 0 ? '' : `, and ${waiters === 1 ? 'another request waits' : `${waiters} other requests wait`}`;
     const why = warning === undefined ? '' : `: ${warning}`;
-    super('ERR_LOCK_TIMEOUT', `the lock${on(path)} was not granted within ${timeout} ms${held}${more}${queued}${why}`, path);
+    super(
+      'ERR_LOCK_TIMEOUT',
+      `the lock${on(path)} was not granted within ${timeout} ms${held}${more}${queued}${why}`,
+      path,
+    );
     this.holders = holders;
     this.waiters = waiters;
   }
@@ -67,14 +72,24 @@ export class LockDeadlockError extends LockError {
 /** The file, file system or platform cannot give this kind of lock. */
 export class LockUnsupportedError extends LockError {
   constructor(path: string | undefined, why: string, cause?: unknown) {
-    super('ERR_LOCK_UNSUPPORTED', `cannot lock${path === undefined ? '' : ` '${path}'`}: ${why}`, path, cause === undefined ? undefined : { cause });
+    super(
+      'ERR_LOCK_UNSUPPORTED',
+      `cannot lock${path === undefined ? '' : ` '${path}'`}: ${why}`,
+      path,
+      cause === undefined ? undefined : { cause },
+    );
   }
 }
 
 /** The lock was lost while it was held: the reason of `handle.signal`. */
 export class LockLostError extends LockError {
   constructor(path: string | undefined, why: string, cause?: unknown) {
-    super('ERR_LOCK_LOST', `the lock${on(path)} was lost while held: ${why}`, path, cause === undefined ? undefined : { cause });
+    super(
+      'ERR_LOCK_LOST',
+      `the lock${on(path)} was lost while held: ${why}`,
+      path,
+      cause === undefined ? undefined : { cause },
+    );
   }
 }
 

@@ -149,8 +149,19 @@ const LOCK_OPTIONS = [
   'stale',
   'update',
 ] as const satisfies (keyof InterProcessLockOptions)[];
-const SEMAPHORE_OPTIONS = ['permits', 'fairness', 'mode', 'ignoreUmask', 'followSymlinks'] as const satisfies (keyof InterProcessSemaphoreOptions)[];
-export const ACQUIRE_OPTIONS = ['timeout', 'signal', 'onWait', 'waitNotice'] as const satisfies (keyof AcquireOptions)[];
+const SEMAPHORE_OPTIONS = [
+  'permits',
+  'fairness',
+  'mode',
+  'ignoreUmask',
+  'followSymlinks',
+] as const satisfies (keyof InterProcessSemaphoreOptions)[];
+export const ACQUIRE_OPTIONS = [
+  'timeout',
+  'signal',
+  'onWait',
+  'waitNotice',
+] as const satisfies (keyof AcquireOptions)[];
 
 const FAIRNESSES = ['kernel', 'fifo', 'auto'] as const;
 const MECHANISMS = ['auto', 'flock', 'fcntl', 'lockfile'] as const;
@@ -171,9 +182,11 @@ function resolveLockOptions(given: InterProcessLockOptions): ResolvedLockOptions
   const mechanism = oneOf('mechanism', given.mechanism ?? 'auto', MECHANISMS);
   const lockfileOnly = mechanism === 'lockfile' || mechanism === 'auto';
   for (const name of ['stale', 'update'] as const) {
-    if (given[name] !== undefined && !lockfileOnly) throw new TypeError(`${name}: only for mechanism 'lockfile', not '${mechanism}'`);
+    if (given[name] !== undefined && !lockfileOnly)
+      throw new TypeError(`${name}: only for mechanism 'lockfile', not '${mechanism}'`);
   }
-  if (given.range !== undefined && mechanism !== 'fcntl') throw new TypeError(`range: only for mechanism 'fcntl', not '${mechanism}'`);
+  if (given.range !== undefined && mechanism !== 'fcntl')
+    throw new TypeError(`range: only for mechanism 'fcntl', not '${mechanism}'`);
   if (given.range !== undefined && given.unlinkOnRelease === true) {
     throw new TypeError('unlinkOnRelease: not with range, since removing the file needs the lock on all of it');
   }
@@ -202,7 +215,8 @@ export function semaphoreOptions(options: unknown): Required<InterProcessSemapho
 export function acquireOptions(options: unknown): AcquireOptions {
   const given = optionsObject<AcquireOptions>(options, ACQUIRE_OPTIONS);
   if (given.timeout !== undefined) timeout(given.timeout);
-  if (given.signal !== undefined && !isAbortSignal(given.signal)) throw new TypeError(`signal: expected an AbortSignal, got ${shown(given.signal)}`);
+  if (given.signal !== undefined && !isAbortSignal(given.signal))
+    throw new TypeError(`signal: expected an AbortSignal, got ${shown(given.signal)}`);
   if (given.onWait !== undefined && typeof given.onWait !== 'function')
     throw new TypeError(`onWait: expected a function, got ${shown(given.onWait)}`);
   if (given.waitNotice !== undefined) number('waitNotice', given.waitNotice, 0, Infinity);
@@ -220,9 +234,11 @@ export function callback(fn: unknown): void {
 /** @throws {TypeError} no object, or an option of another name than those `known`: it would have no effect */
 export function optionsObject<T extends object>(options: unknown, known: readonly string[]): T {
   if (options === undefined) return {} as T;
-  if (typeof options !== 'object' || options === null) throw new TypeError(`options: expected an object, got ${shown(options)}`);
+  if (typeof options !== 'object' || options === null)
+    throw new TypeError(`options: expected an object, got ${shown(options)}`);
   for (const [name, value] of Object.entries(options)) {
-    if (value !== undefined && !known.includes(name)) throw new TypeError(`${name}: there is no such option here${suggestion(name, known)}`);
+    if (value !== undefined && !known.includes(name))
+      throw new TypeError(`${name}: there is no such option here${suggestion(name, known)}`);
   }
   return options as T;
 }
@@ -234,7 +250,8 @@ function suggestion(name: string, known: readonly string[]): string {
     .map((one) => ({ one, distance: editDistance(name.toLowerCase(), one.toLowerCase()) }))
     .sort((a, b) => a.distance - b.distance);
   if (nearest === undefined) return '';
-  const isClose = nearest.distance <= Math.max(2, name.length / 3) || nearest.one.startsWith(name) || name.startsWith(nearest.one);
+  const isClose =
+    nearest.distance <= Math.max(2, name.length / 3) || nearest.one.startsWith(name) || name.startsWith(nearest.one);
   return isClose ? `; did you mean ${nearest.one}?` : `; there are: ${known.join(', ')}`;
 }
 
@@ -244,7 +261,9 @@ function editDistance(a: string, b: string): number {
   for (const [i, letter] of [...a].entries()) {
     const row = [i + 1];
     for (const [j, other] of [...b].entries()) {
-      row.push(Math.min((row[j] ?? 0) + 1, (previous[j + 1] ?? 0) + 1, (previous[j] ?? 0) + (letter === other ? 0 : 1)));
+      row.push(
+        Math.min((row[j] ?? 0) + 1, (previous[j + 1] ?? 0) + 1, (previous[j] ?? 0) + (letter === other ? 0 : 1)),
+      );
     }
     previous = row;
   }
@@ -253,12 +272,20 @@ function editDistance(a: string, b: string): number {
 
 /** By what it has, not by its class: a URL of another realm is no instance of this one's. */
 function isUrl(value: unknown): value is URL {
-  return typeof value === 'object' && value !== null && 'href' in value && 'protocol' in value && typeof value.href === 'string';
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'href' in value &&
+    'protocol' in value &&
+    typeof value.href === 'string'
+  );
 }
 
 /** An option that is there but undefined is as good as none: so that defaults apply. */
 export function withoutUndefined<T extends object>(options: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: Exclude<T[K], undefined> };
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]?: Exclude<T[K], undefined>;
+  };
 }
 
 function byteRange(range: unknown): ByteRange {

@@ -50,7 +50,11 @@ describe('abort signals', () => {
     // One of the two is still waiting, or was until now.
     (await waits[1])?.release();
     (await waits[2])?.release();
-    expect([getEventListeners(signal, 'abort').length, getEventListeners(other.signal, 'abort').length, timers()]).toEqual([0, 0, before]);
+    expect([
+      getEventListeners(signal, 'abort').length,
+      getEventListeners(other.signal, 'abort').length,
+      timers(),
+    ]).toEqual([0, 0, before]);
     other.abort();
   });
 
@@ -84,7 +88,8 @@ describe('abort signals', () => {
     { aborted: false, addEventListener() {} },
     { addEventListener() {}, removeEventListener() {} },
   ])('%j is none', async (signal) => {
-    if (signal !== undefined) await expect(new FifoMutex().acquire({ signal } as never)).rejects.toThrow(/signal: expected an AbortSignal/);
+    if (signal !== undefined)
+      await expect(new FifoMutex().acquire({ signal } as never)).rejects.toThrow(/signal: expected an AbortSignal/);
     expect(isAbortSignal(signal)).toBe(false);
   });
 
@@ -103,7 +108,10 @@ describe('abort signals', () => {
 
   it.runIf(hasFlock)('one of another realm is a signal', async () => {
     const { createContext, runInContext } = await import('node:vm');
-    const foreign = runInContext('({ aborted: true, addEventListener() {}, removeEventListener() {}, reason: "elsewhere" })', createContext({}));
+    const foreign = runInContext(
+      '({ aborted: true, addEventListener() {}, removeEventListener() {}, reason: "elsewhere" })',
+      createContext({}),
+    );
     await expect(new InterProcessLock(path()).acquire({ signal: foreign as AbortSignal })).rejects.toBe('elsewhere');
   });
 

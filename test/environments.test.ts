@@ -89,7 +89,10 @@ function project(type: 'module' | 'commonjs', files: Record<string, string>): st
   mkdirSync(join(folder, 'node_modules'), { recursive: true });
   symlinkSync(root, join(folder, 'node_modules/fairlock'));
   symlinkSync(join(root, 'node_modules/vitest'), join(folder, 'node_modules/vitest'));
-  writeFileSync(join(folder, 'package.json'), JSON.stringify({ type, jest: { transform: {}, testEnvironment: 'node' } }));
+  writeFileSync(
+    join(folder, 'package.json'),
+    JSON.stringify({ type, jest: { transform: {}, testEnvironment: 'node' } }),
+  );
   for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text);
   return folder;
 }

@@ -7,7 +7,10 @@ import { testFolder } from './support/paths.js';
 import { run } from './support/programs.js';
 
 const root = new URL('..', import.meta.url).pathname;
-const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { exports: Record<string, unknown>; version: string };
+const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+  exports: Record<string, unknown>;
+  version: string;
+};
 const subpaths = Object.keys(manifest.exports).filter((name) => name !== './package.json');
 const hasPrebuild = existsSync(join(root, 'native-fallback', 'prebuilds', `${process.platform}-${process.arch}.node`));
 
@@ -17,8 +20,10 @@ describe('the packed tarball, installed with install scripts disabled', () => {
 
   beforeAll(() => {
     consumer = mkdtempSync(join(folder, 'consumer-'));
-    const npm = (cwd: string, ...args: string[]): string => execFileSync('npm', args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
-    const tarball = JSON.parse(npm(root, 'pack', '--json', '--ignore-scripts', '--pack-destination', folder))[0].filename as string;
+    const npm = (cwd: string, ...args: string[]): string =>
+      execFileSync('npm', args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+    const tarball = JSON.parse(npm(root, 'pack', '--json', '--ignore-scripts', '--pack-destination', folder))[0]
+      .filename as string;
     writeFileSync(join(consumer, 'package.json'), JSON.stringify({ name: 'consumer', type: 'module', private: true }));
     npm(consumer, 'install', '--ignore-scripts', '--prefer-offline', join(folder, tarball));
   }, 300_000);
@@ -45,30 +50,52 @@ describe('the packed tarball, installed with install scripts disabled', () => {
     const compiled = await run(join(root, 'node_modules/.bin/tsc'), ['-p', consumer]);
     expect(compiled.stdout).toBe('');
     for (const name of subpaths) {
-      const { code, stderr } = await run(process.execPath, ['--input-type=module', '-e', `await import('${join('fairlock', name)}')`], {}, consumer);
+      const { code, stderr } = await run(
+        process.execPath,
+        ['--input-type=module', '-e', `await import('${join('fairlock', name)}')`],
+        {},
+        consumer,
+      );
       expect([code, stderr]).toEqual([0, '']);
     }
   });
 
-  it.runIf(hasPrebuild)('parks its waits all the same: the binary travels in the package, fs-ext is a quiet miss', async () => {
-    const script = `
+  it.runIf(hasPrebuild)(
+    'parks its waits all the same: the binary travels in the package, fs-ext is a quiet miss',
+    async () => {
+      const script = `
       import { InterProcessLock, layers } from 'fairlock';
       const lock = new InterProcessLock('x.lock');
       await lock.withLock(() => {});
       console.log(JSON.stringify([layers()['native-fallback'], layers()['fs-ext'].loaded, lock.inspect().layers]));`;
-    const { stdout, stderr } = await run(process.execPath, ['--input-type=module', '-e', script], { FAIRLOCK_DISABLE: '' }, consumer);
-    expect(stderr).toBe('');
-    expect(JSON.parse(stdout)).toEqual([{ loaded: true }, false, { lock: 'native-fallback', wait: 'native-fallback' }]);
-  });
+      const { stdout, stderr } = await run(
+        process.execPath,
+        ['--input-type=module', '-e', script],
+        { FAIRLOCK_DISABLE: '' },
+        consumer,
+      );
+      expect(stderr).toBe('');
+      expect(JSON.parse(stdout)).toEqual([
+        { loaded: true },
+        false,
+        { lock: 'native-fallback', wait: 'native-fallback' },
+      ]);
+    },
+  );
 
   it('has the command', async () => {
     const fairlock = join(consumer, 'node_modules', '.bin', 'fairlock');
     expect((await run(fairlock, ['--version'], {}, consumer)).stdout).toBe(`${manifest.version}\n`);
-    expect(await run(fairlock, ['run', 'command.lock', '--', 'sh', '-c', 'echo inside; exit 3'], {}, consumer)).toMatchObject({
+    expect(
+      await run(fairlock, ['run', 'command.lock', '--', 'sh', '-c', 'echo inside; exit 3'], {}, consumer),
+    ).toMatchObject({
       code: 3,
       stdout: 'inside\n',
     });
-    if (hasPrebuild) expect((await run(fairlock, ['doctor'], { FAIRLOCK_DISABLE: '' }, consumer)).stdout).toContain('✓ native-fallback: loads');
+    if (hasPrebuild)
+      expect((await run(fairlock, ['doctor'], { FAIRLOCK_DISABLE: '' }, consumer)).stdout).toContain(
+        '✓ native-fallback: loads',
+      );
   });
 
   it('has no install script and no binding.gyp in its root', () => {

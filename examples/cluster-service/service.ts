@@ -52,7 +52,13 @@ export async function serve(folder: string, port: number): Promise<void> {
       return { pid: process.pid, together };
     });
 
-  const status = () => ({ pid: process.pid, isLeader: election.isLeader, leader: election.leader(), store: store.read(), migration });
+  const status = () => ({
+    pid: process.pid,
+    isLeader: election.isLeader,
+    leader: election.leader(),
+    store: store.read(),
+    migration,
+  });
 
   const answer = async (url: string | undefined, response: ServerResponse): Promise<void> => {
     if (url === '/status') return json(response, 200, status());

@@ -21,7 +21,9 @@ const strategies = {
   'C, blocking flock': [yardstick, 'flock'],
   'C, the fifo strategy': [yardstick, 'fifo'],
   ...Object.fromEntries(
-    ['fairlock kernel', 'fairlock fifo', 'fs-ext in the pool', 'fs-native-extensions', 'proper-lockfile'].map((name) => [name, contender(name)]),
+    ['fairlock kernel', 'fairlock fifo', 'fs-ext in the pool', 'fs-native-extensions', 'proper-lockfile'].map(
+      (name) => [name, contender(name)],
+    ),
   ),
 };
 const seconds = Number(values.seconds);
@@ -88,6 +90,8 @@ for (const hold of values.hold.split(',')) {
       ]);
     }
     console.log(`\n${processes} processes, ${hold} µs hold`);
-    console.log(table(['', 'per second', 'of C flock', 'max_overtaken', `over ${processes}`, 'Jain', 'longest wait'], rows));
+    console.log(
+      table(['', 'per second', 'of C flock', 'max_overtaken', `over ${processes}`, 'Jain', 'longest wait'], rows),
+    );
   }
 }

@@ -22,7 +22,10 @@ const strategies = {
   'fs-ext in the pool': () => {
     const { flock, flockSync } = require('fs-ext');
     const fd = openSync(path, 'a+');
-    return () => new Promise((resolve, reject) => flock(fd, 'ex', (error) => (error ? reject(error) : resolve(() => flockSync(fd, 'un')))));
+    return () =>
+      new Promise((resolve, reject) =>
+        flock(fd, 'ex', (error) => (error ? reject(error) : resolve(() => flockSync(fd, 'un')))),
+      );
   },
   'fs-native-extensions': () => {
     const { waitForLock, unlock } = require('fs-native-extensions');
@@ -34,7 +37,11 @@ const strategies = {
   },
   'proper-lockfile': () => {
     const { lock } = require('proper-lockfile');
-    return () => lock(path, { realpath: false, retries: { forever: true, minTimeout: 1, maxTimeout: 50, factor: 2, randomize: true } });
+    return () =>
+      lock(path, {
+        realpath: false,
+        retries: { forever: true, minTimeout: 1, maxTimeout: 50, factor: 2, randomize: true },
+      });
   },
 };
 

@@ -4,7 +4,7 @@ import { closeSync, openSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { FifoMutex, InterProcessLock } from 'fairlock';
-import { loadNativeFallback } from '../../dist/binding/native-fallback.js';
+import { loadNativeFallback } from '../../dist/native/addon.js';
 import { buildYardstick, folder, machine, median, table } from './support.mjs';
 
 const require = createRequire(import.meta.url);
@@ -48,7 +48,8 @@ const own = (options) => {
 const mutex = new FifoMutex();
 const sync = new InterProcessLock(join(folder, 'sync'));
 const subjects = {
-  'C: flock + stat + unlock': () => Number(execFileSync(yardstick, ['uncontended', path, '200000'], { encoding: 'utf8' })),
+  'C: flock + stat + unlock': () =>
+    Number(execFileSync(yardstick, ['uncontended', path, '200000'], { encoding: 'utf8' })),
   ...(fsExt && {
     'fs-ext: flockSync pair': () =>
       perCallSync(100_000, () => {
@@ -86,7 +87,8 @@ const subjects = {
 };
 
 const seen = Object.fromEntries(Object.keys(subjects).map((name) => [name, []]));
-for (let round = 0; round < ROUNDS; round++) for (const [name, measure] of Object.entries(subjects)) seen[name].push(await measure());
+for (let round = 0; round < ROUNDS; round++)
+  for (const [name, measure] of Object.entries(subjects)) seen[name].push(await measure());
 closeSync(fd);
 
 const [base] = Object.values(seen).map(median);

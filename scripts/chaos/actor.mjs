@@ -104,6 +104,7 @@ if (isMainThread) {
     await pause(50);
     after = state();
   }
-  if (more(after) || after.listeners !== before.listeners) throw new Error(`left: ${JSON.stringify({ before, after }, undefined, 1)}`);
+  if (more(after) || after.listeners !== before.listeners)
+    throw new Error(`left: ${JSON.stringify({ before, after }, undefined, 1)}`);
   process.off('disconnect', orphaned).disconnect();
 }

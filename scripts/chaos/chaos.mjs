@@ -51,7 +51,8 @@ function watch(child, what, again) {
   child.once('exit', (code, signal) => {
     processes.delete(child.pid);
     record({ what: 'ends', process: child.pid });
-    if (code !== 0 && signal !== 'SIGKILL') crashes.push(`${what}: ${stderr.slice(-1500) || `exit code ${code}, ${signal}`}`);
+    if (code !== 0 && signal !== 'SIGKILL')
+      crashes.push(`${what}: ${stderr.slice(-1500) || `exit code ${code}, ${signal}`}`);
     if (!ending) again();
   });
 }
@@ -61,7 +62,14 @@ function startActor(number) {
   const few = number === 5;
   // A semaphore needs a descriptor for each permit it waits for: with few of them it can only fail.
   const some = few ? names.filter((name) => RESOURCES[name].permits === undefined && !RESOURCES[name].tokens) : names;
-  const settings = { folder, logs, seed: seed * 100 + ++next, names: some, few, clock: number === 4 ? Math.floor(random() * 800) - 400 : 0 };
+  const settings = {
+    folder,
+    logs,
+    seed: seed * 100 + ++next,
+    names: some,
+    few,
+    clock: number === 4 ? Math.floor(random() * 800) - 400 : 0,
+  };
   const options = { stdio: ['ignore', 'inherit', 'pipe', 'ipc'] };
   if (few) Object.assign(options, { execPath: here('few-descriptors.sh'), execArgv: [process.execPath] });
   watch(fork(here('actor.mjs'), [JSON.stringify(settings)], options), few ? 'few' : 'actor', () => startActor(number));
@@ -156,7 +164,8 @@ for (const [name, { removed }] of Object.entries(RESOURCES)) {
 // What a process that was killed has left is taken away by the next one that needs its place; nothing else may be there.
 const LEFT = /^(\..+\.fairlock-(queue|leader|leader\.new|steal-.+)|lockfile\.lock(\.takeover-.+)?)$/;
 const known = new Set(names.map((name) => basename(pathOf(name, folder))));
-for (const name of readdirSync(folder)) if (!known.has(name) && !LEFT.test(name)) violations.push(`a file that is nobody's is left: ${name}`);
+for (const name of readdirSync(folder))
+  if (!known.has(name) && !LEFT.test(name)) violations.push(`a file that is nobody's is left: ${name}`);
 if (mounted) spawnSync('umount', ['-l', folder]);
 rmSync(base, { recursive: true, force: true });
 

@@ -26,7 +26,8 @@ export async function request(subject, { client, record, random, quick = false }
   const dice = random();
   const onTicket = () => record({ what: 'ticket', id });
   let handle;
-  const how = dice < 0.1 && subject.try !== undefined ? 'try' : dice < 0.12 && subject.sync !== undefined ? 'sync' : 'acquire';
+  const how =
+    dice < 0.1 && subject.try !== undefined ? 'try' : dice < 0.12 && subject.sync !== undefined ? 'sync' : 'acquire';
   record({ what: 'ask', id, client, resource: subject.name, mode, how });
   try {
     if (how === 'try') handle = subject.try(mode);

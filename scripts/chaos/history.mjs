@@ -50,7 +50,8 @@ function requestsOf(events) {
     if (what === 'ends' && !ended.has(name)) ended.set(name, at);
     const request = requests.get(id);
     if (request === undefined) continue;
-    if (what === 'begin' && request.gone !== undefined) violations.push(`granted after it was cancelled: ${id} (${request.why})`);
+    if (what === 'begin' && request.gone !== undefined)
+      violations.push(`granted after it was cancelled: ${id} (${request.why})`);
     if (what === 'ticket') request.ticket = at;
     if (what === 'begin') Object.assign(request, { begin: at, token: event.token, permit: event.permit });
     if (what === 'end') request.end = at;
@@ -78,9 +79,12 @@ export function check(events, resources) {
   for (const [name, resource] of Object.entries(resources)) {
     const all = requests.filter((request) => request.resource === name);
     const held = all.filter(({ begin }) => begin !== undefined).sort((a, b) => a.begin - b.begin);
-    const isExplained = ([one, other]) => taken.some((by) => by.resource === name && by.at >= one.asked - STOPPED_NS && by.since <= other.begin);
+    const isExplained = ([one, other]) =>
+      taken.some((by) => by.resource === name && by.at >= one.asked - STOPPED_NS && by.since <= other.begin);
     const found = resource.permits === undefined ? overlaps(held) : tooMany(held, resource.permits);
-    const wrong = found.filter((pair) => !isExplained(pair)).map(([one, other, what]) => `${what}: ${one.id} and ${other.id}`);
+    const wrong = found
+      .filter((pair) => !isExplained(pair))
+      .map(([one, other, what]) => `${what}: ${one.id} and ${other.id}`);
     if (resource.tokens) wrong.push(...tokensOf(held));
     // A candidate that cannot write its token (the disk is full) lets others go before and asks again.
     if (!resource.tokens) wrong.push(...orderInThreads(held, resource));
@@ -97,7 +101,8 @@ export function check(events, resources) {
     };
   }
   for (const { id, begin, gone, killed } of requests) {
-    if (begin === undefined && gone === undefined && killed === Infinity) violations.push(`neither granted nor cancelled: ${id}`);
+    if (begin === undefined && gone === undefined && killed === Infinity)
+      violations.push(`neither granted nor cancelled: ${id}`);
   }
   return { violations, figures };
 }
@@ -108,7 +113,8 @@ function overlaps(held) {
   let current = [];
   for (const one of held) {
     current = current.filter(({ end }) => end > one.begin);
-    for (const other of current) if (one.mode === 'exclusive' || other.mode === 'exclusive') found.push([other, one, 'two holders']);
+    for (const other of current)
+      if (one.mode === 'exclusive' || other.mode === 'exclusive') found.push([other, one, 'two holders']);
     current.push(one);
   }
   return found;
@@ -129,7 +135,9 @@ function tooMany(held, permits) {
 }
 
 function tokensOf(held) {
-  return held.flatMap((one, i) => (i > 0 && one.token <= held[i - 1].token ? [`token ${one.token} after ${held[i - 1].token}`] : []));
+  return held.flatMap((one, i) =>
+    i > 0 && one.token <= held[i - 1].token ? [`token ${one.token} after ${held[i - 1].token}`] : [],
+  );
 }
 
 /**
@@ -142,7 +150,8 @@ function orderInThreads(held, { permits }) {
   const excludes = ({ mode }) => permits === undefined && mode === 'exclusive';
   for (const one of held.filter((request) => request.how === 'acquire' || excludes(request))) {
     const before = latest.get(one.client);
-    if (before !== undefined && one.asked < before.asked) found.push(`${one.id} was made before ${before.id}, and granted after it`);
+    if (before !== undefined && one.asked < before.asked)
+      found.push(`${one.id} was made before ${before.id}, and granted after it`);
     if (before === undefined || one.asked > before.asked) latest.set(one.client, one);
   }
   return found;
@@ -158,7 +167,8 @@ function orderBetween(held) {
   let exclusive;
   for (const one of [...held].reverse()) {
     const before = one.mode === 'shared' ? exclusive : any;
-    if (before !== undefined && before.ticket < one.asked) found.push(`${before.id} had its ticket before ${one.id} asked, and came after it`);
+    if (before !== undefined && before.ticket < one.asked)
+      found.push(`${before.id} had its ticket before ${one.id} asked, and came after it`);
     if (one.ticket === undefined) continue;
     if (any === undefined || one.ticket < any.ticket) any = one;
     if (one.mode === 'exclusive' && (exclusive === undefined || one.ticket < exclusive.ticket)) exclusive = one;

@@ -3,7 +3,7 @@ import { appendFileSync, readFileSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { InterProcessReaderWriterLock, InterProcessSemaphore } from 'fairlock';
 import { LeaderElection } from 'fairlock/cluster';
-import { Ticket, TicketQueue } from '../../dist/fairness/ticket-queue.js';
+import { Ticket, TicketQueue } from '../../dist/backends/fifo/ticket-queue.js';
 
 /** How each is made, and what the checker is to know. `clients`: other programs that take part; `removed`: strangers remove it. */
 export const RESOURCES = {
@@ -57,7 +57,12 @@ export function subjectOf(name, folder, journals) {
   }
   if (permits !== undefined) {
     const semaphore = new InterProcessSemaphore(path, { permits, ...options });
-    return { name, acquire: (_mode, waiting) => semaphore.acquire(waiting), try: () => semaphore.tryAcquire(), close: () => semaphore.close() };
+    return {
+      name,
+      acquire: (_mode, waiting) => semaphore.acquire(waiting),
+      try: () => semaphore.tryAcquire(),
+      close: () => semaphore.close(),
+    };
   }
   const lock = new InterProcessReaderWriterLock(path, options);
   return {

@@ -47,7 +47,8 @@ async function inProcesses(fairness) {
   let done = 0;
   const progress = ({ index, job }) => {
     done++;
-    if (process.stdout.isTTY) process.stdout.write(`\r\x1b[K${done} of ${WORKERS * JOBS} jobs, last worker=${index}: ${job}`);
+    if (process.stdout.isTTY)
+      process.stdout.write(`\r\x1b[K${done} of ${WORKERS * JOBS} jobs, last worker=${index}: ${job}`);
   };
   const ended = children.map((child) => once(child.on('message', progress), 'exit'));
   const lock = new InterProcessLock(lockPath, { fairness });
@@ -62,7 +63,10 @@ async function inProcesses(fairness) {
   if (process.stdout.isTTY) process.stdout.write('\r\x1b[K');
   const lines = readFileSync(log, 'utf8');
   process.stdout.write(lines);
-  return { served: [...lines.matchAll(/worker=(\d+)/g)].map(([, index]) => Number(index)), counter: Number(readFileSync(counter, 'utf8')) };
+  return {
+    served: [...lines.matchAll(/worker=(\d+)/g)].map(([, index]) => Number(index)),
+    counter: Number(readFileSync(counter, 'utf8')),
+  };
 }
 
 function jobsPerWorker(served) {
@@ -95,7 +99,10 @@ try {
   const strict = fairness === 'fifo' ? await inProcesses('fifo') : undefined;
 
   const expected = WORKERS * JOBS;
-  const table = new Table({ head: ['', 'jobs per worker', 'longest run of one', 'counter'], style: { head: [], border: [] } });
+  const table = new Table({
+    head: ['', 'jobs per worker', 'longest run of one', 'counter'],
+    style: { head: [], border: [] },
+  });
   const row = (name, { served, counter }) => [
     name,
     jobsPerWorker(served).join(' '),

@@ -2,8 +2,8 @@
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { isatty } from 'node:tty';
-import { loadNativeFallback } from '../binding/native-fallback.js';
-import { statOf } from '../lock/parties.js';
+import { statOf } from '../inspect/proc-locks.js';
+import { loadNativeFallback } from '../native/addon.js';
 import { reasonOf } from './reasons.js';
 import { type Surroundings, say } from './surroundings.js';
 
@@ -54,7 +54,8 @@ export function runCommand(
     if (openFiles !== undefined) loadNativeFallback().api?.limitDescriptors(openFiles);
     // Node starts a command with every signal at its default: a shell sets those to ignored that were.
     const traps = ignored.map((signal) => signal.slice(3)).join(' ');
-    const [program, words] = ignored.length === 0 ? [file, args] : ['/bin/sh', ['-c', `trap "" ${traps}; exec "$@"`, 'sh', file, ...args]];
+    const [program, words] =
+      ignored.length === 0 ? [file, args] : ['/bin/sh', ['-c', `trap "" ${traps}; exec "$@"`, 'sh', file, ...args]];
     let child: ChildProcess;
     try {
       child = spawn(program, words, { env, stdio: stdioOf(fd, surroundings) });

@@ -6,8 +6,8 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, realpathSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { closeIdleFiles } from '../file/idle-files.js';
-import { MARK } from '../file/lock-file.js';
+import { closeIdleFiles } from '../files/descriptor-cache.js';
+import { MARK } from '../files/lock-file.js';
 import { InterProcessLock, type LockHandle, layers } from '../index.js';
 import { printable } from '../printable.js';
 import { CliError, FAILURE, NO_INPUT } from './exit-codes.js';
@@ -29,7 +29,10 @@ interface Finding {
 
 /** What is worth knowing of a file system, by its name in mountinfo. */
 const FILE_SYSTEMS: [RegExp, string][] = [
-  [/^nfs/, 'locks go to the server: it needs its lock service (or NFS 4), and handover takes seconds where a client is cut off'],
+  [
+    /^nfs/,
+    'locks go to the server: it needs its lock service (or NFS 4), and handover takes seconds where a client is cut off',
+  ],
   [/^(cifs|smb)/, 'locks go to the server, and may be mandatory there'],
   [/^9p$/, 'shared from a host: locks may end at this guest, where programs on the host do not see them'],
   [
@@ -86,7 +89,13 @@ function layerFindings(): Finding[] {
     const { loaded, reason } = layers()[what];
     return loaded
       ? { what, ok: true, detail: 'loads' }
-      : { what, ok: false, optional: what === 'fs-ext', detail: `does not load: ${reason?.split('\n')[0]}`, advice: advice[what] };
+      : {
+          what,
+          ok: false,
+          optional: what === 'fs-ext',
+          detail: `does not load: ${reason?.split('\n')[0]}`,
+          advice: advice[what],
+        };
   });
 }
 
@@ -107,9 +116,12 @@ function fileSystemOf(path: string): string {
   }
   for (const line of mounts.split('\n')) {
     const [left = '', right = ''] = line.split(' - ');
-    const point = (left.split(' ')[4] ?? '').replace(/\\(\d{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+    const point = (left.split(' ')[4] ?? '').replace(/\\(\d{3})/g, (_, octal: string) =>
+      String.fromCharCode(Number.parseInt(octal, 8)),
+    );
     const covers = point !== '' && (path === point || path.startsWith(point.endsWith('/') ? point : `${point}/`));
-    if (covers && point.length >= found.length) found = { length: point.length, name: right.split(' ')[0] ?? 'unknown' };
+    if (covers && point.length >= found.length)
+      found = { length: point.length, name: right.split(' ')[0] ?? 'unknown' };
   }
   return found.name;
 }
@@ -120,8 +132,10 @@ function markFinding(trial: string): Finding {
   const what = 'mark';
   try {
     new InterProcessLock(path, { mechanism: 'flock' }).tryAcquire()?.release();
-    if ((statSync(path).mode & MARK) !== 0) return { what, ok: true, detail: 'kept: processes that cannot lock natively are told' };
-    const advice = 'let all programs on a path use one mechanism: one that falls back to the lockfile is not noticed here';
+    if ((statSync(path).mode & MARK) !== 0)
+      return { what, ok: true, detail: 'kept: processes that cannot lock natively are told' };
+    const advice =
+      'let all programs on a path use one mechanism: one that falls back to the lockfile is not noticed here';
     return { what, ok: false, detail: 'the sticky bit of a file is not kept', advice };
   } catch (error) {
     return { what, ok: false, detail: (error as Error).message };
@@ -135,18 +149,26 @@ async function tryOut(what: Mechanism, path: string): Promise<Finding> {
   try {
     handle = new InterProcessLock(path, { mechanism: what }).tryAcquire();
   } catch (error) {
-    return finding(false, (error as Error).message, what === 'fcntl' ? "use mechanism 'flock', if that one works" : elsewhere);
+    return finding(
+      false,
+      (error as Error).message,
+      what === 'fcntl' ? "use mechanism 'flock', if that one works" : elsewhere,
+    );
   }
   if (handle === null) return finding(false, 'refused, though no process holds it', elsewhere);
   const other = fork(process.argv[1] as string, ['probe', what, path]);
   try {
-    const answers = async (): Promise<unknown> => (await once(other, 'message', { signal: AbortSignal.timeout(PATIENCE_MS) }))[0];
+    const answers = async (): Promise<unknown> =>
+      (await once(other, 'message', { signal: AbortSignal.timeout(PATIENCE_MS) }))[0];
     await answers();
     other.send('try');
-    if ((await answers()) === 'granted') return finding(false, 'reports success and excludes no process: two hold it', elsewhere);
+    if ((await answers()) === 'granted')
+      return finding(false, 'reports success and excludes no process: two hold it', elsewhere);
     other.send('wait');
     handle.release();
-    await answers().catch(() => Promise.reject(new Error('a process that waits is not woken when the lock is released')));
+    await answers().catch(() =>
+      Promise.reject(new Error('a process that waits is not woken when the lock is released')),
+    );
     return finding(true, 'excludes other processes, and wakes waiters');
   } catch (error) {
     return finding(false, (error as Error).message, elsewhere);

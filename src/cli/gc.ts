@@ -1,9 +1,9 @@
 /** `fairlock gc`: removes lock files that nobody uses. */
 import { lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { besidesWhat } from '../file/paths.js';
+import { besidesWhat } from '../files/canonical-path.js';
 import { LockError } from '../index.js';
-import { isLockFile, isSidecar, removeIfUnused } from '../lock/remove-unused.js';
+import { isLockFile, isSidecar, removeIfUnused } from '../inspect/remove-unused.js';
 import { CliError, NO_INPUT, UNAVAILABLE, USAGE } from './exit-codes.js';
 import { reasonOf } from './reasons.js';
 
@@ -16,7 +16,10 @@ export function age(text: string): number {
   return Number(number) * (UNITS[unit || 's'] ?? 1) * 1000;
 }
 
-export function gc(folder: string, { dryRun, olderThan = 0 }: { dryRun: boolean; olderThan: number | undefined }): number {
+export function gc(
+  folder: string,
+  { dryRun, olderThan = 0 }: { dryRun: boolean; olderThan: number | undefined },
+): number {
   let removed = 0;
   let inUse = 0;
   for (const path of candidates(folder)) {
@@ -29,7 +32,8 @@ export function gc(folder: string, { dryRun, olderThan = 0 }: { dryRun: boolean;
         inUse++;
       }
     } catch (error) {
-      if (error instanceof LockError && error.code === 'ERR_LOCK_UNSUPPORTED') throw new CliError(error.message, UNAVAILABLE);
+      if (error instanceof LockError && error.code === 'ERR_LOCK_UNSUPPORTED')
+        throw new CliError(error.message, UNAVAILABLE);
       process.stderr.write(`fairlock: kept ${path}: ${reasonOf(error)}\n`);
     }
   }

@@ -26,7 +26,10 @@ const program = new Command('fairlock')
   .exitOverride()
   .showHelpAfterError('(see fairlock help)')
   .configureHelp({ helpWidth: 100 })
-  .configureOutput({ writeErr: (text) => writeAll(2, text), outputError: (text, write) => write(text.replace(/^error: /, 'fairlock: ')) });
+  .configureOutput({
+    writeErr: (text) => writeAll(2, text),
+    outputError: (text, write) => write(text.replace(/^error: /, 'fairlock: ')),
+  });
 
 const end = (code: number): void => {
   process.exitCode = code;
@@ -67,7 +70,11 @@ program
   .option('-F, --no-fork', 'become COMMAND instead of starting it')
   .option('-v, --verbose', 'say how long it took, and who holds the lock')
   .option('--fair', 'strict order between all who use --fair')
-  .addOption(new Option('--mechanism <name>', 'what to lock with').choices(['auto', 'flock', 'fcntl', 'lockfile']).default('auto'))
+  .addOption(
+    new Option('--mechanism <name>', 'what to lock with')
+      .choices(['auto', 'flock', 'fcntl', 'lockfile'])
+      .default('auto'),
+  )
   .option('--permits <n>', 'a semaphore: up to n holders at once', wholeNumber)
   .addHelpText('after', EXIT_CODES)
   .action(async (file: string, words: string[], given: GivenToRun) => {
@@ -76,7 +83,20 @@ program
     const { conflictExitCode, close = false, fork, verbose = false, fair = false, mechanism, permits } = given;
     const nonblock = given.nonblocking === true || given.nb === true;
     const wait = given.wait ?? given.timeout;
-    end(await run(file, words, { shared, nonblock, wait, conflictExitCode, close, fork, verbose, fair, mechanism, permits }));
+    end(
+      await run(file, words, {
+        shared,
+        nonblock,
+        wait,
+        conflictExitCode,
+        close,
+        fork,
+        verbose,
+        fair,
+        mechanism,
+        permits,
+      }),
+    );
   });
 
 program
@@ -116,7 +136,9 @@ a new one of the same name.`,
 program
   .command('doctor')
   .summary('whether locks work here')
-  .description('Tell which native layers load, and try out, with two processes, what the file system of DIRECTORY (default: this one) does.')
+  .description(
+    'Tell which native layers load, and try out, with two processes, what the file system of DIRECTORY (default: this one) does.',
+  )
   .argument('[directory]')
   .addHelpText('after', '\nExit codes: 0 all is well; 1 something is not; 66 nothing can be tried out there.')
   .action(async (directory = '.') => {
@@ -127,11 +149,16 @@ program
 program
   .command('wrapper')
   .summary('run a command with a lock folder of its own in OSLO_LOCK_PATH')
-  .description("Run COMMAND with a lock folder of its own in OSLO_LOCK_PATH, and remove it afterwards (oslo.concurrency's lockutils-wrapper).")
+  .description(
+    "Run COMMAND with a lock folder of its own in OSLO_LOCK_PATH, and remove it afterwards (oslo.concurrency's lockutils-wrapper).",
+  )
   .usage('-- COMMAND [ARG…]')
   .argument('[command...]')
   .passThroughOptions()
-  .addHelpText('after', '\nExit codes: those of COMMAND, 128+n if signal n ended it; 126, 127 if it cannot be run, or found.')
+  .addHelpText(
+    'after',
+    '\nExit codes: those of COMMAND, 128+n if signal n ended it; 126, 127 if it cannot be run, or found.',
+  )
   .action(async (words: string[]) => {
     const { wrapper } = await import('./wrapper.js');
     end(await wrapper(words));
@@ -146,7 +173,8 @@ program
     probe(mechanism, path);
   });
 
-for (const command of program.commands) command.copyInheritedSettings(program).showHelpAfterError(`(see fairlock help ${command.name()})`);
+for (const command of program.commands)
+  command.copyInheritedSettings(program).showHelpAfterError(`(see fairlock help ${command.name()})`);
 
 try {
   await program.parseAsync(expandOptions(process.argv.slice(2)), { from: 'user' });

@@ -1,11 +1,11 @@
 /** The processes that hold a path or wait for it, whatever they lock it with. */
 import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { sidecarOf } from '../fairness/ticket-queue.js';
-import { lockFolderOf } from '../file/lock-file.js';
-import { canonicalPath } from '../file/paths.js';
+import { sidecarOf } from '../backends/fifo/ticket-queue.js';
+import { canonicalPath } from '../files/canonical-path.js';
+import { lockFolderOf } from '../files/lock-file.js';
 import { InterProcessLock } from '../index.js';
-import { atOnce, inLine, lockedAmong, type Parties, partiesOf, semaphoreAt, startOf } from '../lock/parties.js';
+import { atOnce, inLine, lockedAmong, type Parties, partiesOf, semaphoreAt, startOf } from '../inspect/proc-locks.js';
 import type { LockParty } from '../options.js';
 
 export interface Party {
@@ -30,7 +30,8 @@ export function partiesAt(path: string): PartiesAt {
   const folder = lockFolder(file);
   const sidecar = sidecarOf(file);
   // Without a look into every process, which takes a while.
-  if (lockedAmong([file, sidecar]).length === 0) return { path, holders: [...folder, ...unseenHolder(file)], waiters: [] };
+  if (lockedAmong([file, sidecar]).length === 0)
+    return { path, holders: [...folder, ...unseenHolder(file)], waiters: [] };
   const line = atOnce(inLine(sidecar));
   const flock = atOnce(partiesOf(file, ['FLOCK']));
   const semaphore = atOnce(semaphoreAt(file));
@@ -60,7 +61,8 @@ function unseenHolder(file: string): Party[] {
 }
 
 function named(parties: Parties | undefined, mechanism: Party['mechanism']): Pick<PartiesAt, 'holders' | 'waiters'> {
-  const mode = (shared: boolean): 'exclusive' | 'shared' | 'permit' => (mechanism === 'semaphore' ? 'permit' : shared ? 'shared' : 'exclusive');
+  const mode = (shared: boolean): 'exclusive' | 'shared' | 'permit' =>
+    mechanism === 'semaphore' ? 'permit' : shared ? 'shared' : 'exclusive';
   const party = (one: LockParty): Party => ({ ...person(one), mode: mode(one.shared), mechanism });
   return { holders: (parties?.holders ?? []).map(party), waiters: (parties?.waiters ?? []).map(party) };
 }

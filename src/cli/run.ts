@@ -2,7 +2,6 @@
 import { statSync } from 'node:fs';
 import { constants } from 'node:os';
 import { dirname, resolve } from 'node:path';
-import { loadNativeFallback } from '../binding/native-fallback.js';
 import { codeOf, messageOf } from '../errors.js';
 import {
   type AcquireOptions,
@@ -12,6 +11,7 @@ import {
   type LockHandle,
   type MechanismName,
 } from '../index.js';
+import { loadNativeFallback } from '../native/addon.js';
 import { lockDescriptor, runCommand, wordsOfCommand } from './child.js';
 import { CANNOT_CREATE, CliError, NO_INPUT, OS_ERROR, UNAVAILABLE, USAGE } from './exit-codes.js';
 import { reasonOf } from './reasons.js';
@@ -37,7 +37,8 @@ export async function run(file: string, words: readonly string[], options: RunOp
   if (hasBrokenArguments()) throw new CliError('an argument is not UTF-8, and Node cannot pass it on as it is', USAGE);
   const command = commandOf(words);
   if (!options.fork && options.close) throw new CliError('the --no-fork and --close options are incompatible', USAGE);
-  if (options.permits !== undefined && options.shared) throw new CliError('the --permits and --shared options are incompatible', USAGE);
+  if (options.permits !== undefined && options.shared)
+    throw new CliError('the --permits and --shared options are incompatible', USAGE);
   if (options.permits !== undefined && options.mechanism !== 'auto') {
     throw new CliError('the --permits and --mechanism options are incompatible', USAGE);
   }
@@ -58,10 +59,15 @@ function commandOf(words: readonly string[]): { file: string; args: string[] } {
   const [first, ...rest] = wordsOfCommand(words);
   if (first === '-c' || first === '--command') {
     const [line] = rest;
-    if (line === undefined || rest.length > 1) throw new CliError(`${first} requires exactly one command argument`, USAGE);
+    if (line === undefined || rest.length > 1)
+      throw new CliError(`${first} requires exactly one command argument`, USAGE);
     return { file: process.env.SHELL || '/bin/sh', args: ['-c', line] };
   }
-  if (first === undefined) throw new CliError('which command? Usage: fairlock run [OPTION…] FILE -- COMMAND [ARG…] (see fairlock help run)', USAGE);
+  if (first === undefined)
+    throw new CliError(
+      'which command? Usage: fairlock run [OPTION…] FILE -- COMMAND [ARG…] (see fairlock help run)',
+      USAGE,
+    );
   return { file: first, args: rest };
 }
 
@@ -87,7 +93,10 @@ async function acquire(path: string, options: RunOptions, { ignored }: Surroundi
   }
 }
 
-function acquireOf(path: string, { permits, mechanism, fair, shared }: RunOptions): (options: AcquireOptions) => Promise<LockHandle> {
+function acquireOf(
+  path: string,
+  { permits, mechanism, fair, shared }: RunOptions,
+): (options: AcquireOptions) => Promise<LockHandle> {
   const fairness = fair ? 'fifo' : 'kernel';
   if (permits !== undefined) {
     const semaphore = new InterProcessSemaphore(path, { permits, fairness, followSymlinks: true });
@@ -101,16 +110,28 @@ function acquireOf(path: string, { permits, mechanism, fair, shared }: RunOption
 function explained(path: string, error: unknown): CliError {
   const code = codeOf(error) ?? '';
   if (error instanceof LockError) return new CliError(error.message, OS_ERROR);
-  if (error instanceof TypeError || error instanceof RangeError) return new CliError(messageOf(error), path === '' ? NO_INPUT : USAGE);
-  const exitCode = ['ENOMEM', 'EMFILE', 'ENFILE'].includes(code) ? OS_ERROR : ['EROFS', 'ENOSPC'].includes(code) ? CANNOT_CREATE : NO_INPUT;
+  if (error instanceof TypeError || error instanceof RangeError)
+    return new CliError(messageOf(error), path === '' ? NO_INPUT : USAGE);
+  const exitCode = ['ENOMEM', 'EMFILE', 'ENFILE'].includes(code)
+    ? OS_ERROR
+    : ['EROFS', 'ENOSPC'].includes(code)
+      ? CANNOT_CREATE
+      : NO_INPUT;
   return new CliError(`cannot open lock file ${path}: ${reasonOf(error)}`, exitCode);
 }
 
 /** No process stays behind: this one becomes the command, and has the lock. */
-function becomeCommand({ file, args }: { file: string; args: string[] }, handle: LockHandle, around: Surroundings): number {
+function becomeCommand(
+  { file, args }: { file: string; args: string[] },
+  handle: LockHandle,
+  around: Surroundings,
+): number {
   const { api: addon, reason } = loadNativeFallback();
   if (addon === undefined || handle.fd === undefined) {
-    throw new CliError(`--no-fork needs the addon native-fallback and a lock of the kernel${reason === undefined ? '' : `: ${reason}`}`, UNAVAILABLE);
+    throw new CliError(
+      `--no-fork needs the addon native-fallback and a lock of the kernel${reason === undefined ? '' : `: ${reason}`}`,
+      UNAVAILABLE,
+    );
   }
   const envp = Object.entries(process.env).map(([name, value]) => `${name}=${value}`);
   const { descriptors, ignored, openFiles } = around;

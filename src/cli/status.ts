@@ -3,8 +3,8 @@ import { readdirSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { clearScreenDown, cursorTo } from 'node:readline';
 import { setTimeout } from 'node:timers/promises';
-import { besidesWhat } from '../file/paths.js';
-import { lockedAmong } from '../lock/parties.js';
+import { besidesWhat } from '../files/canonical-path.js';
+import { lockedAmong } from '../inspect/proc-locks.js';
 import { cut, printable } from '../printable.js';
 import { CliError, NO_INPUT, UNAVAILABLE } from './exit-codes.js';
 import { type PartiesAt, type Party, partiesAt } from './parties.js';
@@ -13,10 +13,17 @@ import { ago, reasonOf } from './reasons.js';
 const EVERY_MS = 1000;
 const HEAD = ['FILE', 'PID', 'COMMAND', 'STATE', 'MODE', 'MECHANISM', 'STARTED'];
 /** Drawn by none, as ps(1) does. */
-const BORDERS = 'top top-mid top-left top-right bottom bottom-mid bottom-left bottom-right left left-mid mid mid-mid right right-mid'.split(' ');
+const BORDERS =
+  'top top-mid top-left top-right bottom bottom-mid bottom-left bottom-right left left-mid mid mid-mid right right-mid'.split(
+    ' ',
+  );
 
-export async function status(paths: readonly string[], { json, watch }: { json: boolean; watch: boolean }): Promise<number> {
-  if (process.platform !== 'linux') throw new CliError(`${process.platform} does not tell who holds a lock`, UNAVAILABLE);
+export async function status(
+  paths: readonly string[],
+  { json, watch }: { json: boolean; watch: boolean },
+): Promise<number> {
+  if (process.platform !== 'linux')
+    throw new CliError(`${process.platform} does not tell who holds a lock`, UNAVAILABLE);
   const show = async (): Promise<string> => {
     const found = paths.flatMap((path) => (isFolder(path) ? busyIn(path) : [partiesAt(path)]));
     return json ? `${JSON.stringify(found, undefined, 2)}\n` : asTable(found);
@@ -65,7 +72,11 @@ async function asTable(found: readonly PartiesAt[]): Promise<string> {
   if (rows.length === 0) return 'no process holds or waits\n';
   const { default: Table } = await import('cli-table3');
   const chars = Object.fromEntries([...BORDERS.map((name) => [name, '']), ['middle', '  ']]);
-  const table = new Table({ head: HEAD, chars, style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 } });
+  const table = new Table({
+    head: HEAD,
+    chars,
+    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
+  });
   table.push(...rows);
   return `${table.toString().replace(/ +$/gm, '')}\n`;
 }

@@ -16,7 +16,9 @@ export async function wrapper(words: readonly string[]): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), 'fairlock-wrapper-'));
   try {
     const env = { ...process.env, OSLO_LOCK_PATH: folder };
-    return await runCommand({ file, args, env, surroundings: around }, ({ code }) => (code === 'ENOENT' ? NOT_FOUND : CANNOT_RUN));
+    return await runCommand({ file, args, env, surroundings: around }, ({ code }) =>
+      code === 'ENOENT' ? NOT_FOUND : CANNOT_RUN,
+    );
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

@@ -2,9 +2,9 @@
 import { EventEmitter } from 'node:events';
 import { onAbort } from '../abort.js';
 import { codeOf, messageOf } from '../errors.js';
-import { canonicalPath } from '../file/paths.js';
+import { canonicalPath } from '../files/canonical-path.js';
 import { type AcquireOptions, InterProcessLock, type InterProcessLockOptions, type LockHandle } from '../index.js';
-import { isHeldBy } from '../lock/parties.js';
+import { isHeldBy } from '../inspect/proc-locks.js';
 import { callback, lockOptions, optionsObject, withoutUndefined } from '../options.js';
 import { clearTimeout, setTimeout } from '../timers.js';
 import { type Leader, Office } from './office.js';
@@ -75,7 +75,10 @@ export class LeaderElection extends EventEmitter<Events> implements AsyncIterabl
   /** Touches no file. @throws what the constructor of `InterProcessLock` throws */
   constructor(path: string | URL, options?: LeaderElectionOptions) {
     super();
-    const given = { fairness: 'auto' as const, ...withoutUndefined(optionsObject<LeaderElectionOptions>(options, ELECTION_OPTIONS)) };
+    const given = {
+      fairness: 'auto' as const,
+      ...withoutUndefined(optionsObject<LeaderElectionOptions>(options, ELECTION_OPTIONS)),
+    };
     this.#lock = new InterProcessLock(path, given);
     this.path = this.#lock.path;
     const resolved = lockOptions(given);
@@ -160,7 +163,10 @@ export class LeaderElection extends EventEmitter<Events> implements AsyncIterabl
   leader(): Leader | null {
     const occupant = this.#office.occupant();
     if (occupant === null) return null;
-    const holds = this.#lock.mechanism === 'lockfile' ? undefined : isHeldBy(canonicalPath(this.path, this.#followSymlinks), occupant.pid);
+    const holds =
+      this.#lock.mechanism === 'lockfile'
+        ? undefined
+        : isHeldBy(canonicalPath(this.path, this.#followSymlinks), occupant.pid);
     if (holds === true) return occupant;
     // Its open files cannot be seen, or it holds nothing that can: the kernel knows whether the lock is held at all.
     if (!this.#lock.isLocked()) return null;
@@ -208,13 +214,18 @@ export class LeaderElection extends EventEmitter<Events> implements AsyncIterabl
     if (error !== undefined) this.emit('tokenError', error);
     if (!this.#warned && error !== undefined) {
       this.#warned = true;
-      process.emitWarning(`cannot write the token of the leader on '${this.path}', and tries again: ${messageOf(error)}`, {
-        type: 'FairlockWarning',
-        code: 'FAIRLOCK_TOKEN_UNWRITTEN',
-      });
+      process.emitWarning(
+        `cannot write the token of the leader on '${this.path}', and tries again: ${messageOf(error)}`,
+        {
+          type: 'FairlockWarning',
+          code: 'FAIRLOCK_TOKEN_UNWRITTEN',
+        },
+      );
     }
     await new Promise<void>((resolve) => {
-      const ends = [this.#closed.signal, ...(signal === undefined ? [] : [signal])].map((one) => onAbort(one, () => end()));
+      const ends = [this.#closed.signal, ...(signal === undefined ? [] : [signal])].map((one) =>
+        onAbort(one, () => end()),
+      );
       const end = (): void => {
         clearTimeout(timer);
         for (const stop of ends) stop();

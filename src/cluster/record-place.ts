@@ -2,7 +2,7 @@
 import { closeSync, constants, openSync, readFileSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { LockMismatchError } from '../errors.js';
-import { canonicalPath } from '../file/paths.js';
+import { canonicalPath } from '../files/canonical-path.js';
 
 const O_PATH = 0o10000000;
 
@@ -19,7 +19,10 @@ export function recordPlace(path: string, followSymlinks: boolean): string {
   const canonical = canonicalPath(path, followSymlinks);
   const stat = statSync(canonical, { throwIfNoEntry: false });
   if (stat?.isFile() && stat.nlink > 1) {
-    throw new LockMismatchError(path, `it has ${stat.nlink} names (hard links), and beside each of them there would be another record`);
+    throw new LockMismatchError(
+      path,
+      `it has ${stat.nlink} names (hard links), and beside each of them there would be another record`,
+    );
   }
   if (stat !== undefined && mountOf(canonical) !== mountOf(dirname(canonical))) {
     throw new LockMismatchError(

@@ -21,7 +21,7 @@ import {
 import { constants as osConstants } from 'node:os';
 import { dirname } from 'node:path';
 import { codeOf, messageOf, RecordDamagedError, systemError } from '../errors.js';
-import { MARK } from '../file/lock-file.js';
+import { MARK } from '../files/lock-file.js';
 
 const { O_RDONLY, O_WRONLY, O_CREAT, O_EXCL } = constants;
 const O_NONBLOCK = constants.O_NONBLOCK ?? 0;
@@ -63,7 +63,9 @@ export class RecordFile<T extends object> {
       // JSON.parse quotes what it read, which may be another file by a link or its like.
       throw this.#damaged(text === '' ? 'it is empty' : 'it is not JSON');
     }
-    const { format, ...rest } = (typeof content === 'object' && content !== null ? content : {}) as { format?: unknown } & Partial<T>;
+    const { format, ...rest } = (typeof content === 'object' && content !== null ? content : {}) as {
+      format?: unknown;
+    } & Partial<T>;
     if (format !== this.format) throw this.#damaged(`it is no '${this.format}'`);
     if (!this.isValid(rest as Partial<T>)) throw this.#damaged('fields are missing or of the wrong type');
     return rest as T;
@@ -149,11 +151,16 @@ export class RecordFile<T extends object> {
 
   /** In a sticky folder another user's file cannot be replaced. */
   #checkReplaceable(): void {
-    const [user, record, folder] = [process.geteuid?.(), lstatSync(this.path, { throwIfNoEntry: false }), statSync(dirname(this.path))];
+    const [user, record, folder] = [
+      process.geteuid?.(),
+      lstatSync(this.path, { throwIfNoEntry: false }),
+      statSync(dirname(this.path)),
+    ];
     if (record === undefined || user === undefined || user === 0 || (folder.mode & MARK) === 0) return;
     if (record.uid === user || folder.uid === user) return;
     const error = systemError(osConstants.errno.EPERM, 'rename', this.path);
-    const advice = 'in a sticky folder only its owner can replace it; use a folder without the sticky bit that the users share by a group';
+    const advice =
+      'in a sticky folder only its owner can replace it; use a folder without the sticky bit that the users share by a group';
     throw Object.assign(error, { message: `${error.message} (${advice})` });
   }
 

@@ -1,13 +1,15 @@
 /** Work that one of many processes does, once, while the others wait for its outcome. */
 import { throwIfAborted } from '../abort.js';
 import { LockError, messageOf, shown } from '../errors.js';
-import { besides, canonicalPath } from '../file/paths.js';
+import { besides, canonicalPath } from '../files/canonical-path.js';
 import { type AcquireOptions, InterProcessLock, type InterProcessLockOptions, type LockHandle } from '../index.js';
 import { ACQUIRE_OPTIONS, callback, lockOptions, optionsObject, withoutUndefined } from '../options.js';
 import { RecordFile, type RecordOptions } from './record.js';
 import { recordPlace } from './record-place.js';
 
-export interface RunOnceOptions extends AcquireOptions, Pick<InterProcessLockOptions, 'mechanism' | 'mode' | 'ignoreUmask' | 'followSymlinks'> {
+export interface RunOnceOptions
+  extends AcquireOptions,
+    Pick<InterProcessLockOptions, 'mechanism' | 'mode' | 'ignoreUmask' | 'followSymlinks'> {
   /** What is done once: the name of a release, a migration, a boot. A key that was not there before runs `fn` again. */
   key: string;
   /**
@@ -54,12 +56,17 @@ const ONCE_OPTIONS = ['key', 'onFailure', 'mechanism', 'mode', 'ignoreUmask', 'f
  * @throws {LockError} `ERR_LOCK_OUTCOME_LOST`: done once, but the outcome could not be stored
  * @throws what `InterProcessLock.acquire` throws
  */
-export async function runOnce<T>(path: string | URL, fn: (handle: LockHandle) => T | PromiseLike<T>, options: RunOnceOptions): Promise<T> {
+export async function runOnce<T>(
+  path: string | URL,
+  fn: (handle: LockHandle) => T | PromiseLike<T>,
+  options: RunOnceOptions,
+): Promise<T> {
   callback(fn);
   const given = optionsObject<Partial<RunOnceOptions>>(options, ONCE_OPTIONS);
   const { key, onFailure = 'pass', mechanism, mode, ignoreUmask, followSymlinks, ...waiting } = given;
   if (typeof key !== 'string') throw new TypeError(`key: expected a string, got ${shown(key)}`);
-  if (onFailure !== 'pass' && onFailure !== 'retry') throw new TypeError(`onFailure: expected 'pass' or 'retry', got ${shown(onFailure)}`);
+  if (onFailure !== 'pass' && onFailure !== 'retry')
+    throw new TypeError(`onFailure: expected 'pass' or 'retry', got ${shown(onFailure)}`);
   const lockGiven = withoutUndefined({ mechanism, fairness: 'auto' as const, mode, ignoreUmask, followSymlinks });
   const lock = new InterProcessLock(path, lockGiven);
   const resolved = lockOptions(lockGiven);
@@ -114,7 +121,11 @@ function outcomeOf(record: RecordFile<Outcomes>, key: string): Outcome | undefin
 
 function stored<T>({ value, unstored }: Extract<Outcome, { done: true }>, path: string): T {
   if (unstored === undefined) return value as T;
-  throw new LockError('ERR_LOCK_OUTCOME_LOST', `the work was done once, but its outcome could not be stored (${unstored})`, path);
+  throw new LockError(
+    'ERR_LOCK_OUTCOME_LOST',
+    `the work was done once, but its outcome could not be stored (${unstored})`,
+    path,
+  );
 }
 
 function quietly(step: () => void): void {
@@ -128,7 +139,8 @@ function quietly(step: () => void): void {
 function isOutcomes({ keys }: Partial<Outcomes>): boolean {
   if (typeof keys !== 'object' || keys === null || Array.isArray(keys)) return false;
   return Object.values(keys).every(
-    (one) => one?.done === true || (one?.done === false && Number.isInteger(one.failures) && typeof one.error === 'object'),
+    (one) =>
+      one?.done === true || (one?.done === false && Number.isInteger(one.failures) && typeof one.error === 'object'),
   );
 }
 
@@ -140,7 +152,8 @@ function asJson(value: unknown): unknown {
 }
 
 function described(error: unknown): Failure {
-  if (typeof error !== 'object' || error === null || !('message' in error)) return { name: 'Error', message: String(error) };
+  if (typeof error !== 'object' || error === null || !('message' in error))
+    return { name: 'Error', message: String(error) };
   const { name, message, stack, code } = error as Partial<NodeJS.ErrnoException>;
   return {
     name: String(name ?? 'Error'),

@@ -2,7 +2,12 @@
  * One way to put something around a function, for all the ways to ask for it: a TC39 decorator, a decorator under
  * `experimentalDecorators`, and a plain call.
  */
-export type Around = <T>(self: unknown, args: readonly unknown[], run: () => T | PromiseLike<T>, name: string) => Promise<T>;
+export type Around = <T>(
+  self: unknown,
+  args: readonly unknown[],
+  run: () => T | PromiseLike<T>,
+  name: string,
+) => Promise<T>;
 
 /** On methods and static methods. */
 export interface AsyncMethodDecorator {
@@ -32,7 +37,8 @@ type AnyFunction = (this: unknown, ...args: unknown[]) => unknown;
 export function decorator(around: Around): AsyncDecorator {
   const decorate = (first: unknown, second?: unknown, descriptor?: PropertyDescriptor): unknown => {
     if (descriptor !== undefined) return { ...descriptor, value: wrap(descriptor.value, around) };
-    if (second !== undefined && !isMethodContext(second)) throw new TypeError('only methods, static methods and functions can be decorated');
+    if (second !== undefined && !isMethodContext(second))
+      throw new TypeError('only methods, static methods and functions can be decorated');
     return wrap(first, around);
   };
   return decorate as AsyncDecorator;
@@ -48,11 +54,13 @@ function isMethodContext(value: unknown): boolean {
 }
 
 function wrap(fn: unknown, around: Around): AnyFunction {
-  if (typeof fn !== 'function') throw new TypeError(`only methods, static methods and functions can be decorated, not ${typeof fn}`);
+  if (typeof fn !== 'function')
+    throw new TypeError(`only methods, static methods and functions can be decorated, not ${typeof fn}`);
   const inner = fn as AnyFunction;
   const wrapped: AnyFunction = async function (this: unknown, ...args) {
     return around(this, args, () => inner.apply(this, args), inner.name);
   };
-  for (const name of ['name', 'length'] as const) Object.defineProperty(wrapped, name, { value: inner[name], configurable: true });
+  for (const name of ['name', 'length'] as const)
+    Object.defineProperty(wrapped, name, { value: inner[name], configurable: true });
   return wrapped;
 }

@@ -1,5 +1,11 @@
 /** fairlock/decorators: a lock around a method or function, as in fasteners. */
-import { type AcquireOptions, InterProcessLock, type InterProcessLockOptions, InterProcessReaderWriterLock, type LockHandle } from '../index.js';
+import {
+  type AcquireOptions,
+  InterProcessLock,
+  type InterProcessLockOptions,
+  InterProcessReaderWriterLock,
+  type LockHandle,
+} from '../index.js';
 import { acquireOptions, withoutUndefined } from '../options.js';
 import { type AsyncDecorator, type AsyncMethodDecorator, decorator, isDecoration } from './decorate.js';
 
@@ -76,7 +82,10 @@ function byPath<Lock, This, Args extends unknown[]>(
   return decorator((self, args, run) => hold(lockFor(self, args), run, waiting));
 }
 
-function byInstance<Lock>(hold: <T>(lock: Lock, run: () => T | PromiseLike<T>) => Promise<T>, method: string): LockedDecorator {
+function byInstance<Lock>(
+  hold: <T>(lock: Lock, run: () => T | PromiseLike<T>) => Promise<T>,
+  method: string,
+): LockedDecorator {
   const withLocks = (where: LockOf): AsyncDecorator => {
     const places = Array.isArray(where)
       ? (where as readonly (string | ((self: unknown) => unknown))[])

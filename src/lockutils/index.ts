@@ -76,7 +76,11 @@ export function lock(name: string, options: LockOptions = {}): Promise<LockHandl
 
 /** Holds the lock while `fn` runs. */
 export async function withLock<T>(name: string, fn: (handle: LockHandle) => T | PromiseLike<T>): Promise<T>;
-export async function withLock<T>(name: string, options: LockOptions, fn: (handle: LockHandle) => T | PromiseLike<T>): Promise<T>;
+export async function withLock<T>(
+  name: string,
+  options: LockOptions,
+  fn: (handle: LockHandle) => T | PromiseLike<T>,
+): Promise<T>;
 export async function withLock<T>(
   name: string,
   options: LockOptions | ((handle: LockHandle) => T | PromiseLike<T>),
@@ -84,7 +88,9 @@ export async function withLock<T>(
 ): Promise<T> {
   const [given, run] = typeof options === 'function' ? [{}, options] : [options, fn];
   if (typeof options === 'function' && fn !== undefined) {
-    throw new TypeError(`options: they come before the function, withLock(name, options, fn); got ${shown(fn)} after it`);
+    throw new TypeError(
+      `options: they come before the function, withLock(name, options, fn); got ${shown(fn)} after it`,
+    );
   }
   if (typeof run !== 'function') throw new TypeError(`fn: expected a function, got ${shown(run)}`);
   return during(acquire(name, given, undefined), run);
@@ -110,9 +116,14 @@ export function synchronizedWithPrefix(lockFilePrefix: string): typeof synchroni
  * The lock between processes alone, by the same file and the same kind of lock (`fcntl`) as upstream.
  * Where `fcntl` cannot be had (no addon), it is what else there is, with a warning: Python services are not excluded then.
  */
-export function externalLock(name: string, options: Pick<LockOptions, 'lockFilePrefix' | 'lockPath' | 'fair'> = {}): InterProcessLock {
+export function externalLock(
+  name: string,
+  options: Pick<LockOptions, 'lockFilePrefix' | 'lockPath' | 'fair'> = {},
+): InterProcessLock {
   check(name, options);
-  return externalLockOn(externalLockFile(name, options.lockFilePrefix, options.lockPath), { fairness: options.fair ? 'auto' : 'kernel' });
+  return externalLockOn(externalLockFile(name, options.lockFilePrefix, options.lockPath), {
+    fairness: options.fair ? 'auto' : 'kernel',
+  });
 }
 
 /** The lock within the process alone. With `blocking: false` its `acquire` fails instead of waiting. */
@@ -244,26 +255,39 @@ function externalLockOn(path: string, options: InterProcessLockOptions): InterPr
 }
 
 function check(name: unknown, options: unknown): void {
-  if (typeof name !== 'string' || name === '') throw new TypeError(`name: expected a string that is not empty, got ${shown(name)}`);
-  if (typeof options !== 'object' || options === null) throw new TypeError(`options: expected an object, got ${shown(options)}`);
+  if (typeof name !== 'string' || name === '')
+    throw new TypeError(`name: expected a string that is not empty, got ${shown(name)}`);
+  if (typeof options !== 'object' || options === null)
+    throw new TypeError(`options: expected an object, got ${shown(options)}`);
   const given = optionsObject<Record<string, unknown>>(options, LOCK_OPTIONS);
   for (const key of ['external', 'doLog', 'fair', 'blocking']) {
-    if (given[key] !== undefined && typeof given[key] !== 'boolean') throw new TypeError(`${key}: expected true or false, got ${shown(given[key])}`);
+    if (given[key] !== undefined && typeof given[key] !== 'boolean')
+      throw new TypeError(`${key}: expected true or false, got ${shown(given[key])}`);
   }
   for (const key of ['lockFilePrefix', 'lockPath']) {
-    if (given[key] !== undefined && typeof given[key] !== 'string') throw new TypeError(`${key}: expected a string, got ${shown(given[key])}`);
+    if (given[key] !== undefined && typeof given[key] !== 'string')
+      throw new TypeError(`${key}: expected a string, got ${shown(given[key])}`);
   }
   for (const key of ['delay', 'timeout']) {
     const value = given[key];
-    if (value !== undefined && typeof value !== 'number') throw new TypeError(`${key}: expected a number, got ${shown(value)}`);
+    if (value !== undefined && typeof value !== 'number')
+      throw new TypeError(`${key}: expected a number, got ${shown(value)}`);
     if (typeof value === 'number' && !(value >= 0)) throw new RangeError(`${key}: expected 0 or more, got ${value}`);
   }
-  if (given.semaphores !== undefined && !isContainer(given.semaphores)) throw new TypeError('semaphores: expected a Semaphores container');
+  if (given.semaphores !== undefined && !isContainer(given.semaphores))
+    throw new TypeError('semaphores: expected a Semaphores container');
 }
 
 /** By what it does, not by its class: another copy of this library has its own. */
 function isContainer(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && 'get' in value && typeof value.get === 'function' && 'size' in value && !('set' in value);
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'get' in value &&
+    typeof value.get === 'function' &&
+    'size' in value &&
+    !('set' in value)
+  );
 }
 
 class NonBlocking {

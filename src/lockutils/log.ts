@@ -22,9 +22,10 @@ export function tell(event: LockEvent): void {
   if (events.hasSubscribers) events.publish(event);
   if (!debug.enabled) return;
   const { name, external, by, waited, held, error } = event;
-  const times = [waited === undefined ? '' : ` :: waited ${waited.toFixed(3)} ms`, held === undefined ? '' : ` :: held ${held.toFixed(3)} ms`].join(
-    '',
-  );
+  const times = [
+    waited === undefined ? '' : ` :: waited ${waited.toFixed(3)} ms`,
+    held === undefined ? '' : ` :: held ${held.toFixed(3)} ms`,
+  ].join('');
   debug(
     `${event.event} ${external ? 'external ' : ''}lock "${name}"${by === undefined ? '' : ` by "${by}"`}${times}${error === undefined ? '' : ` :: ${error}`}`,
   );

@@ -19,7 +19,8 @@ let defaults: Required<LockutilsDefaults> = { lockPath: undefined, disableProces
 export function setDefaults(given: LockutilsDefaults): void {
   optionsObject<LockutilsDefaults>(given, ['lockPath', 'disableProcessLocking']);
   const { lockPath, disableProcessLocking = defaults.disableProcessLocking } = given;
-  if (lockPath !== undefined && typeof lockPath !== 'string') throw new TypeError(`lockPath: expected a string, got ${shown(lockPath)}`);
+  if (lockPath !== undefined && typeof lockPath !== 'string')
+    throw new TypeError(`lockPath: expected a string, got ${shown(lockPath)}`);
   if (typeof disableProcessLocking !== 'boolean')
     throw new TypeError(`disableProcessLocking: expected true or false, got ${shown(disableProcessLocking)}`);
   defaults = { lockPath: 'lockPath' in given ? lockPath : defaults.lockPath, disableProcessLocking };
@@ -38,10 +39,16 @@ export function isProcessLockingDisabled(): boolean {
  * The file of an external lock, as upstream names it: path separators become `_`, the prefix is joined with `-`.
  * @throws {TypeError} there is no lock path
  */
-export function externalLockFile(name: string, lockFilePrefix: string | undefined, lockPath: string | undefined): string {
+export function externalLockFile(
+  name: string,
+  lockFilePrefix: string | undefined,
+  lockPath: string | undefined,
+): string {
   const folder = lockPath ?? getLockPath();
   if (!folder) {
-    throw new TypeError(`lockPath: required for the external lock ${shown(name)}; give it as an option, by setDefaults(), or in ${OSLO_LOCK_PATH}`);
+    throw new TypeError(
+      `lockPath: required for the external lock ${shown(name)}; give it as an option, by setDefaults(), or in ${OSLO_LOCK_PATH}`,
+    );
   }
   const file = name.replaceAll(process.platform === 'win32' ? /[\\/]/g : '/', '_');
   if (!lockFilePrefix) return join(folder, file);

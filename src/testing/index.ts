@@ -2,7 +2,7 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { closeIdleFiles } from '../file/idle-files.js';
+import { closeIdleFiles } from '../files/descriptor-cache.js';
 import { InterProcessLock, layers, type MechanismName } from '../index.js';
 import { getLockPath, setDefaults } from '../lockutils/index.js';
 
@@ -65,7 +65,8 @@ const CANCELLED_TRIES = 50;
 function heldIn(folder: string): string[] {
   const native = layers()['native-fallback'].loaded;
   const mechanisms: MechanismName[] = native ? ['flock', 'fcntl'] : layers()['fs-ext'].loaded ? ['flock'] : [];
-  const isHeldNow = (file: string): boolean => mechanisms.some((mechanism) => new InterProcessLock(file, { mechanism, dataFile: true }).isLocked());
+  const isHeldNow = (file: string): boolean =>
+    mechanisms.some((mechanism) => new InterProcessLock(file, { mechanism, dataFile: true }).isLocked());
   // A wait that was cancelled at the moment of its grant holds the lock until its thread has noticed.
   const isHeld = (file: string): boolean => {
     for (let tries = 0; tries < CANCELLED_TRIES; tries++) {

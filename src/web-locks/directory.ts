@@ -1,7 +1,7 @@
 /** The requests of this thread in one directory: which are held, which are pending, what becomes of them. */
 import { existsSync } from 'node:fs';
 import { throwIfAborted } from '../abort.js';
-import { sidecarOf } from '../fairness/ticket-queue.js';
+import { sidecarOf } from '../backends/fifo/ticket-queue.js';
 import type { LockHandle } from '../index.js';
 import { setImmediate, setTimeout, unref } from '../timers.js';
 import { Lock, type LockMode, MAKER } from './lock.js';
@@ -59,7 +59,9 @@ export class Directory {
   async query(): Promise<LockManagerSnapshot> {
     await new Promise<void>((resolve) => setImmediate(resolve)); // What was granted in this turn is told by then.
     const own = (held: boolean): Required<LockInfo>[] => {
-      return [...this.#requests].filter(({ handle }) => (handle !== undefined) === held).map(({ info }) => ({ ...info }));
+      return [...this.#requests]
+        .filter(({ handle }) => (handle !== undefined) === held)
+        .map(({ info }) => ({ ...info }));
     };
     const [threads, processes] = [inOtherThreads(this.path), inOtherProcesses(this.path)];
     return {
@@ -92,7 +94,9 @@ export class Directory {
   }
 
   #steal(request: Request, lock: NamedLock): LockHandle {
-    const robbed = [...this.#requests].filter((one) => one !== request && one.info.name === request.info.name && one.handle !== undefined);
+    const robbed = [...this.#requests].filter(
+      (one) => one !== request && one.info.name === request.info.name && one.handle !== undefined,
+    );
     const handle = lock.steal(robbed.flatMap((one) => one.handle ?? []));
     for (const one of robbed) {
       this.#leave(one);

@@ -1,6 +1,6 @@
 /** The interface, and the order in which arguments are converted and checked. */
 import { isAbortSignal, throwIfAborted } from '../abort.js';
-import { canonicalPath } from '../file/paths.js';
+import { canonicalPath } from '../files/canonical-path.js';
 import { lockPath } from '../options.js';
 import { Directory, type Wish } from './directory.js';
 import type { LockMode } from './lock.js';
@@ -36,7 +36,11 @@ export class LockManager {
    */
   request<T>(name: string, callback: LockGrantedCallback<T>): Promise<Awaited<T>>;
   request<T>(name: string, options: LockOptions, callback: LockGrantedCallback<T>): Promise<Awaited<T>>;
-  async request<T>(name: string, second: LockOptions | LockGrantedCallback<T>, ...rest: unknown[]): Promise<Awaited<T>> {
+  async request<T>(
+    name: string,
+    second: LockOptions | LockGrantedCallback<T>,
+    ...rest: unknown[]
+  ): Promise<Awaited<T>> {
     // An async function: whatever is wrong is a rejection, as for every operation that returns a promise.
     const path = this.#path;
     const converted = `${name}`;
@@ -56,7 +60,8 @@ export class LockManager {
   }
 }
 
-for (const name of ['request', 'query'] as const) Object.defineProperty(LockManager.prototype, name, { enumerable: true });
+for (const name of ['request', 'query'] as const)
+  Object.defineProperty(LockManager.prototype, name, { enumerable: true });
 Object.defineProperty(LockManager.prototype, Symbol.toStringTag, { value: 'LockManager', configurable: true });
 
 /** Web IDL's conversion: members in alphabetical order, each read once. */
@@ -75,7 +80,13 @@ function dictionary(value: unknown): Omit<Wish, 'name'> {
 }
 
 /** https://www.w3.org/TR/web-locks/#api-lock-manager-request, steps 5 to 9. */
-function check({ name, mode = 'exclusive', ifAvailable = false, steal = false, signal }: Partial<Wish> & { name: string }): Wish {
+function check({
+  name,
+  mode = 'exclusive',
+  ifAvailable = false,
+  steal = false,
+  signal,
+}: Partial<Wish> & { name: string }): Wish {
   const refuse = (why: string): never => {
     throw new DOMException(`request: ${why}`, 'NotSupportedError');
   };

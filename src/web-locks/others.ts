@@ -1,8 +1,8 @@
 /** Held and pending requests beyond this thread: of the process's other threads, and of other processes. */
 import { threadId } from 'node:worker_threads';
-import { loadNativeFallback } from '../binding/native-fallback.js';
-import { besidesWhat } from '../file/paths.js';
-import { isTicket, locksIn, modeByteOf } from '../lock/parties.js';
+import { besidesWhat } from '../files/canonical-path.js';
+import { isTicket, locksIn, modeByteOf } from '../inspect/proc-locks.js';
+import { loadNativeFallback } from '../native/addon.js';
 import { nameOf } from './file-names.js';
 import type { LockMode } from './lock.js';
 import type { LockInfo } from './types.js';
@@ -39,7 +39,8 @@ export function tellThreads(directory: string, held: boolean, info: Required<Loc
 export function inOtherThreads(directory: string): Seen {
   const posts = (loadNativeFallback().api?.posts() ?? []).map((text) => JSON.parse(text) as Post);
   const here = posts.filter((post) => post.directory === directory).sort((a, b) => a.at - b.at);
-  const infos = (held: boolean): Required<LockInfo>[] => here.filter((post) => post.held === held).map(({ info }) => info);
+  const infos = (held: boolean): Required<LockInfo>[] =>
+    here.filter((post) => post.held === held).map(({ info }) => info);
   return { held: infos(true), pending: infos(false) };
 }
 

@@ -12,7 +12,12 @@ const { folder } = testFolder();
 /** Eight tasks that make so many requests of a lock in this process, as two clients. Returns what the checker says. */
 async function violationsOf(subject: Subject, count: number, resource: object): Promise<string[]> {
   const logs = mkdtempSync(join(folder, 'logs-'));
-  const clients = ['1.0.1', '2.0.1'].map((client, i) => ({ client, record: recorder(logs, client), random: randomOf(i), quick: true }));
+  const clients = ['1.0.1', '2.0.1'].map((client, i) => ({
+    client,
+    record: recorder(logs, client),
+    random: randomOf(i),
+    quick: true,
+  }));
   let left = count;
   const task = async (client: (typeof clients)[0]): Promise<void> => {
     while (left-- > 0) {
@@ -25,7 +30,11 @@ async function violationsOf(subject: Subject, count: number, resource: object): 
 }
 
 const mutex = new FifoMutex();
-const works: Subject = { name: 'lock', acquire: (_mode, options) => mutex.acquire(options), try: () => mutex.tryAcquire() };
+const works: Subject = {
+  name: 'lock',
+  acquire: (_mode, options) => mutex.acquire(options),
+  try: () => mutex.tryAcquire(),
+};
 const nothing = (): SubjectHandle => ({ release: () => {} });
 
 describe('the checker of the chaos', () => {
@@ -35,8 +44,11 @@ describe('the checker of the chaos', () => {
 
   it('catches a lock that forgets exclusion once in 10 000', async () => {
     let count = 0;
-    const acquire: Subject['acquire'] = async (mode, options) => (++count % 10_000 === 0 ? nothing() : works.acquire(mode, options));
-    expect(await violationsOf({ ...works, acquire }, 25_000, {})).toEqual(expect.arrayContaining([expect.stringMatching(/two holders/)]));
+    const acquire: Subject['acquire'] = async (mode, options) =>
+      ++count % 10_000 === 0 ? nothing() : works.acquire(mode, options);
+    expect(await violationsOf({ ...works, acquire }, 25_000, {})).toEqual(
+      expect.arrayContaining([expect.stringMatching(/two holders/)]),
+    );
   });
 
   it('catches one that lets a newcomer barge in', async () => {
@@ -47,7 +59,8 @@ describe('the checker of the chaos', () => {
     const barging: Subject = {
       name: 'lock',
       acquire: async () => {
-        if (held) await new Promise<void>((resolve) => (++count % 500 === 0 ? queue.unshift(resolve) : queue.push(resolve)));
+        if (held)
+          await new Promise<void>((resolve) => (++count % 500 === 0 ? queue.unshift(resolve) : queue.push(resolve)));
         held = true;
         return {
           release: () => {
@@ -82,7 +95,9 @@ describe('the checker of the chaos', () => {
       { what: 'end', id: second, at: 31 },
     ];
     expect(check(history('a', 'b'), { lock: { fifo: true } }).violations).toEqual([]);
-    expect(check(history('b', 'a'), { lock: { fifo: true } }).violations).toEqual(['lock: a had its ticket before b asked, and came after it']);
+    expect(check(history('b', 'a'), { lock: { fifo: true } }).violations).toEqual([
+      'lock: a had its ticket before b asked, and came after it',
+    ]);
   });
 
   it('catches a semaphore that leaks a permit, and one that gives a permit twice', async () => {
@@ -182,9 +197,13 @@ describe('the checker of the chaos', () => {
       { what: 'begin', id, at },
     ];
     const second = [...hold('b', '2.0.1', 30), { what: 'end', id: 'b', at: 40 }];
-    expect(check([...hold('a', '1.0.1', 10), { what: 'ends', process: 1, at: 20 }, ...second], { lock: {} }).violations).toEqual([]);
+    expect(
+      check([...hold('a', '1.0.1', 10), { what: 'ends', process: 1, at: 20 }, ...second], { lock: {} }).violations,
+    ).toEqual([]);
     const overlapping = [...hold('a', '1.0.1', 10), { what: 'end', id: 'a', at: 35 }, ...second];
     expect(check(overlapping, { lock: {} }).violations).toEqual(['lock: two holders: a and b']);
-    expect(check([...overlapping, { what: 'taken', resource: 'lock', since: 15, at: 16 }], { lock: {} }).violations).toEqual([]);
+    expect(
+      check([...overlapping, { what: 'taken', resource: 'lock', since: 15, at: 16 }], { lock: {} }).violations,
+    ).toEqual([]);
   });
 });

@@ -4,10 +4,13 @@ import { run } from '../support/programs.js';
 import { rounds } from '../support/scale.js';
 
 // Longer than other tests: faults of this kind are found by time.
-describe.runIf(hasFcntl)('processes, Workers, Python and flock(1), killed, stopped, aborted and robbed of files and space', () => {
-  it('every promise is kept', async () => {
-    const chaos = new URL('../../scripts/chaos/chaos.mjs', import.meta.url).pathname;
-    const { code, stdout } = await run(process.execPath, [chaos, '--quiet', '--seconds', String(rounds(30, 120))]);
-    expect([code, stdout]).toEqual([0, '']);
-  }, 300_000);
-});
+describe.runIf(hasFcntl)(
+  'processes, Workers, Python and flock(1), killed, stopped, aborted and robbed of files and space',
+  () => {
+    it('every promise is kept', async () => {
+      const chaos = new URL('../../scripts/chaos/chaos.mjs', import.meta.url).pathname;
+      const { code, stdout } = await run(process.execPath, [chaos, '--quiet', '--seconds', String(rounds(30, 120))]);
+      expect([code, stdout]).toEqual([0, '']);
+    }, 300_000);
+  },
+);

@@ -5,7 +5,8 @@ import { testFolder } from '../support/paths.js';
 import { lyingFlock, run } from '../support/programs.js';
 
 const CLI = new URL('../../dist/cli/main.js', import.meta.url).pathname;
-const doctor = (env: NodeJS.ProcessEnv, ...args: string[]) => run(process.execPath, [CLI, 'doctor', ...args], { FAIRLOCK_DISABLE: '', ...env });
+const doctor = (env: NodeJS.ProcessEnv, ...args: string[]) =>
+  run(process.execPath, [CLI, 'doctor', ...args], { FAIRLOCK_DISABLE: '', ...env });
 const { folder, path } = testFolder();
 
 const preload = lyingFlock();
@@ -18,7 +19,8 @@ describe.runIf(hasFcntl)('fairlock doctor', () => {
     expect(stdout).toMatch(/^✓ native-fallback: loads$/m);
     expect(stdout).toMatch(/^✓ file system: \w+$/m);
     expect(stdout).toMatch(/^✓ mark: kept/m);
-    for (const mechanism of ['flock', 'fcntl']) expect(stdout).toContain(`✓ ${mechanism}: excludes other processes, and wakes waiters`);
+    for (const mechanism of ['flock', 'fcntl'])
+      expect(stdout).toContain(`✓ ${mechanism}: excludes other processes, and wakes waiters`);
     expect(readdirSync(folder)).toEqual(before);
   });
 
@@ -29,7 +31,9 @@ describe.runIf(hasFcntl)('fairlock doctor', () => {
   it('tells what does not load, and what to do about it', async () => {
     const { code, stdout } = await doctor({ FAIRLOCK_DISABLE: 'native-fallback' }, folder);
     expect(code).toBe(1);
-    expect(stdout).toMatch(/✗ native-fallback: does not load: switched off by FAIRLOCK_DISABLE\n {2}→ without it waits are polled/);
+    expect(stdout).toMatch(
+      /✗ native-fallback: does not load: switched off by FAIRLOCK_DISABLE\n {2}→ without it waits are polled/,
+    );
     expect((await doctor({ FAIRLOCK_DISABLE: 'fs-ext' }, folder)).code).toBe(0);
     expect((await doctor({ FAIRLOCK_DISABLE: 'fs-ext,native-fallback' }, folder)).code).toBe(1);
   });
@@ -37,7 +41,8 @@ describe.runIf(hasFcntl)('fairlock doctor', () => {
   it.runIf(preload !== undefined)('finds out a file system that reports success and excludes nobody', async () => {
     const { code, stdout } = await doctor({ LD_PRELOAD: preload, LIE: 'success' }, folder);
     expect(code).toBe(1);
-    for (const mechanism of ['flock', 'fcntl']) expect(stdout).toContain(`✗ ${mechanism}: reports success and excludes no process: two hold it`);
+    for (const mechanism of ['flock', 'fcntl'])
+      expect(stdout).toContain(`✗ ${mechanism}: reports success and excludes no process: two hold it`);
   });
 
   it.runIf(preload !== undefined)('finds out a file system without locks', async () => {
@@ -48,7 +53,10 @@ describe.runIf(hasFcntl)('fairlock doctor', () => {
   });
 
   it('says where nothing can be tried out', async () => {
-    expect(await doctor({}, path('nowhere'))).toMatchObject({ code: 66, stderr: expect.stringContaining('cannot try locks out') });
+    expect(await doctor({}, path('nowhere'))).toMatchObject({
+      code: 66,
+      stderr: expect.stringContaining('cannot try locks out'),
+    });
     expect((await doctor({}, '/proc')).code).toBe(66);
   });
 });

@@ -42,8 +42,18 @@ describe.runIf(hasFcntl)('fairlock gc', () => {
     mkdirSync(join(folder, 'folder'));
     const { code, stdout, stderr } = await gc(folder);
     expect([code, stderr]).toEqual([0, 'fairlock: 3 removed, 0 in use\n']);
-    expect(stdout.split('\n').sort()).toEqual(['', ...['a', 'b', 'with space'].map((name) => `removed ${join(folder, name)}`)]);
-    expect(readdirSync(folder).sort()).toEqual(['.a.fairlock-leader', '.x.fairlock-queue', 'folder', 'foreign', 'foreign-empty', 'link']);
+    expect(stdout.split('\n').sort()).toEqual([
+      '',
+      ...['a', 'b', 'with space'].map((name) => `removed ${join(folder, name)}`),
+    ]);
+    expect(readdirSync(folder).sort()).toEqual([
+      '.a.fairlock-leader',
+      '.x.fairlock-queue',
+      'folder',
+      'foreign',
+      'foreign-empty',
+      'link',
+    ]);
   });
 
   it('removes a sidecar that was left alone, but keeps that of a file of somebody else', async () => {
@@ -102,14 +112,22 @@ describe.runIf(hasFcntl)('fairlock gc', () => {
     expect(readdirSync(folder).sort()).toEqual(before);
     expect((await gc('--older-than', '30m', folder)).stdout).toBe(`removed ${join(folder, 'old')}\n`);
     expect((await gc('--older-than', '1d', folder)).stdout).toBe('');
-    expect(await gc('--older-than', 'soon', folder)).toMatchObject({ code: 64, stderr: expect.stringContaining("invalid age: 'soon'") });
+    expect(await gc('--older-than', 'soon', folder)).toMatchObject({
+      code: 64,
+      stderr: expect.stringContaining("invalid age: 'soon'"),
+    });
     expect(await gc('--dry-run', '--older-than', '.5s', folder)).toMatchObject({ code: 64 });
   });
 
   it('says what it cannot do', async () => {
-    expect(await gc(path('nowhere'))).toMatchObject({ code: 66, stderr: expect.stringContaining('no such file or directory') });
+    expect(await gc(path('nowhere'))).toMatchObject({
+      code: 66,
+      stderr: expect.stringContaining('no such file or directory'),
+    });
     expect((await gc()).code).toBe(64);
-    const without = await run(process.execPath, [CLI, 'gc', await folderWith('x')], { FAIRLOCK_DISABLE: 'native-fallback' });
+    const without = await run(process.execPath, [CLI, 'gc', await folderWith('x')], {
+      FAIRLOCK_DISABLE: 'native-fallback',
+    });
     expect(without).toMatchObject({ code: 69, stderr: expect.stringContaining('needs the addon') });
     const folder = await folderWith('mixed');
     mkdirSync(join(folder, 'mixed.lock'));
@@ -121,23 +139,28 @@ describe.runIf(hasFcntl)('fairlock gc', () => {
     ['kernel order', [{}]],
     ['strict order', [{ fairness: 'fifo' }]],
     ['both', [{}, { fairness: 'fifo' }]],
-  ])('in a loop beside 8 processes that lock, unlink and recreate (%s), the counter is exact', async (_name, options) => {
-    const folder = await folderWith();
-    const file = join(folder, 'lock');
-    const counter = path();
-    writeFileSync(counter, '0');
-    const collectors = [1, 2].map(() => track(fork(program('collector.mjs'), [file])));
-    await Promise.all(collectors.map((one) => once(one, 'message')));
-    const job = JSON.stringify({ path: file, counter, times: TIMES, options });
-    const crew = await Promise.all(Array.from({ length: 8 }, () => run(process.execPath, [program('churner.mjs'), job])));
-    expect(crew.map(({ code, stderr }) => [code, stderr])).toEqual(crew.map(() => [0, '']));
-    expect(readFileSync(counter, 'utf8')).toBe(String(8 * TIMES));
-    const removed = await Promise.all(
-      collectors.map(async (one) => {
-        one.send('stop');
-        return (await once(one, 'message'))[0].removed as number;
-      }),
-    );
-    expect(Math.max(...removed)).toBeGreaterThan(0);
-  });
+  ])(
+    'in a loop beside 8 processes that lock, unlink and recreate (%s), the counter is exact',
+    async (_name, options) => {
+      const folder = await folderWith();
+      const file = join(folder, 'lock');
+      const counter = path();
+      writeFileSync(counter, '0');
+      const collectors = [1, 2].map(() => track(fork(program('collector.mjs'), [file])));
+      await Promise.all(collectors.map((one) => once(one, 'message')));
+      const job = JSON.stringify({ path: file, counter, times: TIMES, options });
+      const crew = await Promise.all(
+        Array.from({ length: 8 }, () => run(process.execPath, [program('churner.mjs'), job])),
+      );
+      expect(crew.map(({ code, stderr }) => [code, stderr])).toEqual(crew.map(() => [0, '']));
+      expect(readFileSync(counter, 'utf8')).toBe(String(8 * TIMES));
+      const removed = await Promise.all(
+        collectors.map(async (one) => {
+          one.send('stop');
+          return (await once(one, 'message'))[0].removed as number;
+        }),
+      );
+      expect(Math.max(...removed)).toBeGreaterThan(0);
+    },
+  );
 });

@@ -6,25 +6,31 @@ const root = new URL('../..', import.meta.url).pathname;
 const fairlock = (...args: string[]) => run(process.execPath, [`${root}dist/cli/main.js`, ...args]);
 
 describe('fairlock', () => {
-  it.each(['run', 'status', 'gc', 'doctor', 'wrapper'])('help %s fits a screen, and is what --help says', async (command) => {
-    const { code, stdout, stderr } = await fairlock('help', command);
-    expect([code, stderr]).toEqual([0, '']);
-    expect(stdout.split('\n').length).toBeLessThanOrEqual(30);
-    expect(Math.max(...stdout.split('\n').map((line) => line.length))).toBeLessThanOrEqual(100);
-    expect((await fairlock(command, '--help')).stdout).toBe(stdout);
-    expect((await fairlock('--help')).stdout).toContain(`\n  ${command} `);
-  });
+  it.each(['run', 'status', 'gc', 'doctor', 'wrapper'])(
+    'help %s fits a screen, and is what --help says',
+    async (command) => {
+      const { code, stdout, stderr } = await fairlock('help', command);
+      expect([code, stderr]).toEqual([0, '']);
+      expect(stdout.split('\n').length).toBeLessThanOrEqual(30);
+      expect(Math.max(...stdout.split('\n').map((line) => line.length))).toBeLessThanOrEqual(100);
+      expect((await fairlock(command, '--help')).stdout).toBe(stdout);
+      expect((await fairlock('--help')).stdout).toContain(`\n  ${command} `);
+    },
+  );
 
   it('tells its version', async () => {
     const { version } = JSON.parse(readFileSync(`${root}package.json`, 'utf8'));
     for (const flag of ['-V', '--version']) expect((await fairlock(flag)).stdout).toBe(`${version}\n`);
   });
 
-  it.each([[[]], [['nonsense']], [['status', '--nonsense']], [['gc']], [['doctor', 'a', 'b']]])('%j is wrong usage', async (args) => {
-    const { code, stdout, stderr } = await fairlock(...args);
-    expect([code, stdout]).toEqual([64, '']);
-    expect(stderr).not.toBe('');
-  });
+  it.each([[[]], [['nonsense']], [['status', '--nonsense']], [['gc']], [['doctor', 'a', 'b']]])(
+    '%j is wrong usage',
+    async (args) => {
+      const { code, stdout, stderr } = await fairlock(...args);
+      expect([code, stdout]).toEqual([64, '']);
+      expect(stderr).not.toBe('');
+    },
+  );
 
   it('carries the licences of what it includes', () => {
     const licences = readFileSync(`${root}dist/cli/LICENSES.txt`, 'utf8');

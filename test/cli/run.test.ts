@@ -100,17 +100,20 @@ const ROWS: Row[] = [
 ];
 
 describe.runIf(hasReference && hasParking)('beside flock(1), for each invocation the same exit code and output', () => {
-  it.each(ROWS.map((row) => [row[0], row[1]('FILE').join(' '), row] as const))('%s: %s', async (_state, _shown, [state, args]) => {
-    const results = [];
-    for (const one of [THEIRS, OURS]) {
-      const file = path();
-      const holder = state === 'free' ? undefined : await held(THEIRS, file, ...(state === 'shared' ? ['-s'] : []));
-      const { code, signal, stdout, stderr } = await call(one, ...args(file));
-      holder?.child.stdin.end();
-      results.push({ code, signal, stdout, saysWhy: stderr !== '' });
-    }
-    expect(results[1]).toEqual(results[0]);
-  });
+  it.each(ROWS.map((row) => [row[0], row[1]('FILE').join(' '), row] as const))(
+    '%s: %s',
+    async (_state, _shown, [state, args]) => {
+      const results = [];
+      for (const one of [THEIRS, OURS]) {
+        const file = path();
+        const holder = state === 'free' ? undefined : await held(THEIRS, file, ...(state === 'shared' ? ['-s'] : []));
+        const { code, signal, stdout, stderr } = await call(one, ...args(file));
+        holder?.child.stdin.end();
+        results.push({ code, signal, stdout, saysWhy: stderr !== '' });
+      }
+      expect(results[1]).toEqual(results[0]);
+    },
+  );
 
   it.each([
     ['a folder', (file: string) => mkdirSync(file)],
@@ -155,14 +158,25 @@ describe.runIf(hasFlock)('fairlock run', () => {
       [['-o'], false],
     ] as const) {
       const file = path();
-      const holder = new LineProgram(process.execPath, [CLI, 'run', ...options, file, '--', 'sh', '-c', 'echo $$; exec sleep 1000']);
+      const holder = new LineProgram(process.execPath, [
+        CLI,
+        'run',
+        ...options,
+        file,
+        '--',
+        'sh',
+        '-c',
+        'echo $$; exec sleep 1000',
+      ]);
       const sleeper = Number(await holder.line());
       const exited = new Promise((resolve) => holder.child.once('exit', resolve));
       holder.child.kill('SIGKILL');
       await exited;
       expect(isFree(file)).toBe(!kept);
       if (kept && hasParking)
-        expect((await run(process.execPath, [CLI, 'status', file])).stdout).toMatch(new RegExp(`${sleeper} +sleep 1000 +holds`));
+        expect((await run(process.execPath, [CLI, 'status', file])).stdout).toMatch(
+          new RegExp(`${sleeper} +sleep 1000 +holds`),
+        );
       process.kill(sleeper, 'SIGKILL');
       await until(() => isFree(file));
     }
@@ -187,7 +201,11 @@ describe.runIf(hasFlock)('fairlock run', () => {
     const holder = await held(OURS, file);
     const waiting = new LineProgram(process.execPath, [CLI, 'run', file, '--', 'touch', started]);
     const exited = new Promise((resolve) => waiting.child.once('exit', (code, signal) => resolve([code, signal])));
-    await until(async () => JSON.parse((await run(process.execPath, [CLI, 'status', '--json', file])).stdout)[0].waiters.length === 1 || !hasParking);
+    await until(
+      async () =>
+        JSON.parse((await run(process.execPath, [CLI, 'status', '--json', file])).stdout)[0].waiters.length === 1 ||
+        !hasParking,
+    );
     waiting.child.kill('SIGINT');
     expect(await exited).toEqual([null, 'SIGINT']);
     holder.child.stdin.end();
@@ -200,7 +218,9 @@ describe.runIf(hasFlock)('fairlock run', () => {
     const { stderr } = await call(OURS, '-v', file, '--', 'true');
     expect(stderr).toMatch(/^fairlock: getting lock took \d+\.\d{6} seconds\nfairlock: executing true\n$/);
     const holder = await held(OURS, file);
-    expect((await call(OURS, '-v', '-n', file, '--', 'true')).stderr).toMatch(/^fairlock: failed to get lock — held by pid \d+ \(.*\)\n$/);
+    expect((await call(OURS, '-v', '-n', file, '--', 'true')).stderr).toMatch(
+      /^fairlock: failed to get lock — held by pid \d+ \(.*\)\n$/,
+    );
     expect((await call(OURS, '-v', '-w', '.01', file, '--', 'true')).stderr).toMatch(
       /^fairlock: timeout while waiting to get lock — held by pid \d+ \(.*\)\n$/,
     );
@@ -209,7 +229,10 @@ describe.runIf(hasFlock)('fairlock run', () => {
 
   it('makes no folders, and says what it could not open', async () => {
     const { code, stderr } = await call(OURS, path('nowhere/x'), '--', 'true');
-    expect([code, stderr]).toEqual([66, expect.stringMatching(/cannot open lock file .*nowhere\/x: no such file or directory/)]);
+    expect([code, stderr]).toEqual([
+      66,
+      expect.stringMatching(/cannot open lock file .*nowhere\/x: no such file or directory/),
+    ]);
   });
 
   it.runIf(hasFcntl)('locks with fcntl, where python sees it', async () => {
@@ -264,7 +287,8 @@ describe.runIf(hasFlock)('fairlock run', () => {
 });
 
 describe.runIf(hasParking)('at a terminal', () => {
-  const atTerminal = (...args: string[]): LineProgram => new LineProgram('python3', [program('terminal.py'), process.execPath, CLI, 'run', ...args]);
+  const atTerminal = (...args: string[]): LineProgram =>
+    new LineProgram('python3', [program('terminal.py'), process.execPath, CLI, 'run', ...args]);
   async function linesUntil(terminal: LineProgram, pattern: RegExp): Promise<string[]> {
     const lines: string[] = [];
     do lines.push(await terminal.line());
@@ -311,7 +335,9 @@ describe.runIf(hasParking)('at a terminal', () => {
     await until(() => seen().includes('waiting for'));
     terminal.child.stdin.write('^C\n');
     await until(() => seen().includes('killed 2'));
-    expect(seen().slice(seen().lastIndexOf('waiting for'))).toMatch(new RegExp(`${WIPE.replaceAll('[', '\\[')}\\s+killed 2`));
+    expect(seen().slice(seen().lastIndexOf('waiting for'))).toMatch(
+      new RegExp(`${WIPE.replaceAll('[', '\\[')}\\s+killed 2`),
+    );
     holder.child.stdin.end();
     await until(() => isFree(file));
     expect(seen()).not.toContain('granted');

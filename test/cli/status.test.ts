@@ -18,14 +18,22 @@ describe.runIf(hasFcntl)('fairlock status', () => {
     ['flock', 'exclusive', (file: string) => new InterProcessLock(file).tryAcquire()],
     ['flock', 'shared', (file: string) => new InterProcessReaderWriterLock(file).tryAcquireRead()],
     ['fcntl', 'exclusive', (file: string) => new InterProcessLock(file, { mechanism: 'fcntl' }).tryAcquire()],
-    ['fcntl', 'shared', (file: string) => new InterProcessReaderWriterLock(file, { mechanism: 'fcntl' }).tryAcquireRead()],
+    [
+      'fcntl',
+      'shared',
+      (file: string) => new InterProcessReaderWriterLock(file, { mechanism: 'fcntl' }).tryAcquireRead(),
+    ],
     ['semaphore', 'permit', (file: string) => new InterProcessSemaphore(file, { permits: 2 }).tryAcquire()],
   ] as const)('shows a holder: %s, %s', async (mechanism, mode, acquire) => {
     const file = path();
     const handle = acquire(file);
     const started = expect.stringMatching(/^\d{4}-.*Z$/);
     expect(await json(file)).toEqual([
-      { path: file, holders: [{ pid: process.pid, command: expect.any(String), mode, mechanism, started }], waiters: [] },
+      {
+        path: file,
+        holders: [{ pid: process.pid, command: expect.any(String), mode, mechanism, started }],
+        waiters: [],
+      },
     ]);
     const { stdout } = await status(file);
     expect(stdout).toMatch(/^FILE +PID +COMMAND +STATE +MODE +MECHANISM +STARTED\n/);
@@ -61,7 +69,9 @@ describe.runIf(hasFcntl)('fairlock status', () => {
     mkdirSync(folder);
     const idle = new InterProcessLock(join(folder, 'idle'), { fairness: 'fifo' });
     (await idle.acquire()).release();
-    const handles = [join(folder, 'busy'), folder].map((file) => new InterProcessLock(file, { mechanism: 'flock' }).tryAcquire());
+    const handles = [join(folder, 'busy'), folder].map((file) =>
+      new InterProcessLock(file, { mechanism: 'flock' }).tryAcquire(),
+    );
     expect((await json(folder)).map(({ path }) => path).sort()).toEqual([folder, join(folder, 'busy')]);
     for (const handle of handles) handle?.release();
     expect(await json(folder)).toEqual([]);
@@ -77,6 +87,9 @@ describe.runIf(hasFcntl)('fairlock status', () => {
   });
 
   it('says what is not there', async () => {
-    expect(await status(path('nowhere'))).toMatchObject({ code: 66, stderr: expect.stringContaining('no such file or directory') });
+    expect(await status(path('nowhere'))).toMatchObject({
+      code: 66,
+      stderr: expect.stringContaining('no such file or directory'),
+    });
   });
 });

@@ -48,7 +48,10 @@ describe.runIf(hasReference && hasFlock).each([
     ['the limit of open files', `(ulimit -Sn 256; $LOCK $F sh -c 'ulimit -Sn; ulimit -Hn'; :)`],
     ['other limits', `(ulimit -Sc 0; ulimit -f 1234; $LOCK $F sh -c 'ulimit -c; ulimit -f'; :)`],
     ['the umask', `(umask 027; $LOCK $F sh -c umask)`],
-    ['the environment', `env -i PATH=$PATH A='b c' N=$'x\\ny' LOCK="$LOCK" F=$F sh -c '$LOCK $F env' | grep -v -e '^_=' -e '^LOCK=' -e '^F=' | sort`],
+    [
+      'the environment',
+      `env -i PATH=$PATH A='b c' N=$'x\\ny' LOCK="$LOCK" F=$F sh -c '$LOCK $F env' | grep -v -e '^_=' -e '^LOCK=' -e '^F=' | sort`,
+    ],
     ['the working directory', `cd /; $LOCK $F pwd`],
     ['no signals ignored, SIGPIPE among them', `$LOCK $F sh -c "grep -e SigIgn -e SigBlk /proc/self/status"`],
     ['the exit code of a signal', `{ $LOCK $F sh -c 'kill -9 $$'; echo $?; } 2>/dev/null`],
@@ -88,7 +91,9 @@ describe.runIf(hasFlock)('fairlock run leaves its surroundings as they are', () 
   it('SIGUSR1 while it waits ends it, as it ends flock(1), and starts no debugger', async () => {
     const file = path();
     const holder = await holdByFlock(file);
-    const waiter = track(spawn(process.execPath, [CLI, 'run', file, '--', 'echo', 'ran'], { stdio: ['ignore', 'pipe', 'pipe'] }));
+    const waiter = track(
+      spawn(process.execPath, [CLI, 'run', file, '--', 'echo', 'ran'], { stdio: ['ignore', 'pipe', 'pipe'] }),
+    );
     let output = '';
     for (const stream of [waiter.stdout, waiter.stderr])
       stream.on('data', (text) => {
@@ -106,10 +111,14 @@ describe.runIf(hasFlock)('fairlock run leaves its surroundings as they are', () 
     const holder = await holdByFlock(file);
     const inside = `${process.execPath} ${CLI} run ${file} -- echo ran`;
     const outer = track(
-      spawn('unshare', ['--pid', '--fork', '--kill-child', 'sh', '-c', `exec ${inside}`], { stdio: ['ignore', 'pipe', 'inherit'] }),
+      spawn('unshare', ['--pid', '--fork', '--kill-child', 'sh', '-c', `exec ${inside}`], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      }),
     );
     const child = await until(() => spawnSync('pgrep', ['-P', String(outer.pid)], { encoding: 'utf8' }).stdout.trim());
-    await until(() => waitsFor(file).includes('-> FLOCK') && readFileSync(`/proc/${child}/cmdline`, 'utf8').includes('main.js'));
+    await until(
+      () => waitsFor(file).includes('-> FLOCK') && readFileSync(`/proc/${child}/cmdline`, 'utf8').includes('main.js'),
+    );
     process.kill(Number(child), 'SIGTERM');
     const [code, signal] = await once(outer, 'exit');
     expect([code, signal]).toEqual([143, null]);
@@ -118,7 +127,11 @@ describe.runIf(hasFlock)('fairlock run leaves its surroundings as they are', () 
 
   it("flock(1)'s own boilerplate works: a script that locks itself", async () => {
     const script = path();
-    const lines = ['#!/bin/bash', '[ "$FLOCKER" != "$0" ] && exec env FLOCKER="$0" $LOCK -en "$0" "$0" "$@" || :', 'echo "ran $1"'];
+    const lines = [
+      '#!/bin/bash',
+      '[ "$FLOCKER" != "$0" ] && exec env FLOCKER="$0" $LOCK -en "$0" "$0" "$@" || :',
+      'echo "ran $1"',
+    ];
     writeFileSync(script, `${lines.join('\n')}\n`, { mode: 0o755 });
     for (const lock of [OURS, NO_FORK, 'flock']) {
       const { stdout, stderr } = await run(script, ['it'], { LOCK: lock });
@@ -189,7 +202,10 @@ describe('options of run', () => {
 describe.runIf(hasFlock)('what other processes are called', () => {
   it('comes to the terminal without its escapes', async () => {
     const file = path();
-    const holder = new LineProgram('bash', ['-c', `exec -a $'\\e]0;owned\\a' flock ${file} sh -c 'echo held; read line'`]);
+    const holder = new LineProgram('bash', [
+      '-c',
+      `exec -a $'\\e]0;owned\\a' flock ${file} sh -c 'echo held; read line'`,
+    ]);
     expect(await holder.line()).toBe('held');
     const { stdout } = await run(process.execPath, [CLI, 'status', file], { COLUMNS: '400' });
     expect(stdout).toContain('\\x1b]0;owned');
@@ -210,7 +226,11 @@ describe.runIf(hasFlock)('what other processes are called', () => {
   it.runIf(hasNamespaces)('status of a lock whose holder is not visible says that there is one', async () => {
     const file = path();
     const holder = await holdByFlock(file);
-    const { stdout } = spawnSync('unshare', ['--pid', '--fork', '--mount-proc', process.execPath, CLI, 'status', file], { encoding: 'utf8' });
+    const { stdout } = spawnSync(
+      'unshare',
+      ['--pid', '--fork', '--mount-proc', process.execPath, CLI, 'status', file],
+      { encoding: 'utf8' },
+    );
     expect(stdout).toMatch(/\?\s+not visible from here\s+holds/);
     await holder.letGo();
   });

@@ -4,7 +4,7 @@ import { chmodSync, existsSync, linkSync, mkdirSync, renameSync, rmSync, symlink
 import { join } from 'node:path';
 import { afterAll, describe, expect, it, vi } from 'vitest';
 import { LeaderElection, runOnce } from '../../src/cluster/index.js';
-import { besides } from '../../src/file/paths.js';
+import { besides } from '../../src/files/canonical-path.js';
 import { hasFlock, hasParking, isRoot } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
 import { Actor, run, runScript } from '../support/programs.js';
@@ -27,7 +27,9 @@ const disk = isRoot ? smallDisk('64k') : undefined;
 describe.runIf(hasFlock)('runOnce', () => {
   it.each([237, 238, 239])('a name of %d bytes, too long for the record, is refused before fn runs', async (length) => {
     const fn = vi.fn();
-    await expect(runOnce(join(path(), 'x'.repeat(length)), fn, { key: 'k' })).rejects.toMatchObject({ code: 'ENAMETOOLONG' });
+    await expect(runOnce(join(path(), 'x'.repeat(length)), fn, { key: 'k' })).rejects.toMatchObject({
+      code: 'ENAMETOOLONG',
+    });
     expect(fn).not.toHaveBeenCalled();
   });
 
@@ -52,19 +54,22 @@ describe.runIf(hasFlock)('runOnce', () => {
     rmSync(file);
   });
 
-  it.runIf(disk !== undefined)('an outcome that does not fit is lost, but fn does not run again, and earlier outcomes stay', async () => {
-    const file = join(disk as string, 'large');
-    expect(await runOnce(file, () => 'a'.repeat(20_000), { key: 'first' })).toHaveLength(20_000);
-    expect(await runOnce(file, () => 'b'.repeat(44_000), { key: 'second' })).toHaveLength(44_000);
-    const again = vi.fn();
-    await expect(runOnce(file, again, { key: 'second' })).rejects.toMatchObject({
-      code: 'ERR_LOCK_OUTCOME_LOST',
-      message: expect.stringContaining('ENOSPC'),
-    });
-    expect(await runOnce(file, again, { key: 'first' })).toBe('a'.repeat(20_000));
-    expect(again).not.toHaveBeenCalled();
-    rmSync(besides(file, 'once'));
-  });
+  it.runIf(disk !== undefined)(
+    'an outcome that does not fit is lost, but fn does not run again, and earlier outcomes stay',
+    async () => {
+      const file = join(disk as string, 'large');
+      expect(await runOnce(file, () => 'a'.repeat(20_000), { key: 'first' })).toHaveLength(20_000);
+      expect(await runOnce(file, () => 'b'.repeat(44_000), { key: 'second' })).toHaveLength(44_000);
+      const again = vi.fn();
+      await expect(runOnce(file, again, { key: 'second' })).rejects.toMatchObject({
+        code: 'ERR_LOCK_OUTCOME_LOST',
+        message: expect.stringContaining('ENOSPC'),
+      });
+      expect(await runOnce(file, again, { key: 'first' })).toBe('a'.repeat(20_000));
+      expect(again).not.toHaveBeenCalled();
+      rmSync(besides(file, 'once'));
+    },
+  );
 
   it('under a limit of file sizes the old record stays whole', async () => {
     const file = path();
@@ -73,7 +78,16 @@ describe.runIf(hasFlock)('runOnce', () => {
       const value = await runOnce(${JSON.stringify(file)}, () => 'x'.repeat(${bytes}), { key: '${key}' }).catch(({ code }) => code);
       console.log(value.length > 100 ? value.length : value);`;
     const limited = (key: string, bytes: number) =>
-      run('bash', ['-c', 'ulimit -f 24; exec "$@"', 'bash', process.execPath, '--no-warnings', '--input-type=module', '-e', script(key, bytes)]);
+      run('bash', [
+        '-c',
+        'ulimit -f 24; exec "$@"',
+        'bash',
+        process.execPath,
+        '--no-warnings',
+        '--input-type=module',
+        '-e',
+        script(key, bytes),
+      ]);
     expect((await limited('a', 15_000)).stdout).toBe('15000\n');
     expect((await limited('b', 15_000)).stdout).toBe('15000\n');
     expect((await limited('b', 15_000)).stdout).toBe('ERR_LOCK_OUTCOME_LOST\n');
@@ -132,7 +146,8 @@ describe.runIf(hasFlock)('an election', () => {
     spawnSync('dd', ['if=/dev/zero', `of=${filler}`, 'bs=4k']);
     const [one, other] = [new LeaderElection(file), new LeaderElection(file)];
     const errors: string[] = [];
-    for (const election of [one, other]) election.on('tokenError', (error) => errors.push((error as NodeJS.ErrnoException).code ?? ''));
+    for (const election of [one, other])
+      election.on('tokenError', (error) => errors.push((error as NodeJS.ErrnoException).code ?? ''));
     const led: number[] = [];
     const loop = (async () => {
       for await (const { token } of one) {
@@ -149,26 +164,29 @@ describe.runIf(hasFlock)('an election', () => {
     expect(led[0]).not.toBe(led[1]);
   });
 
-  it.runIf(disk !== undefined)('a candidate that cannot write its token ends with its signal, its timeout and close()', async () => {
-    const file = join(disk as string, 'leader2');
-    writeFileSync(file, '');
-    const filler = join(disk as string, 'filler2');
-    spawnSync('dd', ['if=/dev/zero', `of=${filler}`, 'bs=4k']);
-    const election = new LeaderElection(file);
-    const controller = new AbortController();
-    const aborted = outcome(election.run(() => {}, { signal: controller.signal }));
-    const closed = outcome(election.run(() => {}));
-    let told = 0;
-    election.on('tokenError', () => told++);
-    await until(() => told > 0);
-    controller.abort(new Error('enough'));
-    await until(() => aborted.state === 'rejected');
-    expect(aborted.reason).toMatchObject({ message: 'enough' });
-    election.close();
-    await until(() => closed.state === 'rejected');
-    expect(closed.reason).toMatchObject({ code: 'ERR_LOCK_CLOSED' });
-    rmSync(filler);
-  });
+  it.runIf(disk !== undefined)(
+    'a candidate that cannot write its token ends with its signal, its timeout and close()',
+    async () => {
+      const file = join(disk as string, 'leader2');
+      writeFileSync(file, '');
+      const filler = join(disk as string, 'filler2');
+      spawnSync('dd', ['if=/dev/zero', `of=${filler}`, 'bs=4k']);
+      const election = new LeaderElection(file);
+      const controller = new AbortController();
+      const aborted = outcome(election.run(() => {}, { signal: controller.signal }));
+      const closed = outcome(election.run(() => {}));
+      let told = 0;
+      election.on('tokenError', () => told++);
+      await until(() => told > 0);
+      controller.abort(new Error('enough'));
+      await until(() => aborted.state === 'rejected');
+      expect(aborted.reason).toMatchObject({ message: 'enough' });
+      election.close();
+      await until(() => closed.state === 'rejected');
+      expect(closed.reason).toMatchObject({ code: 'ERR_LOCK_CLOSED' });
+      rmSync(filler);
+    },
+  );
 
   it('the loop of the docs ends quietly when the election is closed while it sleeps', async () => {
     const script = `
@@ -188,20 +206,23 @@ describe.runIf(hasFlock)('an election', () => {
     expect([code, stderr, stdout]).toEqual([0, '', 'ended\n']);
   });
 
-  it.runIf(isRoot)('names no leader where the recorded pid is now of a process that cannot be looked into, and the lock is free', async () => {
-    const where = path();
-    mkdirSync(where);
-    const file = join(where, 'lock');
-    writeFileSync(file, '', { mode: 0o666 });
-    chmodSync(file, 0o666);
-    const leader = { pid: 1, thread: 0, command: 'init', since: new Date().toISOString() };
-    writeFileSync(besides(file, 'leader'), `${JSON.stringify({ format: 'fairlock-leader 1', token: 5, leader })}\n`);
-    const script = `
+  it.runIf(isRoot)(
+    'names no leader where the recorded pid is now of a process that cannot be looked into, and the lock is free',
+    async () => {
+      const where = path();
+      mkdirSync(where);
+      const file = join(where, 'lock');
+      writeFileSync(file, '', { mode: 0o666 });
+      chmodSync(file, 0o666);
+      const leader = { pid: 1, thread: 0, command: 'init', since: new Date().toISOString() };
+      writeFileSync(besides(file, 'leader'), `${JSON.stringify({ format: 'fairlock-leader 1', token: 5, leader })}\n`);
+      const script = `
       import { LeaderElection } from 'fairlock/cluster';
       process.setgid(12345); process.setuid(12345);
       console.log(new LeaderElection(${JSON.stringify(file)}).leader());`;
-    expect((await runScript(script)).stdout).toBe('null\n');
-  });
+      expect((await runScript(script)).stdout).toBe('null\n');
+    },
+  );
 
   it('a link that is pointed elsewhere while a candidate runs: tokens are those of the folder that is locked', async () => {
     const base = path();
@@ -214,7 +235,8 @@ describe.runIf(hasFlock)('an election', () => {
     renameSync(join(base, 'link2'), join(base, 'link'));
     const after = new LeaderElection(file);
     const tokens: number[] = [];
-    for (const election of [after, before, after, before]) await election.run(({ token }) => tokens.push(token)).catch(() => {});
+    for (const election of [after, before, after, before])
+      await election.run(({ token }) => tokens.push(token)).catch(() => {});
     expect(tokens).toEqual([...tokens].sort((a, b) => a - b));
     expect(new Set(tokens).size).toBe(tokens.length);
     expect(existsSync(join(base, 'new/.lock.fairlock-leader'))).toBe(true);

@@ -5,7 +5,7 @@ import { setImmediate } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, it, vi } from 'vitest';
 import { LeaderElection, type Term } from '../../src/cluster/index.js';
-import { besides } from '../../src/file/paths.js';
+import { besides } from '../../src/files/canonical-path.js';
 import { InterProcessLock, LockClosedError, LockLostError, LockTimeoutError } from '../../src/index.js';
 import { hasFlock, hasParking, hasStrace } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
@@ -26,7 +26,13 @@ describe('run', () => {
     const seen = await election.run((term) => {
       expect(election.isLeader).toBe(true);
       expect(term.since).toBeInstanceOf(Date);
-      expect(election.leader()).toEqual({ pid: process.pid, thread: 0, command: process.argv.join(' '), since: term.since, token: term.token });
+      expect(election.leader()).toEqual({
+        pid: process.pid,
+        thread: 0,
+        command: process.argv.join(' '),
+        since: term.since,
+        token: term.token,
+      });
       return term;
     });
     expect(seen.signal.aborted).toBe(true);
@@ -107,7 +113,9 @@ describe('run', () => {
     const [election, other] = [new LeaderElection(file), new LeaderElection(file)];
     const events: unknown[] = [];
     election.on('elected', ({ token }) => events.push(['elected', token, election.isLeader]));
-    election.on('resigned', ({ token, signal }) => events.push(['resigned', token, election.isLeader, signal.aborted, other.leader()]));
+    election.on('resigned', ({ token, signal }) =>
+      events.push(['resigned', token, election.isLeader, signal.aborted, other.leader()]),
+    );
     const token = await election.run((term) => term.token);
     expect(events).toEqual([
       ['elected', token, true],
@@ -200,43 +208,60 @@ describe('the fencing token', () => {
     await election.run(() => {});
     writeFileSync(besides(file, 'leader'), '{"format":"fairlock-leader 1","token":');
     const never = vi.fn();
-    await expect(election.run(never)).rejects.toMatchObject({ code: 'ERR_LOCK_RECORD_DAMAGED', path: besides(file, 'leader') });
+    await expect(election.run(never)).rejects.toMatchObject({
+      code: 'ERR_LOCK_RECORD_DAMAGED',
+      path: besides(file, 'leader'),
+    });
     expect(() => election.leader()).toThrow(/damaged/);
     expect(never).not.toHaveBeenCalled();
     rmSync(besides(file, 'leader'));
     expect(await election.run(() => 'mended')).toBe('mended');
   });
 
-  it.runIf(hasStrace && hasFlock)('is never handed out twice, whichever system call the leader is killed at', async () => {
-    const file = path();
-    const record = besides(file, 'leader');
-    const script = `
+  it.runIf(hasStrace && hasFlock)(
+    'is never handed out twice, whichever system call the leader is killed at',
+    async () => {
+      const file = path();
+      const record = besides(file, 'leader');
+      const script = `
       import { LeaderElection } from 'fairlock/cluster';
       import { writeSync } from 'node:fs';
       await new LeaderElection(${JSON.stringify(file)}).run(({ token }) => writeSync(1, token + '\\n'));`;
-    const candidate = [process.execPath, '--input-type=module', '-e', script];
-    const handedOut: number[] = [];
-    const killedAt: string[] = [];
-    for (const call of isSoak ? ['openat', 'read', 'pwrite64', 'fsync', 'close', 'rename'] : ['pwrite64', 'fsync', 'rename']) {
-      for (let nth = 1; ; nth++) {
-        const watched = ['-P', record, '-P', `${record}.new`, '-P', folder];
-        const kill = `--inject=${call}:signal=KILL:when=${nth}`;
-        const { stdout, signal, code } = await run('strace', ['-f', '-o', '/dev/null', ...watched, kill, ...candidate]);
-        if (stdout !== '') handedOut.push(Number(stdout));
-        const after = await run(process.execPath, candidate.slice(1));
-        expect(after.stderr).toBe('');
-        handedOut.push(Number(after.stdout));
-        if (code === 0) break;
-        expect(signal).toBe('SIGKILL');
-        killedAt.push(`${call} ${nth}`);
+      const candidate = [process.execPath, '--input-type=module', '-e', script];
+      const handedOut: number[] = [];
+      const killedAt: string[] = [];
+      for (const call of isSoak
+        ? ['openat', 'read', 'pwrite64', 'fsync', 'close', 'rename']
+        : ['pwrite64', 'fsync', 'rename']) {
+        for (let nth = 1; ; nth++) {
+          const watched = ['-P', record, '-P', `${record}.new`, '-P', folder];
+          const kill = `--inject=${call}:signal=KILL:when=${nth}`;
+          const { stdout, signal, code } = await run('strace', [
+            '-f',
+            '-o',
+            '/dev/null',
+            ...watched,
+            kill,
+            ...candidate,
+          ]);
+          if (stdout !== '') handedOut.push(Number(stdout));
+          const after = await run(process.execPath, candidate.slice(1));
+          expect(after.stderr).toBe('');
+          handedOut.push(Number(after.stdout));
+          if (code === 0) break;
+          expect(signal).toBe('SIGKILL');
+          killedAt.push(`${call} ${nth}`);
+        }
       }
-    }
-    // Read, written, flushed, closed, renamed, the folder flushed; and written once more at the end.
-    expect(killedAt).toEqual(expect.arrayContaining(['pwrite64 1', 'pwrite64 2', 'fsync 1', 'fsync 2', 'rename 1', 'rename 2']));
-    if (isSoak) expect(killedAt).toEqual(expect.arrayContaining(['read 1', 'close 3']));
-    expect(handedOut).toEqual([...handedOut].sort((a, b) => a - b));
-    expect(new Set(handedOut).size).toBe(handedOut.length);
-  });
+      // Read, written, flushed, closed, renamed, the folder flushed; and written once more at the end.
+      expect(killedAt).toEqual(
+        expect.arrayContaining(['pwrite64 1', 'pwrite64 2', 'fsync 1', 'fsync 2', 'rename 1', 'rename 2']),
+      );
+      if (isSoak) expect(killedAt).toEqual(expect.arrayContaining(['read 1', 'close 3']));
+      expect(handedOut).toEqual([...handedOut].sort((a, b) => a - b));
+      expect(new Set(handedOut).size).toBe(handedOut.length);
+    },
+  );
 });
 
 const KILLS = rounds(4, 50);
@@ -261,29 +286,35 @@ describe.runIf(hasParking)('between processes', () => {
     return { file, log, candidates, elected, stand };
   }
 
-  it.each(['kernel', 'fifo'])('8 candidates, the leader killed again and again (%s): never two at once, tokens grow', async (fairness) => {
-    const { log, file, elected, stand } = electorate({ fairness });
-    for (let i = 0; i < 8; i++) await stand();
-    const observer = new LeaderElection(file);
-    for (let kills = 0; kills < KILLS; kills++) {
-      const { child, token } = await until(() => elected[kills]);
-      // Its place is taken without anybody's doing; the new process only keeps their number.
-      expect(observer.leader()).toMatchObject({ pid: child.pid, token });
-      child.kill('SIGKILL');
-      await Promise.all([once(child, 'exit'), stand()]);
-    }
-    await until(() => elected[KILLS]);
-    const terms = readdirSync(log)
-      .map((name) => ({ token: Number(name.split('-')[0]), times: readFileSync(`${log}/${name}`, 'utf8').trim().split(' ').map(BigInt) }))
-      .sort((a, b) => a.token - b.token);
-    expect(terms.length).toBe(KILLS + 1);
-    terms.forEach(({ token, times: [begin = 0n] }, i) => {
-      const before = terms[i - 1];
-      if (before === undefined) return;
-      expect(token).toBeGreaterThan(before.token);
-      expect(begin > (before.times[1] as bigint)).toBe(true);
-    });
-  });
+  it.each(['kernel', 'fifo'])(
+    '8 candidates, the leader killed again and again (%s): never two at once, tokens grow',
+    async (fairness) => {
+      const { log, file, elected, stand } = electorate({ fairness });
+      for (let i = 0; i < 8; i++) await stand();
+      const observer = new LeaderElection(file);
+      for (let kills = 0; kills < KILLS; kills++) {
+        const { child, token } = await until(() => elected[kills]);
+        // Its place is taken without anybody's doing; the new process only keeps their number.
+        expect(observer.leader()).toMatchObject({ pid: child.pid, token });
+        child.kill('SIGKILL');
+        await Promise.all([once(child, 'exit'), stand()]);
+      }
+      await until(() => elected[KILLS]);
+      const terms = readdirSync(log)
+        .map((name) => ({
+          token: Number(name.split('-')[0]),
+          times: readFileSync(`${log}/${name}`, 'utf8').trim().split(' ').map(BigInt),
+        }))
+        .sort((a, b) => a.token - b.token);
+      expect(terms.length).toBe(KILLS + 1);
+      terms.forEach(({ token, times: [begin = 0n] }, i) => {
+        const before = terms[i - 1];
+        if (before === undefined) return;
+        expect(token).toBeGreaterThan(before.token);
+        expect(begin > (before.times[1] as bigint)).toBe(true);
+      });
+    },
+  );
 
   it('resigns, and the next in line leads', async () => {
     const { file, elected, stand } = electorate({ fairness: 'fifo' });

@@ -1,5 +1,14 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { RecordFile } from '../../src/cluster/record.js';
 import { isRoot } from '../support/capabilities.js';
@@ -8,7 +17,10 @@ import { testFolder } from '../support/paths.js';
 describe('a record', () => {
   const { path } = testFolder();
   const recordAt = (where: string) =>
-    new RecordFile<{ n: number }>(where, 'test 1', ({ n }) => Number.isInteger(n), 'mend it', { mode: 0o666, ignoreUmask: false });
+    new RecordFile<{ n: number }>(where, 'test 1', ({ n }) => Number.isInteger(n), 'mend it', {
+      mode: 0o666,
+      ignoreUmask: false,
+    });
 
   it('is not there, then is what was written last', () => {
     const record = recordAt(path());
@@ -61,7 +73,8 @@ describe('a record', () => {
 describe('a record that others may have planted', () => {
   const { path } = testFolder();
   const options = { mode: 0o666, ignoreUmask: false };
-  const recordAt = (where: string) => new RecordFile<{ n: number }>(where, 'test 1', ({ n }) => Number.isInteger(n), 'repair it', options);
+  const recordAt = (where: string) =>
+    new RecordFile<{ n: number }>(where, 'test 1', ({ n }) => Number.isInteger(n), 'repair it', options);
 
   it.each([
     ['a FIFO', (file: string) => void spawnSync('mkfifo', [file]), /no regular file/],

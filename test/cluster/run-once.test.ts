@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, it, vi } from 'vitest';
 import { runOnce } from '../../src/cluster/index.js';
-import { besides } from '../../src/file/paths.js';
+import { besides } from '../../src/files/canonical-path.js';
 import { LockLostError, LockTimeoutError } from '../../src/index.js';
 import { hasParking } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
@@ -27,11 +27,14 @@ describe('runOnce', () => {
     expect(fn).toHaveBeenCalledTimes(2);
   });
 
-  it.each([[undefined], [null], [0], [''], ['text'], [[1, { a: null }]]])('comes to %j for the one that ran it and for the next', async (value) => {
-    const file = path();
-    expect(await runOnce(file, () => value, { key: '' })).toEqual(value);
-    expect(await runOnce(file, () => 'not again', { key: '' })).toEqual(value);
-  });
+  it.each([[undefined], [null], [0], [''], ['text'], [[1, { a: null }]]])(
+    'comes to %j for the one that ran it and for the next',
+    async (value) => {
+      const file = path();
+      expect(await runOnce(file, () => value, { key: '' })).toEqual(value);
+      expect(await runOnce(file, () => 'not again', { key: '' })).toEqual(value);
+    },
+  );
 
   it('gives to all what JSON makes of it', async () => {
     const file = path();
@@ -43,7 +46,9 @@ describe('runOnce', () => {
 
   it('an outcome that JSON cannot express is an error', async () => {
     const file = path();
-    await expect(runOnce(file, () => () => {}, { key: 'k' })).rejects.toThrow('the outcome cannot be expressed in JSON: it is a function');
+    await expect(runOnce(file, () => () => {}, { key: 'k' })).rejects.toThrow(
+      'the outcome cannot be expressed in JSON: it is a function',
+    );
     await expect(runOnce<unknown>(file, () => 1n, { key: 'k' })).rejects.toThrow(TypeError);
   });
 
@@ -54,7 +59,10 @@ describe('runOnce', () => {
     });
     const failed = await Promise.allSettled([1, 2, 3].map(() => runOnce(file, fail, { key: 'k' })));
     for (const one of failed)
-      expect(one).toMatchObject({ status: 'rejected', reason: { name: 'RangeError', message: 'no luck', code: 'ERR_NO_LUCK' } });
+      expect(one).toMatchObject({
+        status: 'rejected',
+        reason: { name: 'RangeError', message: 'no luck', code: 'ERR_NO_LUCK' },
+      });
     expect(fail).toHaveBeenCalledTimes(1);
     expect(await runOnce(file, () => 'luck', { key: 'k' })).toBe('luck');
     expect(await runOnce(file, fail, { key: 'k' })).toBe('luck');
@@ -68,16 +76,29 @@ describe('runOnce', () => {
       return tries;
     };
     const all = await Promise.allSettled([1, 2, 3, 4].map(() => runOnce(file, fn, { key: 'k', onFailure: 'retry' })));
-    expect(all.map((one) => (one.status === 'fulfilled' ? one.value : (one.reason as Error).message))).toEqual(['try 1', 'try 2', 3, 3]);
+    expect(all.map((one) => (one.status === 'fulfilled' ? one.value : (one.reason as Error).message))).toEqual([
+      'try 1',
+      'try 2',
+      3,
+      3,
+    ]);
   });
 
   it('a damaged record is an error, and nothing is run', async () => {
     const file = path();
     const record = besides(file, 'once');
     const fn = vi.fn();
-    for (const text of ['', '{"format":"fairlock-once 1","keys":{"k":{"done":tr', '{"format":"fairlock-once 1","keys":{"k":{}}}', '[]']) {
+    for (const text of [
+      '',
+      '{"format":"fairlock-once 1","keys":{"k":{"done":tr',
+      '{"format":"fairlock-once 1","keys":{"k":{}}}',
+      '[]',
+    ]) {
       writeFileSync(record, text);
-      await expect(runOnce(file, fn, { key: 'k' })).rejects.toMatchObject({ code: 'ERR_LOCK_RECORD_DAMAGED', path: record });
+      await expect(runOnce(file, fn, { key: 'k' })).rejects.toMatchObject({
+        code: 'ERR_LOCK_RECORD_DAMAGED',
+        path: record,
+      });
     }
     expect(fn).not.toHaveBeenCalled();
   });
@@ -102,9 +123,13 @@ describe('runOnce', () => {
 
   it('a bad argument is refused before anything is touched', async () => {
     const file = path();
-    await expect(runOnce(file, () => {}, {} as { key: string })).rejects.toThrow('key: expected a string, got undefined');
+    await expect(runOnce(file, () => {}, {} as { key: string })).rejects.toThrow(
+      'key: expected a string, got undefined',
+    );
     await expect(runOnce(file, 1 as unknown as () => void, { key: 'k' })).rejects.toThrow(TypeError);
-    await expect(runOnce(file, () => {}, { key: 'k', onFailure: 'hope' as 'pass' })).rejects.toThrow("onFailure: expected 'pass' or 'retry'");
+    await expect(runOnce(file, () => {}, { key: 'k', onFailure: 'hope' as 'pass' })).rejects.toThrow(
+      "onFailure: expected 'pass' or 'retry'",
+    );
     expect([existsSync(file), existsSync(besides(file, 'once'))]).toEqual([false, false]);
   });
 
@@ -124,61 +149,64 @@ describe('runOnce', () => {
     expect(await runOnce(file, () => 'run', { key: 'k' })).toBe('run');
   });
 
-  it.runIf(hasParking)('many processes, many keys, the one that runs it killed at random: done once per key, the same outcome for all', async () => {
-    const [file, log] = [path(), path()];
-    writeFileSync(log, '');
-    interface Told {
-      key: string;
-      running?: number;
-      outcome?: { key: string; by: number };
-      error?: { name: string; message: string; code: string };
-    }
-    let onTold: (told: Told) => void = () => {};
-    const start = (): ChildProcess => {
-      const child = track(fork(program('once.mjs'), [file, log]));
-      child.on('message', (message: 'ready' | Told) => message !== 'ready' && onTold(message));
-      return child;
-    };
-    const crew = await Promise.all(
-      Array.from({ length: PROCESSES }, async () => {
-        const child = start();
-        await once(child, 'message');
+  it.runIf(hasParking)(
+    'many processes, many keys, the one that runs it killed at random: done once per key, the same outcome for all',
+    async () => {
+      const [file, log] = [path(), path()];
+      writeFileSync(log, '');
+      interface Told {
+        key: string;
+        running?: number;
+        outcome?: { key: string; by: number };
+        error?: { name: string; message: string; code: string };
+      }
+      let onTold: (told: Told) => void = () => {};
+      const start = (): ChildProcess => {
+        const child = track(fork(program('once.mjs'), [file, log]));
+        child.on('message', (message: 'ready' | Told) => message !== 'ready' && onTold(message));
         return child;
-      }),
-    );
-    for (let round = 0; round < rounds(25, 200); round++) {
-      const key = `key ${round}`;
-      const outcomes: unknown[] = [];
-      const fails = round % 20 === 7;
-      let kills = round % 4 === 0 ? 1 + (round % 3) : 0;
-      const done = new Promise<void>((resolve) => {
-        onTold = ({ running, outcome, error }) => {
-          if (running === undefined) {
-            outcomes.push(outcome ?? error);
-            if (outcomes.length === PROCESSES) resolve();
-            return;
-          }
-          const runner = crew.find(({ pid }) => pid === running) as ChildProcess;
-          if (kills-- > 0) {
-            runner.kill('SIGKILL');
-            const fresh = start();
-            crew[crew.indexOf(runner)] = fresh;
-            fresh.once('message', () => fresh.send({ key }));
-          } else {
-            runner.send({ how: fails ? 'fail' : 'work' });
-          }
-        };
-      });
-      // One that comes after the failure tries again, and fails the same way.
-      for (const child of crew) child.send({ key });
-      await done;
-      const [first] = outcomes;
-      if (fails) expect(first).toEqual({ name: 'RangeError', message: `no luck with ${key}`, code: 'ERR_NO_LUCK' });
-      else expect(first).toMatchObject({ key });
-      for (const one of outcomes) expect(one).toEqual(first);
-    }
-    const done = readFileSync(log, 'utf8').trim().split('\n');
-    expect(done.length).toBe(rounds(24, 190));
-    expect(new Set(done).size).toBe(rounds(24, 190));
-  });
+      };
+      const crew = await Promise.all(
+        Array.from({ length: PROCESSES }, async () => {
+          const child = start();
+          await once(child, 'message');
+          return child;
+        }),
+      );
+      for (let round = 0; round < rounds(25, 200); round++) {
+        const key = `key ${round}`;
+        const outcomes: unknown[] = [];
+        const fails = round % 20 === 7;
+        let kills = round % 4 === 0 ? 1 + (round % 3) : 0;
+        const done = new Promise<void>((resolve) => {
+          onTold = ({ running, outcome, error }) => {
+            if (running === undefined) {
+              outcomes.push(outcome ?? error);
+              if (outcomes.length === PROCESSES) resolve();
+              return;
+            }
+            const runner = crew.find(({ pid }) => pid === running) as ChildProcess;
+            if (kills-- > 0) {
+              runner.kill('SIGKILL');
+              const fresh = start();
+              crew[crew.indexOf(runner)] = fresh;
+              fresh.once('message', () => fresh.send({ key }));
+            } else {
+              runner.send({ how: fails ? 'fail' : 'work' });
+            }
+          };
+        });
+        // One that comes after the failure tries again, and fails the same way.
+        for (const child of crew) child.send({ key });
+        await done;
+        const [first] = outcomes;
+        if (fails) expect(first).toEqual({ name: 'RangeError', message: `no luck with ${key}`, code: 'ERR_NO_LUCK' });
+        else expect(first).toMatchObject({ key });
+        for (const one of outcomes) expect(one).toEqual(first);
+      }
+      const done = readFileSync(log, 'utf8').trim().split('\n');
+      expect(done.length).toBe(rounds(24, 190));
+      expect(new Set(done).size).toBe(rounds(24, 190));
+    },
+  );
 });

@@ -77,7 +77,9 @@ describe('decorators', () => {
     expect(() => interProcessLocked('')).toThrow(TypeError);
     expect(() => interProcessLocked('/x', { mechanism: 'none' as never })).toThrow(TypeError);
     expect(() => interProcessLocked('/x')(5 as never)).toThrow(TypeError);
-    expect(() => (interProcessLocked('/x') as (value: unknown, context: object) => void)(class {}, { kind: 'class' })).toThrow(/only methods/);
+    expect(() =>
+      (interProcessLocked('/x') as (value: unknown, context: object) => void)(class {}, { kind: 'class' }),
+    ).toThrow(/only methods/);
     await expect(locked('_lock')(async () => {}).call({ _lock: null } as never)).rejects.toThrow(
       'this._lock: expected a lock with withLock(), got null',
     );
@@ -88,7 +90,9 @@ describe('decorators', () => {
   it('pass acquire options on', async () => {
     const file = path();
     const holder = await new InterProcessLock(file).acquire();
-    await expect(interProcessLocked(file, { timeout: 1 })(async () => {})()).rejects.toMatchObject({ code: 'ERR_LOCK_TIMEOUT' });
+    await expect(interProcessLocked(file, { timeout: 1 })(async () => {})()).rejects.toMatchObject({
+      code: 'ERR_LOCK_TIMEOUT',
+    });
     holder.release();
   });
 });

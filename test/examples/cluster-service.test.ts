@@ -22,7 +22,9 @@ describe.runIf(hasParking)('the cluster service', () => {
   let address: string;
 
   beforeAll(async () => {
-    service = spawn(process.execPath, ['--import', 'tsx', main, '--port', '0', '--kill-every', '0'], { stdio: ['ignore', 'pipe', 'inherit'] });
+    service = spawn(process.execPath, ['--import', 'tsx', main, '--port', '0', '--kill-every', '0'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
     for await (const line of createInterface(service.stdout as NodeJS.ReadableStream)) {
       address = /listening on (\S+)/.exec(line)?.[1] ?? '';
       if (address !== '') break;
@@ -38,7 +40,8 @@ describe.runIf(hasParking)('the cluster service', () => {
   /** A connection that goes to a worker which is being killed may never be answered: then another one is tried. */
   const get = async (path: string): Promise<Response> =>
     until(() => fetch(`${address}${path}`, { signal: AbortSignal.timeout(1000) }).catch(() => undefined));
-  const status = async (): Promise<Status> => until(async () => (await get('status')).json().catch(() => undefined)) as Promise<Status>;
+  const status = async (): Promise<Status> =>
+    until(async () => (await get('status')).json().catch(() => undefined)) as Promise<Status>;
   const whenLed = (): Promise<Status> =>
     until(async () => {
       const seen = await status();
@@ -68,14 +71,26 @@ describe.runIf(hasParking)('the cluster service', () => {
   });
 
   it('renders at most two reports at a time', async () => {
-    const reports = await Promise.all(Array.from({ length: 12 }, async () => (await get('report')).json() as Promise<{ together: number }>));
+    const reports = await Promise.all(
+      Array.from({ length: 12 }, async () => (await get('report')).json() as Promise<{ together: number }>),
+    );
     expect(Math.max(...reports.map(({ together }) => together))).toBeLessThanOrEqual(2);
   });
 });
 
 // Not by `npm run`: that builds dist anew, under the tests that run beside this one.
 it.runIf(hasParking)('the service kills its leaders and says what happens', async () => {
-  const { stdout, stderr, code } = await run(process.execPath, ['--import', 'tsx', main, '--port', '0', '--kill-every', '300', '--rounds', '3']);
+  const { stdout, stderr, code } = await run(process.execPath, [
+    '--import',
+    'tsx',
+    main,
+    '--port',
+    '0',
+    '--kill-every',
+    '300',
+    '--rounds',
+    '3',
+  ]);
   expect([code, stderr]).toEqual([0, '']);
   const said = stdout.split('\n').map((line) => line.replace(/^\S+ s {2}/, ''));
   const leads = said.filter((line) => line.includes(' leads with token '));

@@ -125,7 +125,9 @@ describe('lock', () => {
     const first = await lock('a', { semaphores: one });
     const second = await lock('a', { semaphores: two });
     const plain = await lock('a');
-    await expect(lock('a', { semaphores: one, fair: true, blocking: false })).rejects.toThrow(AcquireLockFailedException);
+    await expect(lock('a', { semaphores: one, fair: true, blocking: false })).rejects.toThrow(
+      AcquireLockFailedException,
+    );
     for (const handle of [first, second, plain]) handle.release();
   });
 
@@ -185,7 +187,8 @@ describe('lock', () => {
       ['a', { lockPath: 5 }, TypeError],
       ['a', { semaphores: new Map() }, TypeError],
     ] as never;
-    for (const [name, options, error] of bad) await expect(lock(name as string, options as object)).rejects.toThrow(error);
+    for (const [name, options, error] of bad)
+      await expect(lock(name as string, options as object)).rejects.toThrow(error);
     await expect(withLock('a', undefined as never)).rejects.toThrow(TypeError);
     expect(() => synchronized(5 as never)).toThrow(TypeError);
     expect(() => setDefaults({ lockPath: 5 as never })).toThrow(TypeError);
@@ -195,18 +198,21 @@ describe('lock', () => {
 });
 
 describe('synchronized', () => {
-  it.runIf(hasFlock)('lets one call at a time in, over different functions of one name, and with a prefix between processes', async () => {
-    const inPrefix = synchronizedWithPrefix('foo');
-    let inside = 0;
-    const body = async (): Promise<void> => {
-      expect(++inside).toBe(1);
-      await settle();
-      inside--;
-    };
-    const [one, two] = [inPrefix('bar', EXTERNAL)(body), synchronized('bar')(body)];
-    await Promise.all([one(), two(), one(), two()]);
-    expect(readdirSync(folder.path)).toEqual(['foo-bar']);
-  });
+  it.runIf(hasFlock)(
+    'lets one call at a time in, over different functions of one name, and with a prefix between processes',
+    async () => {
+      const inPrefix = synchronizedWithPrefix('foo');
+      let inside = 0;
+      const body = async (): Promise<void> => {
+        expect(++inside).toBe(1);
+        await settle();
+        inside--;
+      };
+      const [one, two] = [inPrefix('bar', EXTERNAL)(body), synchronized('bar')(body)];
+      await Promise.all([one(), two(), one(), two()]);
+      expect(readdirSync(folder.path)).toEqual(['foo-bar']);
+    },
+  );
 });
 
 describe('prefixes', () => {
@@ -277,7 +283,9 @@ describe.runIf(hasFcntl)('the Python services', () => {
     expect(await python.ask('try exclusive')).toBe('busy');
     handle.release();
     expect(await python.ask('try exclusive')).toBe('ok');
-    await expect(lock('shared/name', { ...EXTERNAL, lockFilePrefix: 'nova', blocking: false })).rejects.toThrow(AcquireLockFailedException);
+    await expect(lock('shared/name', { ...EXTERNAL, lockFilePrefix: 'nova', blocking: false })).rejects.toThrow(
+      AcquireLockFailedException,
+    );
     const waiting = lock('shared/name', { ...EXTERNAL, lockFilePrefix: 'nova' });
     await python.ask('unlock');
     (await waiting).release();
@@ -296,9 +304,9 @@ describe.runIf(!hasFcntl)('without fcntl', () => {
 describe('what would have no effect', () => {
   it('withLock(name, fn, options) is refused: it would lock nothing between processes', async () => {
     const ran = vi.fn();
-    await expect((withLock as unknown as (...args: unknown[]) => Promise<unknown>)('n', ran, { external: true })).rejects.toThrow(
-      /options: they come before/,
-    );
+    await expect(
+      (withLock as unknown as (...args: unknown[]) => Promise<unknown>)('n', ran, { external: true }),
+    ).rejects.toThrow(/options: they come before/);
     await expect(lock('n', { externl: true } as object)).rejects.toThrow(/externl: .*did you mean external\?/);
     expect(() => setDefaults({ lockpath: '/x' } as object)).toThrow(/lockpath: .*did you mean lockPath\?/);
     expect(ran).not.toHaveBeenCalled();

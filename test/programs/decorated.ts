@@ -2,7 +2,14 @@
 import { existsSync, mkdirSync, rmdirSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { FifoMutex, InterProcessLock, ReaderWriterLock } from 'fairlock';
-import { interProcessLocked, interProcessReadLocked, interProcessWriteLocked, locked, readLocked, writeLocked } from 'fairlock/decorators';
+import {
+  interProcessLocked,
+  interProcessReadLocked,
+  interProcessWriteLocked,
+  locked,
+  readLocked,
+  writeLocked,
+} from 'fairlock/decorators';
 import { synchronized } from 'fairlock/lockutils';
 
 const folder = process.argv[2] as string;
@@ -101,7 +108,13 @@ seen.byArgument = await service.byArgument('7');
 seen.static = await Service.create();
 await Promise.all([service.read(), service.read(), service.write(), service.read()]);
 seen.log = service.log;
-seen.locked = [await service.bare(), await service.called(), await service.named(), await service.byFunction(), await service.both()];
+seen.locked = [
+  await service.bare(),
+  await service.called(),
+  await service.named(),
+  await service.byFunction(),
+  await service.both(),
+];
 seen.afterwards = [service._lock.held, service.other.held];
 seen.missing = await service.without().catch((error: Error) => `${error.name}: ${error.message}`);
 const shared = new Shared();

@@ -12,7 +12,16 @@ const random = (below) => {
   return state % below;
 };
 const now = () => Number(process.hrtime.bigint());
-const kinds = ['exclusive', 'exclusive', 'shared', 'shared', 'ifAvailable', 'ifAvailable shared', 'signal', 'signal shared'];
+const kinds = [
+  'exclusive',
+  'exclusive',
+  'shared',
+  'shared',
+  'ifAvailable',
+  'ifAvailable shared',
+  'signal',
+  'signal shared',
+];
 if (steals === 'steal') kinds.push('steal');
 
 async function one(i) {

@@ -167,7 +167,9 @@ export function lockSuite(name: string, create: () => ExclusiveLock): void {
     it('close rejects who waits, keeps what is held, and refuses what comes', async () => {
       const lock = create();
       const holder = await lock.acquire();
-      const waiters = [lock.acquire(), lock.acquire(), lock.acquire()].map((one) => expect(one).rejects.toThrow(LockClosedError));
+      const waiters = [lock.acquire(), lock.acquire(), lock.acquire()].map((one) =>
+        expect(one).rejects.toThrow(LockClosedError),
+      );
       lock.close();
       await Promise.all(waiters);
       expect([holder.released, lock.held]).toEqual([false, true]);
@@ -227,7 +229,10 @@ export function lockSuite(name: string, create: () => ExclusiveLock): void {
         const controller = new AbortController();
         const byTimeout = leavers.has(i) && i % 2 === 0;
         if (leavers.has(i) && !byTimeout) controllers.push(controller);
-        const wait = lock.withLock(() => void served.push(i), byTimeout ? { timeout: 1 } : { signal: controller.signal });
+        const wait = lock.withLock(
+          () => void served.push(i),
+          byTimeout ? { timeout: 1 } : { signal: controller.signal },
+        );
         if (leavers.has(i)) failed.push(wait.catch(() => 'left'));
         return wait.catch(() => {});
       });

@@ -1,7 +1,7 @@
 /** What can be tested here: probed, never guessed from the platform's name. */
 import { spawnSync } from 'node:child_process';
-import { loadNativeFallback } from '../../src/binding/native-fallback.js';
 import { layers } from '../../src/index.js';
+import { loadNativeFallback } from '../../src/native/addon.js';
 
 const { 'fs-ext': fsExt, 'native-fallback': addon } = layers();
 

@@ -15,7 +15,9 @@ afterEach(async () => {
     child.kill('SIGKILL');
     child.kill('SIGCONT');
   }
-  await Promise.all([...running].map((child) => child.exitCode === null && child.signalCode === null && once(child, 'exit')));
+  await Promise.all(
+    [...running].map((child) => child.exitCode === null && child.signalCode === null && once(child, 'exit')),
+  );
   running.clear();
 });
 
@@ -33,7 +35,9 @@ export function track<T extends ChildProcess>(child: T): T {
 export function lyingFlock(): string | undefined {
   const library = join(mkdtempSync(join(tmpdir(), 'fairlock-test-')), 'lying-flock.so');
   afterAll(() => rmSync(dirname(library), { recursive: true }));
-  return spawnSync('cc', ['-shared', '-fPIC', '-o', library, program('lying-flock.c'), '-ldl']).status === 0 ? library : undefined;
+  return spawnSync('cc', ['-shared', '-fPIC', '-o', library, program('lying-flock.c'), '-ldl']).status === 0
+    ? library
+    : undefined;
 }
 
 /** A process that does what it is told: see test/programs/actor.mjs. */
@@ -79,7 +83,9 @@ export interface Ran {
 
 /** Runs a program to its end. */
 export async function run(command: string, args: string[], env: NodeJS.ProcessEnv = {}, cwd?: string): Promise<Ran> {
-  const child = track(spawn(command, args, { env: { ...process.env, ...env }, cwd, stdio: ['ignore', 'pipe', 'pipe'] }));
+  const child = track(
+    spawn(command, args, { env: { ...process.env, ...env }, cwd, stdio: ['ignore', 'pipe', 'pipe'] }),
+  );
   let stdout = '';
   let stderr = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -118,7 +124,10 @@ export function runScript(script: string, env: NodeJS.ProcessEnv = {}, flags: st
 }
 
 /** flock(1), holding the file until it is let go. */
-export async function holdByFlock(file: string, ...options: string[]): Promise<{ letGo(): Promise<void>; pid: number }> {
+export async function holdByFlock(
+  file: string,
+  ...options: string[]
+): Promise<{ letGo(): Promise<void>; pid: number }> {
   const holder = new LineProgram('flock', [...options, file, 'sh', '-c', 'echo held; read line']);
   if ((await holder.line()) !== 'held') throw new Error('flock(1) did not get the lock');
   const ended = once(holder.child, 'exit');

@@ -26,7 +26,11 @@ export async function settle(): Promise<void> {
 }
 
 /** What a promise came to, for tests that look without waiting. */
-export function outcome<T>(promise: Promise<T>): { state: 'pending' | 'fulfilled' | 'rejected'; value?: T; reason?: unknown } {
+export function outcome<T>(promise: Promise<T>): {
+  state: 'pending' | 'fulfilled' | 'rejected';
+  value?: T;
+  reason?: unknown;
+} {
   const seen: { state: 'pending' | 'fulfilled' | 'rejected'; value?: T; reason?: unknown } = { state: 'pending' };
   promise.then(
     (value) => Object.assign(seen, { state: 'fulfilled', value }),

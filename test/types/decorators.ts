@@ -39,8 +39,12 @@ class Service {
 }
 
 expectTypeOf<Service['method']>().toEqualTypeOf<(a: number, b?: string) => Promise<string>>();
-expectTypeOf(interProcessLocked('/x')((a: number) => a.toString())).toEqualTypeOf<(this: unknown, a: number) => Promise<string>>();
-expectTypeOf(synchronized('x')(async (a: number, b: string) => [a, b] as const)).returns.resolves.toEqualTypeOf<readonly [number, string]>();
+expectTypeOf(interProcessLocked('/x')((a: number) => a.toString())).toEqualTypeOf<
+  (this: unknown, a: number) => Promise<string>
+>();
+expectTypeOf(synchronized('x')(async (a: number, b: string) => [a, b] as const)).returns.resolves.toEqualTypeOf<
+  readonly [number, string]
+>();
 expectTypeOf(lock('x')).resolves.toEqualTypeOf<LockHandle>();
 expectTypeOf(withLock('x', { external: true }, () => 5)).resolves.toEqualTypeOf<number>();
 expectTypeOf(withLock('x', async ({ signal }) => signal.aborted)).resolves.toEqualTypeOf<boolean>();

@@ -1,6 +1,12 @@
 // Compiled, never run: what lib.dom calls a LockManager, ours is, and the other way round where they overlap.
 /// <reference lib="dom" />
-import type { LockInfo, LockManager, LockManagerSnapshot, LockOptions, Lock as OurLock } from '../../src/web-locks/index.js';
+import type {
+  LockInfo,
+  LockManager,
+  LockManagerSnapshot,
+  LockOptions,
+  Lock as OurLock,
+} from '../../src/web-locks/index.js';
 
 declare const ours: LockManager;
 
@@ -16,7 +22,9 @@ const theirLock: globalThis.Lock = {} as OurLock;
 
 // A function written for one takes the other.
 async function save(manager: Pick<globalThis.LockManager, 'request' | 'query'>): Promise<number> {
-  const length: number = await manager.request('n', { mode: 'shared' }, async (lock) => (lock === null ? 0 : lock.name.length));
+  const length: number = await manager.request('n', { mode: 'shared' }, async (lock) =>
+    lock === null ? 0 : lock.name.length,
+  );
   return length + (await manager.request('n', () => 1));
 }
 void save(ours);

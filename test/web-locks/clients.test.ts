@@ -144,7 +144,10 @@ describe.runIf(hasParking).each([
       order.push(i);
       // Nobody behind it has been granted, but for a reader beside it.
       expect(
-        requests.slice(i + 1).filter(({ client: other, id: later }) => other.told.some((told) => told.id === later && told.granted)).length,
+        requests
+          .slice(i + 1)
+          .filter(({ client: other, id: later }) => other.told.some((told) => told.id === later && told.granted))
+          .length,
       ).toBeLessThanOrEqual(modes[i] === 'shared' ? 1 : 0);
       client.send({ release: id });
     }
@@ -282,7 +285,9 @@ describe.runIf(hasParking)('4 processes, exclusive, shared, ifAvailable and sign
     const [directory, log] = [path(), path()];
     const seeds = [1, 2, 3, 4].map((n) => String(n * 7919));
     const runs = await Promise.all(
-      seeds.map((seed) => run(process.execPath, [program('web-locks-history.mjs'), directory, log, seed, '400', steals])),
+      seeds.map((seed) =>
+        run(process.execPath, [program('web-locks-history.mjs'), directory, log, seed, '400', steals]),
+      ),
     );
     expect(runs.map(({ code, stderr }) => [code, stderr])).toEqual(runs.map(() => [0, '']));
     await until(() => readdirSync(directory).length === 0);
@@ -302,7 +307,9 @@ describe.runIf(hasParking)('4 processes, exclusive, shared, ifAvailable and sign
     expect(held.length).toBeGreaterThan(500);
     return held.flatMap((one, i) => {
       const beside = held.slice(i + 1).filter((later) => later.name === one.name && later.begin < one.end);
-      return beside.filter((later) => one.mode === 'exclusive' || later.mode === 'exclusive').map((later): [Held, Held] => [one, later]);
+      return beside
+        .filter((later) => one.mode === 'exclusive' || later.mode === 'exclusive')
+        .map((later): [Held, Held] => [one, later]);
     });
   }
 
@@ -318,9 +325,13 @@ describe.runIf(hasParking)('4 processes, exclusive, shared, ifAvailable and sign
     // request that was granted first may begin after the stealer's, and end before its process hears of the steal. A
     // request that was made after the steal is not excused by it.
     const stolen = (one: Held, from: Held): boolean =>
-      thefts.some((theft) => theft !== one && theft.name === one.name && one.asked < theft.begin && theft.begin <= from.begin);
+      thefts.some(
+        (theft) => theft !== one && theft.name === one.name && one.asked < theft.begin && theft.begin <= from.begin,
+      );
     const stolenFromLater = (one: Held, later: Held): boolean =>
-      thefts.some((theft) => theft !== later && theft.name === later.name && later.asked < theft.begin && theft.begin <= one.end);
+      thefts.some(
+        (theft) => theft !== later && theft.name === later.name && later.asked < theft.begin && theft.begin <= one.end,
+      );
     expect(conflicts(all).filter(([one, later]) => !stolen(one, later) && !stolenFromLater(one, later))).toEqual([]);
     for (const { came, lost, kind, begin } of all) {
       if (!kind.startsWith('signal') && came === 'AbortError' && begin > 0) expect(lost).toBeGreaterThan(0);
@@ -331,7 +342,11 @@ describe.runIf(hasParking)('4 processes, exclusive, shared, ifAvailable and sign
 describe.runIf(hasParking)('query', () => {
   it('tells of a pending request of another process whether it is shared', async () => {
     const directory = path();
-    const [holder, reader, writer] = [await inProcess(directory), await inProcess(directory), await inProcess(directory)];
+    const [holder, reader, writer] = [
+      await inProcess(directory),
+      await inProcess(directory),
+      await inProcess(directory),
+    ];
     const held = holder.request('n');
     await holder.until('granted', held);
     const locks = new LockManager(directory);
@@ -362,7 +377,16 @@ describe.runIf(hasParking && hasNamespaces)('steal', () => {
         });
       }
       console.log(process.pid);`;
-    const unshare = ['--pid', '--fork', '--mount-proc', process.execPath, '--no-warnings', '--input-type=module', '-e', script];
+    const unshare = [
+      '--pid',
+      '--fork',
+      '--mount-proc',
+      process.execPath,
+      '--no-warnings',
+      '--input-type=module',
+      '-e',
+      script,
+    ];
     const ran = await Promise.all([run('unshare', unshare), run('unshare', unshare)]);
     expect(ran.map(({ stdout, stderr }) => [stdout, stderr])).toEqual([
       ['1\n', ''],

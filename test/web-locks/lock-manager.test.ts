@@ -95,13 +95,15 @@ describe('4.2 the LockManager interface', () => {
     expect(readdirSync(parent)).toEqual([]);
     expect(await locks.request('n', () => 1)).toBe(1);
     expect(readdirSync(parent)).toEqual(['locks']);
-    for (const wrong of [undefined, null, '', 1, 'a\0b']) expect(() => new LockManager(wrong as string)).toThrow(TypeError);
+    for (const wrong of [undefined, null, '', 1, 'a\0b'])
+      expect(() => new LockManager(wrong as string)).toThrow(TypeError);
   });
 });
 
 describe('4.2.1 the request() method', () => {
   const { locks, directory } = manager();
-  const request = (...args: unknown[]): Promise<unknown> => Reflect.apply(locks.request, locks, args) as Promise<unknown>;
+  const request = (...args: unknown[]): Promise<unknown> =>
+    Reflect.apply(locks.request, locks, args) as Promise<unknown>;
   const fn: LockGrantedCallback<number> = () => 17;
 
   const INCONVERTIBLE: unknown[][][] = [
@@ -160,19 +162,32 @@ describe('4.2.1 the request() method', () => {
 
   it('rejects with the reason of a signal that is aborted already', async () => {
     await expect(request('n', { signal: AbortSignal.abort('reason') }, fn)).rejects.toBe('reason');
-    expect(await rejection(request('n', { signal: AbortSignal.abort() }, fn))).toEqual({ name: 'AbortError', type: DOMException });
+    expect(await rejection(request('n', { signal: AbortSignal.abort() }, fn))).toEqual({
+      name: 'AbortError',
+      type: DOMException,
+    });
   });
 
   it('leaves nothing of what it refused', () => {
     expect(readdirSync(directory)).toEqual([]);
   });
 
-  it.each([[''], ['name'], ['a/b/../c'], ['nul\0nul'], ['\ud83d'], ['😀'], ['con'], ['. .'], ['x'.repeat(1 << 20)], ['a-'], ['ümläut'], [' ']])(
-    'takes any name: %j',
-    async (name) => {
-      expect(await locks.request(name, (lock) => lock?.name)).toBe(name);
-    },
-  );
+  it.each([
+    [''],
+    ['name'],
+    ['a/b/../c'],
+    ['nul\0nul'],
+    ['\ud83d'],
+    ['😀'],
+    ['con'],
+    ['. .'],
+    ['x'.repeat(1 << 20)],
+    ['a-'],
+    ['ümläut'],
+    [' '],
+  ])('takes any name: %j', async (name) => {
+    expect(await locks.request(name, (lock) => lock?.name)).toBe(name);
+  });
 });
 
 describe('5.1 to request a lock', () => {
@@ -181,7 +196,9 @@ describe('5.1 to request a lock', () => {
     expect(await locks.request('n', () => 'value')).toBe('value');
     expect(await locks.request('n', async () => 'promised')).toBe('promised');
     // biome-ignore lint/suspicious/noThenProperty: a thenable is what is tested
-    expect(await locks.request('n', () => ({ then: (resolve: (value: string) => void) => resolve('thenable') }))).toBe('thenable');
+    expect(await locks.request('n', () => ({ then: (resolve: (value: string) => void) => resolve('thenable') }))).toBe(
+      'thenable',
+    );
     const error = new RangeError('thrown');
     await expect(
       locks.request('n', () => {
@@ -256,7 +273,8 @@ describe('5.1 to request a lock', () => {
       const { held, pending } = await locks.query();
       expect([held?.length, pending?.length]).toEqual([1, 0]);
     });
-    if (hasFlock) expect(await locks.request('n', { ifAvailable: true, mode: 'shared' }, (lock) => lock?.mode)).toBe('shared');
+    if (hasFlock)
+      expect(await locks.request('n', { ifAvailable: true, mode: 'shared' }, (lock) => lock?.mode)).toBe('shared');
     const error = new RangeError('thrown');
     await expect(
       locks.request('n', { ifAvailable: true }, () => {
@@ -391,7 +409,8 @@ describe('5.4 to steal a lock', () => {
     expect((await thief.holding)?.mode).toBe('exclusive');
     expect(await rejection(victims[0]?.done as Promise<unknown>)).toEqual({ name: 'AbortError', type: DOMException });
     expect(lock?.signal.aborted).toBe(true);
-    if (hasFlock) expect((await locks.query()).held).toEqual([{ name: 'n', mode: 'exclusive', clientId: `pid-${process.pid}` }]);
+    if (hasFlock)
+      expect((await locks.query()).held).toEqual([{ name: 'n', mode: 'exclusive', clientId: `pid-${process.pid}` }]);
     thief.release('stolen');
     expect(await thief.done).toBe('stolen');
     victims[1]?.release();
@@ -412,7 +431,9 @@ describe('5.4 to steal a lock', () => {
 
   it('the last thief of a turn wins', async () => {
     const { locks } = manager();
-    const thieves = [1, 2, 3].map((n) => locks.request('n', { steal: true }, () => n).catch((error: Error) => error.name));
+    const thieves = [1, 2, 3].map((n) =>
+      locks.request('n', { steal: true }, () => n).catch((error: Error) => error.name),
+    );
     expect(await Promise.all(thieves)).toEqual(['AbortError', 'AbortError', 3]);
     expect(await locks.query()).toEqual({ held: [], pending: [] });
   });
@@ -521,7 +542,8 @@ it.runIf(hasParking)('needs no more descriptors after a thousand requests than b
   const count = (): number => readdirSync('/proc/self/fd').length;
   await locks.request('first', () => {});
   const before = count();
-  for (let i = 0; i < 1000; i++) await locks.request(`n${i}`, { mode: i % 2 ? 'shared' : 'exclusive', steal: i % 4 === 0 }, () => {});
+  for (let i = 0; i < 1000; i++)
+    await locks.request(`n${i}`, { mode: i % 2 ? 'shared' : 'exclusive', steal: i % 4 === 0 }, () => {});
   expect(count()).toBeLessThanOrEqual(before + 2);
 });
 

@@ -1,0 +1,54 @@
+/** What a path is once links are followed, whether something is there or not. */
+import { readlinkSync, realpathSync, statSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { codeOf } from '../errors.js';
+
+/** One name for a path however it is spelled: real folders, and for the rest what will be created. */
+export function canonicalPath(path: string, followSymlinks: boolean): string {
+  const target = followSymlinks ? linkTarget(path) : path;
+  return join(realFolder(dirname(target)), basename(target));
+}
+
+/** The file of ours that lies beside a lock file and is named after it. */
+export function besides(canonical: string, what: 'queue' | 'leader' | 'once' | `steal-${string}`): string {
+  return join(dirname(canonical), `.${basename(canonical)}.fairlock-${what}`);
+}
+
+/** The other way round, by the name of a file: whose it is. */
+export function besidesWhat(name: string): { owner: string; what: string } | undefined {
+  const [, owner, what] = /^\.(.+)\.fairlock-([\w.-]+)$/s.exec(name) ?? [];
+  return owner === undefined || what === undefined ? undefined : { owner, what };
+}
+
+function isSame(one: string, other: string): boolean {
+  const [a, b] = [
+    statSync(one, { bigint: true, throwIfNoEntry: false }),
+    statSync(other, { bigint: true, throwIfNoEntry: false }),
+  ];
+  return a !== undefined && a.ino === b?.ino && a.dev === b.dev;
+}
+
+/** Where a chain of links at the path ends, whether something is there or not. */
+export function linkTarget(path: string): string {
+  let target = path;
+  for (let hops = 0; hops < 40; hops++) {
+    try {
+      target = resolve(realFolder(dirname(target)), readlinkSync(target));
+    } catch {
+      return target;
+    }
+  }
+  return target;
+}
+
+function realFolder(folder: string): string {
+  try {
+    const real = realpathSync.native(folder);
+    // Not UTF-8: the name that comes back is that of another folder or of none, and the same for many.
+    return real.includes('\ufffd') && !isSame(real, folder) ? folder : real;
+  } catch (error) {
+    const parent = dirname(folder);
+    if (parent === folder || codeOf(error) !== 'ENOENT') return folder;
+    return join(realFolder(parent), basename(folder));
+  }
+}

@@ -1,0 +1,255 @@
+/** The file that is locked: how it is opened, marked, and told from another one that has taken its place. */
+import { type BigIntStats, closeSync, constants, fchmodSync, fstatSync, lstatSync, openSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { isMainThread } from 'node:worker_threads';
+import { codeOf, LockMismatchError, LockUnsupportedError, messageOf, systemError } from '../errors.js';
+import { loadNativeFallback, type NativeFallback, type NativeFile } from '../native/addon.js';
+import { linkTarget } from './canonical-path.js';
+import { closeIdleFiles } from './descriptor-cache.js';
+import { makeFolders } from './make-folders.js';
+
+const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL } = constants;
+/** Node adds O_CLOEXEC to every open. O_NONBLOCK: a FIFO must not make us wait for its other end. */
+const O_SAFE = (constants.O_NONBLOCK ?? 0) | (constants.O_NOCTTY ?? 0);
+const O_NOFOLLOW = constants.O_NOFOLLOW ?? 0;
+/** The sticky bit means nothing on a regular file, so it can say: natively locked. See `mark`. */
+export const MARK = 0o1000;
+const EISDIR = 21;
+/** Losing the race for one name this often in a row is no race. */
+const OPEN_ATTEMPTS = 100;
+const READ_ONLY_WILL_DO = new Set(['EACCES', 'EROFS', 'EPERM', 'ETXTBSY']);
+const NO_DESCRIPTOR = new Set(['EMFILE', 'ENFILE']);
+/** Bun leaves the descriptors of a Worker open when it ends, so what they lock would stay locked. */
+const LEFT_OPEN = 'bun' in process.versions && !isMainThread;
+
+export interface LockFileOptions {
+  readonly path: string;
+  readonly mode: number;
+  /** Whether `mode` holds whatever the umask. */
+  readonly ignoreUmask?: boolean;
+  readonly followSymlinks: boolean;
+  /** Whether the file may have content of its own. False: that is worth a warning. */
+  readonly dataFile?: boolean;
+  /** Whether a missing folder is made; asked only where one is missing. Default: yes. */
+  readonly makesFolders?: () => boolean;
+}
+
+/**
+ * What the file is opened for. An open for writing is in the way of others: a program's file cannot be executed
+ * meanwhile, and who watches it is told that it was written. So only where the lock needs it.
+ */
+export type Access = 'read' | 'write' | 'write if allowed';
+
+export class OpenFile {
+  /** Which locks may use it while it is idle: see IdleFiles. */
+  key = '';
+  /** What the addon makes of it, where there is an addon. */
+  native: NativeFile | undefined = undefined;
+
+  constructor(
+    readonly fd: number,
+    readonly dev: bigint,
+    readonly ino: bigint,
+    readonly writable: boolean,
+    /** Whether it may be kept open while it is not locked: only what is a lock file and nothing else. */
+    public keepable: boolean,
+  ) {
+    if (LEFT_OPEN) loadNativeFallback().api?.closeAtEnd(fd, true);
+  }
+
+  get nativeFile(): NativeFile {
+    if (this.native === undefined) throw new Error('unreachable: opened without the addon');
+    return this.native;
+  }
+
+  /** Explicitly, since a child may have the open file too. */
+  unlockAndClose(addon: NativeFallback): void {
+    addon.unlock(this.nativeFile);
+    this.close();
+  }
+
+  close(): void {
+    if (LEFT_OPEN) loadNativeFallback().api?.closeAtEnd(this.fd, false);
+    try {
+      closeSync(this.fd);
+    } catch {
+      // Whatever close says, the descriptor is gone.
+    }
+  }
+}
+
+export function openLockFile(
+  options: LockFileOptions,
+  { access = 'read' as Access, directories = false, creates = true } = {},
+): OpenFile {
+  const { fd, writable, created } = withDescriptors(() => openOrCreate(options, access, directories, creates));
+  try {
+    if (created && options.ignoreUmask) fchmodSync(fd, options.mode | MARK);
+    let stat = fstatSync(fd, { bigint: true });
+    checkKind(options.path, stat, directories);
+    // On overlayfs a file that is changed may get another inode number: so its identity is that after marking.
+    if (stat.isFile() && mark(options, fd, stat)) stat = fstatSync(fd, { bigint: true });
+    if (stat.isFile() && stat.size > 0n && options.dataFile === false) warnOfContent(options.path);
+    return new OpenFile(fd, stat.dev, stat.ino, writable, stat.isFile() && stat.size === 0n);
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+/** Does something that needs descriptors; where there are none left, without those that are only kept for later. */
+export function withDescriptors<T>(open: () => T): T {
+  try {
+    return open();
+  } catch (error) {
+    if (!NO_DESCRIPTOR.has(codeOf(error) ?? '') || !closeIdleFiles()) throw error;
+    return open();
+  }
+}
+
+/** Whether the file at the path is the open one. The open one keeps its inode number from being used again. */
+export function isCurrent(options: LockFileOptions, file: OpenFile): boolean {
+  const stat = statAt(options.path, options.followSymlinks);
+  if (stat === undefined) return false;
+  if (stat.ino === file.ino && stat.dev === file.dev) return true;
+  const now = fstatSync(file.fd, { bigint: true }); // See check_identity in lock.h.
+  return stat.ino === now.ino && stat.dev === now.dev;
+}
+
+export function checkKind(path: string, stat: BigIntStats, directories: boolean): void {
+  if (stat.isFile() || (directories && stat.isDirectory())) return;
+  if (stat.isDirectory()) throw systemError(EISDIR, 'open', path);
+  const kind = stat.isFIFO() ? 'a FIFO' : stat.isSocket() ? 'a socket' : 'a device';
+  throw new LockUnsupportedError(
+    path,
+    `it is ${kind}, and only regular files${directories ? ' and directories' : ''} can be locked`,
+  );
+}
+
+export function statAt(path: string, follow: boolean): BigIntStats | undefined {
+  return follow
+    ? statSync(path, { bigint: true, throwIfNoEntry: false })
+    : lstatSync(path, { bigint: true, throwIfNoEntry: false });
+}
+
+interface Opened {
+  fd: number;
+  writable: boolean;
+  created: boolean;
+}
+
+/**
+ * First without O_CREAT: in sticky folders fs.protected_regular refuses it for a file of another user, even to root.
+ * Then with O_EXCL, so that the process that creates the file knows it: it is marked from its first moment.
+ */
+function openOrCreate(options: LockFileOptions, access: Access, directories: boolean, creates: boolean): Opened {
+  const { path, mode, followSymlinks, makesFolders = () => true } = options;
+  const flags = O_SAFE | (followSymlinks ? 0 : O_NOFOLLOW);
+  const writable = access !== 'read';
+  const kind = writable ? O_RDWR : O_RDONLY;
+  let refusal: unknown;
+  for (let attempt = 0; attempt < OPEN_ATTEMPTS; attempt++) {
+    try {
+      return { fd: openSync(path, kind | flags), writable, created: false };
+    } catch (error) {
+      const code = codeOf(error) ?? '';
+      if (code === 'ENXIO')
+        throw new LockUnsupportedError(path, 'it is a socket or a device, and only regular files can be locked');
+      if (code === 'EISDIR' && directories)
+        return { fd: openSync(path, O_RDONLY | flags), writable: false, created: false };
+      if (READ_ONLY_WILL_DO.has(code) && access === 'write if allowed') return openReadOnly(path, flags, error);
+      if (code === 'EACCES' && access === 'write') throw needsWriteAccess(error, path);
+      if (code !== 'ENOENT' || !creates) throw error;
+    }
+    try {
+      const target = followSymlinks ? linkTarget(path) : path;
+      return { fd: openSync(target, kind | O_CREAT | O_EXCL | flags, mode | MARK), writable, created: true };
+    } catch (error) {
+      refusal = error;
+      if (codeOf(error) === 'ENOENT' && makesFolders()) {
+        // A folder may be removed by another process between its making and the next try.
+        try {
+          makeFolders(dirname(followSymlinks ? linkTarget(path) : path));
+        } catch (reason) {
+          if (codeOf(reason) !== 'ENOENT') throw reason;
+          refusal = reason;
+        }
+      } else if (codeOf(error) !== 'EEXIST') throw error;
+    }
+  }
+  if (codeOf(refusal) === 'ENOENT') throw refusal;
+  throw new LockUnsupportedError(path, `its name came and went ${OPEN_ATTEMPTS} times while it was opened`);
+}
+
+function openReadOnly(path: string, flags: number, refusal: unknown): Opened {
+  try {
+    return { fd: openSync(path, O_RDONLY | flags), writable: false, created: false };
+  } catch {
+    throw refusal;
+  }
+}
+
+/** Another user's file: there, but not to be written. */
+function needsWriteAccess(error: unknown, path: string): unknown {
+  if (statAt(path, true)?.isFile() !== true) return error;
+  const advice =
+    'this kind of lock needs write access to the file; in a folder that several users share, create it with the option ignoreUmask';
+  return Object.assign(error as Error, { message: `${messageOf(error)} (${advice})` });
+}
+
+let warned = false;
+
+function warnOfContent(path: string): void {
+  if (warned) return;
+  warned = true;
+  process.emitWarning(
+    `'${path}' has content of its own and is locked itself. A program that saves it by renaming another file over it takes the locked file away, ` +
+      'and two processes may hold the lock. Lock a file beside it, with lockBeside(file), or say that it is meant, with the option dataFile',
+    { type: 'FairlockWarning', code: 'FAIRLOCK_DATA_FILE' },
+  );
+}
+
+/**
+ * A process that locks natively and one that uses the lock folder must never both hold. Each writes its own register
+ * and then looks at the other's: here the mark is set and then the folder looked for; the other side makes the folder
+ * and then looks for the mark. Whichever of the two comes second sees the first (both may see each other, then both
+ * refuse). The mark is never taken back: another native process may already rely on it. It costs nothing per grant,
+ * since a descriptor that stays open is on an inode that stays marked, and a new inode is opened anew.
+ * A file with content is data: it is left as it is, unmarked, and so are files that cannot be changed.
+ * @returns whether the file was changed
+ */
+function mark(options: LockFileOptions, fd: number, stat: BigIntStats): boolean {
+  let changed = false;
+  if (stat.size === 0n && (stat.mode & BigInt(MARK)) === 0n) {
+    try {
+      fchmodSync(fd, Number(stat.mode & 0o7777n) | MARK);
+      changed = true;
+    } catch {
+      // Another user's file, a read-only or a foreign file system: cannot be marked, as the docs say.
+    }
+  }
+  const folder = lockFolderOf(options);
+  if (isFolder(folder)) {
+    throw new LockMismatchError(
+      options.path,
+      `the lock folder '${folder}' exists, so a process without native locks (mechanism 'lockfile', proper-lockfile) uses this path. ` +
+        `Let all use one mechanism; if no process uses the folder any more, remove it`,
+    );
+  }
+  return changed;
+}
+
+/** Where proper-lockfile puts its folder. */
+export function lockFolderOf({ path, followSymlinks }: Pick<LockFileOptions, 'path' | 'followSymlinks'>): string {
+  return `${followSymlinks ? linkTarget(path) : path}.lock`;
+}
+
+function isFolder(path: string): boolean {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+  } catch (error) {
+    // Too long a name to exist.
+    if (codeOf(error) === 'ENAMETOOLONG') return false;
+    throw error;
+  }
+}

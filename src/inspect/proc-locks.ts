@@ -1,0 +1,328 @@
+/**
+ * Which processes hold a file's locks and which wait, from Linux's /proc. Best effort: a look without any lock of its
+ * own, out of date as soon as it is taken; other users' processes and other PID namespaces may be hidden.
+ */
+import { closeSync, constants, existsSync, openSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
+import { FIRST_TICKET, MOST_PERMITS, PERMIT_NUMBERS, TICKET_MODES } from '../files/byte-layout.js';
+import type { LockParty } from '../options.js';
+import { setImmediate } from '../timers.js';
+import { linkOf, list, read } from './proc.js';
+
+export interface Parties {
+  holders: LockParty[];
+  waiters: LockParty[];
+}
+
+/**
+ * A look takes long where there are many processes with many open files. So it is cut into small steps, with a yield
+ * after each; one that yields a path is to be given the text of that file.
+ */
+export type Looking<T> = Generator<string | undefined, T, string>;
+
+/** A look in one go. Undefined where it takes longer than `budget` ms. */
+export function atOnce<T>(looking: Looking<T>): T;
+export function atOnce<T>(looking: Looking<T>, budget: number): T | undefined;
+export function atOnce<T>(looking: Looking<T>, budget = Infinity): T | undefined {
+  const end = performance.now() + budget;
+  for (let step = looking.next(''); ; step = looking.next(step.value === undefined ? '' : read(step.value))) {
+    if (step.done) return step.value;
+    if (performance.now() > end) return undefined;
+  }
+}
+
+/** How long a look may keep the event loop busy without a break. */
+const SLICE_MS = 4;
+
+/** A look that lets the event loop run. */
+export async function inSmallSteps<T>(looking: Looking<T>): Promise<T> {
+  let rest = performance.now();
+  let text = '';
+  for (;;) {
+    const step = looking.next(text);
+    if (step.done) return step.value;
+    text = step.value === undefined ? '' : await readFile(step.value, 'utf8').catch(() => '');
+    if (performance.now() - rest < SLICE_MS) continue;
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    rest = performance.now();
+  }
+}
+
+/** Opening with it touches nothing: no device is woken, and closing it drops no POSIX lock of this process. */
+const O_PATH = 0o10000000;
+/** Linux counts a process's start in these, whatever its own ticks are. */
+const TICKS_PER_SECOND = 100;
+const F_OFD_SETLKW = '0x26';
+/** fcntl's number on x86-64 and on arm64 (and RISC-V). */
+const SYS_FCNTL = new Set(['72', '25']);
+
+/** A line of /proc/locks or of /proc/PID/fdinfo/FD: `1: -> OFDLCK ADVISORY WRITE -1 fd:01:1234 0 EOF`. */
+const LINE = /^\d+:\s+(-> )?(\w+)\s+\w+\s+(READ|WRITE)\s+(-?\d+) ([0-9a-f]+:[0-9a-f]+:\d+) (\d+) (\d+|EOF)/;
+
+interface Identity {
+  file: string;
+  realPath: string | undefined;
+}
+
+interface KernelLockLine {
+  waiting: boolean;
+  kind: string;
+  shared: boolean;
+  pid: number;
+  file: string;
+  start: number;
+}
+
+/** The processes with a ticket of the queue on a sidecar (fairness 'fifo'), in the order of service. */
+export function* inLine(sidecar: string): Looking<LockParty[]> {
+  const identity = identify(sidecar);
+  if (identity === undefined) return [];
+  const locks = yield* locksByOpenFile(identity, ['OFDLCK']);
+  const tickets = locks.filter(({ line }) => isTicket(line));
+  const isShared = (ticket: number): boolean =>
+    locks.some(({ line }) => line.shared && line.start === modeByteOf(ticket));
+  const order = tickets.sort((a, b) => a.line.start - b.line.start);
+  return order.map(({ pid, line }) => ({ ...partyOf(pid), shared: isShared(line.start) }));
+}
+
+/** Of a lock on a sidecar. */
+export function isTicket({ shared, start }: { shared: boolean; start: number }): boolean {
+  return !shared && start >= FIRST_TICKET && start < TICKET_MODES;
+}
+
+/** The byte that says that the ticket of this byte is of a request for a shared lock. */
+export function modeByteOf(ticket: number): number {
+  return TICKET_MODES + (ticket - FIRST_TICKET);
+}
+
+/** Undefined where there is no /proc to look at, or no file. */
+export function* partiesOf(path: string, kinds: readonly string[]): Looking<Parties | undefined> {
+  if (kinds.length === 0) return undefined;
+  const identity = identify(path);
+  if (identity === undefined) return undefined;
+  const { file } = identity;
+  const seen = new Map<string, KernelLockLine>();
+  for (const line of parse(yield '/proc/locks')) {
+    if (line.file === file && kinds.includes(line.kind)) seen.set([line.waiting, line.pid, line.shared].join(), line);
+  }
+  const lines = [...seen.values()];
+  // An open-file-description lock belongs to no process, and a flock may have outlived the one that took it, in a child:
+  // the processes that have the open file are to be looked up.
+  const isNamed = ({ pid, waiting }: KernelLockLine): boolean => pid > 0 && (waiting || existsSync(`/proc/${pid}`));
+  const byOpenFile = lines.every(isNamed) ? { holders: [], waiters: [] } : yield* partiesByOpenFile(identity, kinds);
+  const holders = [...lines.filter((line) => !line.waiting && isNamed(line)).map(party), ...byOpenFile.holders];
+  const waiters = [...lines.filter((line) => line.waiting && line.pid > 0).map(party), ...byOpenFile.waiters];
+  return { holders: unique(holders), waiters };
+}
+
+/** The holders of a semaphore, one entry for each permit, and its waiters. Undefined: the file is no semaphore. */
+export function* semaphoreAt(path: string, followSymlinks = true): Looking<Parties | undefined> {
+  const identity = identify(path, followSymlinks);
+  if (identity === undefined) return undefined;
+  const locks = yield* locksByOpenFile(identity, ['OFDLCK']);
+  const numbers = locks.filter(
+    ({ line }) => line.shared && line.start > PERMIT_NUMBERS && line.start <= PERMIT_NUMBERS + MOST_PERMITS,
+  );
+  if (numbers.length === 0) return undefined;
+  const held = locks.filter(({ line }) => !line.shared && line.start < MOST_PERMITS);
+  const named = ({ pid }: { pid: number }): LockParty => ({ ...partyOf(pid), shared: false });
+  const waiting = numbers.filter(({ pid }) => !held.some((one) => one.pid === pid));
+  return { holders: oncePerByte(held).map(named), waiters: waiting.map(named) };
+}
+
+/** Those of the paths on whose files the kernel knows of a lock. */
+export function lockedAmong(paths: readonly string[]): string[] {
+  const locked = new Set(parse(read('/proc/locks')).map(({ file }) => file));
+  return paths.filter((path) => locked.has(identify(path)?.file ?? ''));
+}
+
+/** A lock on a file in a folder. */
+export interface LockInFolder {
+  pid: number;
+  /** Of the file. */
+  name: string;
+  kind: string;
+  shared: boolean;
+  /** The first byte that is locked. */
+  start: number;
+}
+
+/**
+ * The locks on the files of a folder, as the open files of all processes show them. The list of all locks is not read:
+ * for that the kernel halts locking, everywhere, until the moment is convenient.
+ */
+export function* locksIn(folder: string): Generator<LockInFolder> {
+  const seen = new Set<string>();
+  for (const pid of processes()) {
+    for (const { fd, path } of openFilesOf(pid)) {
+      if (dirname(path) !== folder) continue;
+      for (const { kind, shared, start } of locksOfDescriptor(pid, fd)) {
+        const name = basename(path);
+        const key = [pid, name, kind, shared, start].join('\0');
+        if (!seen.has(key)) yield { pid, name, kind, shared, start };
+        seen.add(key);
+      }
+    }
+  }
+}
+
+/** Whether a process has a lock on the file at a real path. Undefined where that cannot be seen. */
+export function isHeldBy(path: string, pid: number): boolean | undefined {
+  const open = openFilesOf(pid);
+  if (open.length === 0) return existsSync(`/proc/${pid}`) || !existsSync('/proc/self') ? undefined : false;
+  return open.some((file) => file.path === path && locksOfDescriptor(pid, file.fd).length > 0);
+}
+
+/** When a process was started. */
+export function startOf(pid: number): Date | undefined {
+  const ticks = statOf(pid)?.[19];
+  const boot = /^btime (\d+)$/m.exec(read('/proc/stat'))?.[1];
+  return ticks === undefined || boot === undefined
+    ? undefined
+    : new Date((Number(boot) + Number(ticks) / TICKS_PER_SECOND) * 1000);
+}
+
+/** What /proc/PID/stat says after the name, which may contain anything: state, ppid, pgrp, session, tty_nr, tpgid, … */
+export function statOf(pid: number | 'self'): string[] | undefined {
+  const text = read(`/proc/${pid}/stat`);
+  return text === '' ? undefined : text.replace(/^.*\)/s, '').trim().split(' ');
+}
+
+function commandOf(pid: number): string | undefined {
+  const words = read(`/proc/${pid}/cmdline`).replace(/\0$/, '').split('\0');
+  return commandLine(words).trim() || undefined;
+}
+
+/** Of `fairlock run … -- COMMAND` the command: that of every holder would else begin the same, with node and a path. */
+export function commandLine(words: readonly string[]): string {
+  const dashes = words.indexOf('--');
+  const isRun =
+    dashes > 0 &&
+    words.slice(0, dashes).includes('run') &&
+    words.slice(0, 4).some((word) => /(^|[/\\])fairlock$|dist[/\\]cli[/\\]main\.js$/.test(word));
+  return (isRun && dashes + 1 < words.length ? words.slice(dashes + 1) : words).join(' ');
+}
+
+/** Its `major:minor:inode` as the kernel's lock list says it, which is not what stat says on overlayfs or btrfs. */
+function identify(path: string, followSymlinks = true): Identity | undefined {
+  let fd: number;
+  try {
+    fd = openSync(path, constants.O_RDONLY | O_PATH | (followSymlinks ? 0 : (constants.O_NOFOLLOW ?? 0)));
+  } catch {
+    return undefined;
+  }
+  try {
+    const info = read(`/proc/self/fdinfo/${fd}`);
+    const mount = /^mnt_id:\s+(\d+)$/m.exec(info)?.[1];
+    const inode = /^ino:\s+(\d+)$/m.exec(info)?.[1];
+    const device = new RegExp(`^${mount} \\d+ (\\d+):(\\d+) `, 'm').exec(read('/proc/self/mountinfo'));
+    if (inode === undefined || device === null) return undefined;
+    const hex = (part: string | undefined): string => Number(part).toString(16).padStart(2, '0');
+    return { file: `${hex(device[1])}:${hex(device[2])}:${inode}`, realPath: linkOf(`/proc/self/fd/${fd}`) };
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function* partiesByOpenFile(identity: Identity, kinds: readonly string[]): Looking<Parties> {
+  const openers = yield* openersOf(identity);
+  const holders = oncePerByte(locksOf(openers, identity, kinds)).map(({ pid, line }) => ({
+    ...partyOf(pid),
+    shared: line.shared,
+  }));
+  const waiters = openers.flatMap(({ pid, descriptors }) => waitsOf(pid, new Set(descriptors)));
+  return { holders, waiters };
+}
+
+function* locksByOpenFile(identity: Identity, kinds: readonly string[]): Looking<LockOfProcess[]> {
+  return locksOf(yield* openersOf(identity), identity, kinds);
+}
+
+interface LockOfProcess {
+  pid: number;
+  line: KernelLockLine;
+}
+
+interface Opener {
+  pid: number;
+  descriptors: string[];
+}
+
+/** The locks of a file's open files. One that two descriptors share (a wait's own, a child's) comes once. */
+function locksOf(openers: readonly Opener[], identity: Identity, kinds: readonly string[]): LockOfProcess[] {
+  const found = new Map<string, LockOfProcess>();
+  for (const { pid, descriptors } of openers) {
+    for (const line of descriptors.flatMap((fd) => locksOfDescriptor(pid, fd))) {
+      const key = [pid, line.shared, line.start].join();
+      if (line.file === identity.file && kinds.includes(line.kind) && !found.has(key)) found.set(key, { pid, line });
+    }
+  }
+  return [...found.values()];
+}
+
+/** Of an exclusive lock whose open file a child has inherited, the parent is named: as a rule, the smaller pid. */
+function oncePerByte<T extends { pid: number; line: KernelLockLine }>(locks: T[]): T[] {
+  const isOther = (a: T, b: T): boolean =>
+    a.line.shared || a.line.start !== b.line.start || a.line.kind !== b.line.kind;
+  return locks.filter((lock, i) => locks.slice(0, i).every((before) => isOther(before, lock)));
+}
+
+function locksOfDescriptor(pid: number, fd: string): KernelLockLine[] {
+  return parse(read(`/proc/${pid}/fdinfo/${fd}`).replaceAll('lock:\t', ''));
+}
+
+/** What a process has open, as far as we may look: files by their real paths. */
+function openFilesOf(pid: number): { fd: string; path: string }[] {
+  return list(`/proc/${pid}/fd`).flatMap((fd) => {
+    const path = linkOf(`/proc/${pid}/fd/${fd}`);
+    return path === undefined ? [] : { fd, path };
+  });
+}
+
+function processes(): number[] {
+  return list('/proc').map(Number).filter(Number.isInteger);
+}
+
+function* openersOf({ realPath }: Identity): Looking<Opener[]> {
+  const openers: Opener[] = [];
+  for (const pid of processes()) {
+    const descriptors = openFilesOf(pid).flatMap(({ fd, path }) => (path === realPath ? fd : []));
+    if (descriptors.length > 0) openers.push({ pid, descriptors });
+    yield;
+  }
+  return openers;
+}
+
+/** Threads that wait in `fcntl(fd, F_OFD_SETLKW)`, as far as we may look. */
+function waitsOf(pid: number, descriptors: Set<string>): LockParty[] {
+  return list(`/proc/${pid}/task`).flatMap((thread) => {
+    const [call, fd, command] = read(`/proc/${pid}/task/${thread}/syscall`).split(' ');
+    const waits = SYS_FCNTL.has(call ?? '') && descriptors.has(String(Number(fd))) && command === F_OFD_SETLKW;
+    return waits ? [{ ...partyOf(pid), shared: false }] : [];
+  });
+}
+
+function unique(parties: LockParty[]): LockParty[] {
+  return [...new Map(parties.map((one) => [`${one.pid},${one.shared}`, one])).values()];
+}
+
+function party({ pid, shared }: KernelLockLine): LockParty {
+  return { ...partyOf(pid), shared };
+}
+
+function partyOf(pid: number): { pid: number; command?: string } {
+  const command = commandOf(pid);
+  return command === undefined ? { pid } : { pid, command };
+}
+
+function parse(text: string): KernelLockLine[] {
+  return text.split('\n').flatMap((line) => {
+    const match = LINE.exec(line);
+    if (match === null) return [];
+    const [, arrow, kind = '', mode, pid, file = '', start] = match;
+    return [
+      { waiting: arrow !== undefined, kind, shared: mode === 'READ', pid: Number(pid), file, start: Number(start) },
+    ];
+  });
+}

@@ -1,0 +1,47 @@
+/** The lock between processes. */
+
+import type { LockHandle } from '../core/handle.js';
+import type { AcquireOptions } from '../options.js';
+import { PathLock } from './file-lock.js';
+
+/**
+ * A lock between processes, on a file. Within a thread it is served strictly in order of arrival; between processes
+ * the order is the kernel's, or, with `fairness: 'fifo'`, strict too. The kernel drops the lock when its holder dies,
+ * however it dies.
+ *
+ * Not guaranteed: exclusion of programs that do not lock (it is advisory), of other machines on a network file
+ * system, and, with mechanism `lockfile`, of a holder that misses its heartbeat.
+ */
+export class InterProcessLock extends PathLock {
+  /**
+   * Waits for its turn, then for the lock.
+   * @throws {LockTimeoutError} not granted within `timeout` ms
+   * @throws {LockClosedError} `close()` was called
+   * @throws {LockMismatchError} processes with and without native locks use the path
+   * @throws {LockUnsupportedError} the file or its file system cannot be locked
+   * @throws `signal.reason` on abort; system errors (EACCES, ELOOP, EMFILE, …) as Node shapes them
+   */
+  acquire(options?: AcquireOptions): Promise<LockHandle> {
+    return this.lock.acquire(false, options);
+  }
+
+  /** Never waits and never overtakes: null where somebody holds the lock or waits for it. Throws like `acquire`. */
+  tryAcquire(): LockHandle | null {
+    return this.lock.tryAcquire(false);
+  }
+
+  /**
+   * Waits and blocks the thread: nothing else of it runs meanwhile.
+   * @param options `timeout` in ms, default Infinity; 0 = try once
+   * @throws {LockDeadlockError} at once, if this thread's own code holds the lock or stands before this call
+   * @throws what `acquire` throws
+   */
+  acquireSync(options?: { timeout?: number }): LockHandle {
+    return this.lock.acquireSync(false, options);
+  }
+
+  /** Holds the lock while `fn` runs, until its promise is settled; resolves and rejects with it. */
+  withLock<T>(fn: (handle: LockHandle) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T> {
+    return this.lock.with(false, fn, options);
+  }
+}

@@ -1,0 +1,83 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, linkSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { InterProcessLock } from '../../src/index.js';
+import { hasFlock, isRoot } from '../support/capabilities.js';
+import { testFolder } from '../support/paths.js';
+import { isFreeForFlock, program, track } from '../support/programs.js';
+import { outcome, settle, until } from '../support/waiting.js';
+
+const { path } = testFolder();
+
+describe.runIf(hasFlock && isRoot)('a file with a lease of another program (Samba)', () => {
+  it.each(['acquire', 'acquireSync'])('is waited for until the lease is given up, %s', async (how) => {
+    const file = path();
+    writeFileSync(file, '');
+    const leaser = track(spawn('python3', [program('leaser.py'), file], { stdio: ['pipe', 'pipe', 'inherit'] }));
+    await new Promise((resolve) => leaser.stdout.once('data', resolve));
+    const lock = new InterProcessLock(file, { unlinkOnRelease: true });
+    expect(lock.tryAcquire()).toBeNull();
+    if (how === 'acquireSync') {
+      expect(() => lock.acquireSync({ timeout: 5 })).toThrow(expect.objectContaining({ code: 'ERR_LOCK_TIMEOUT' }));
+      leaser.stdin.end();
+      await new Promise((resolve) => leaser.once('exit', resolve));
+      lock.acquireSync().release();
+      return;
+    }
+    const waiting = lock.acquire();
+    const seen = outcome(waiting);
+    await settle();
+    expect(seen.state).toBe('pending');
+    leaser.stdin.end();
+    (await waiting).release();
+  });
+});
+
+/** An overlay file system with a hard-linked file in its lower layer; undefined where it cannot be mounted. */
+function overlay(): string | undefined {
+  const base = path();
+  const [lower, upper, work, merged] = ['lower', 'upper', 'work', 'merged'].map((name) => join(base, name)) as [
+    string,
+    string,
+    string,
+    string,
+  ];
+  mkdirSync(base);
+  // The upper layer must not be an overlay itself.
+  if (spawnSync('mount', ['-t', 'tmpfs', 'tmpfs', base]).status !== 0) return undefined;
+  for (const folder of [lower, upper, work, merged]) mkdirSync(folder);
+  writeFileSync(join(lower, 'lock'), 'content');
+  linkSync(join(lower, 'lock'), join(lower, 'other'));
+  const mounted =
+    spawnSync('mount', [
+      '-t',
+      'overlay',
+      'overlay',
+      '-o',
+      `lowerdir=${lower},upperdir=${upper},workdir=${work}`,
+      merged,
+    ]).status === 0;
+  afterAll(() => {
+    if (mounted) spawnSync('umount', ['-l', merged]);
+    spawnSync('umount', ['-l', base]);
+  });
+  return mounted ? merged : undefined;
+}
+
+const merged = isRoot ? overlay() : undefined;
+
+describe.runIf(hasFlock && merged !== undefined)('a hard-linked file of the lower layer of an overlay', () => {
+  it('is still the file that is locked when it has been copied up', async () => {
+    const lock = new InterProcessLock(join(merged as string, 'lock'), { dataFile: true });
+    const handle = await lock.acquire();
+    const { signal } = handle;
+    chmodSync(lock.path, 0o600); // copies it up
+    let looks = 0;
+    await until(() => looks++ > 2 && (signal.aborted || !isFreeForFlock(lock.path)));
+    await settle();
+    expect(signal.aborted).toBe(false);
+    handle.release();
+    expect(existsSync(lock.path)).toBe(true);
+  });
+});
