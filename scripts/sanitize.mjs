@@ -28,7 +28,8 @@ for (const sanitizer of ['address,undefined', 'thread']) {
       [
         ...flags,
         join(addon, 'test', 'stress.c'),
-        join(addon, 'src', 'waiter.c'),
+        join(addon, 'src', 'worker.c'),
+        join(addon, 'src', 'lock_wait.c'),
         join(addon, 'src', 'cancel.c'),
         '-o',
         program,

@@ -6,7 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static int cancel_signal;  // 0: none to be had
+static int cancel_signal;  // 0: none is available
 static int inert_fd = -1;  // no lock call on it ever waits
 
 // The descriptors that this thread waits on, -1 when it does not.
@@ -27,7 +27,7 @@ static void on_cancel_signal(int number) {
   errno = saved;
 }
 
-// The first signal from SIGRTMIN+7 on that nobody uses: glibc has the first ones, valgrind the last.
+// The first signal from SIGRTMIN+7 on without a handler: glibc has the first ones, valgrind the last.
 static void choose_signal(void) {
 #ifdef SIGRTMIN
   int first = SIGRTMIN + 7, last = SIGRTMAX - 1;

@@ -26,7 +26,7 @@ typedef struct {
 } lock_target;
 
 // flock(2) has no question "is it locked?": the lock has to be tried. This byte, locked shared meanwhile, tells processes
-// whose own try fails that they have met such a question, and not a holder.
+// whose own try fails that they met such a question, and not a holder.
 #define PROBE_BYTE (((off_t)1 << 52) + 1)
 
 // What is at a path, to tell an open file from another one that has taken its place.
@@ -56,7 +56,7 @@ static inline int lock_try(const lock_target *target, bool shared) {
   return lock_call(target, shared ? F_RDLCK : F_WRLCK, false);
 }
 
-static inline int lock_wait(const lock_target *target, bool shared) {
+static inline int lock_block(const lock_target *target, bool shared) {
   return lock_call(target, shared ? F_RDLCK : F_WRLCK, true);
 }
 

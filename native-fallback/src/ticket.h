@@ -1,15 +1,15 @@
 // Strict order between processes: a queue of byte-range locks on a sidecar file. See docs/fairness.md for the whole.
 //
-//   byte 0            held for the moment in which a ticket is drawn
-//   byte BASE + t     held exclusively by whoever has ticket t, until he has the main lock or gives up; a process that
-//                     dies drops it, and so the queue heals itself
+//   byte 0            locked for the moment in which a process takes a ticket
+//   byte BASE + t     locked exclusively by the process with ticket t, until it has the main lock or cancels; a process
+//                     that dies drops it, and so the queue repairs itself
 //
-//   byte MODES + t    held shared by the process with ticket t if its request is for a shared lock. Nothing depends on it:
-//                     it tells others who waits for what
+//   byte MODES + t    locked shared by the process with ticket t if its request is for a shared lock. Nothing depends on
+//                     it: it tells other processes which kind of lock is waited for
 //
-// The content is a magic header, so that no file of somebody else is ever written, and a counter of tickets. Nothing
+// The content is a magic header, so that no file of another program is ever written, and a counter of tickets. Nothing
 // depends on the counter but speed: where it is missing or wrong the locks themselves tell the next ticket.
-// Every ticket has an open file of its own, so all tickets are seen by all others, and closing it gives up everything.
+// Every ticket has an open file of its own, so all tickets are seen by all others, and closing it drops everything.
 #ifndef FAIRLOCK_TICKET_H
 #define FAIRLOCK_TICKET_H
 
@@ -51,7 +51,7 @@ static inline off_t ticket_taken(int fd, short type, off_t from, off_t to, int *
   return ticket_conflict(fd, type, from, to, NULL, error);
 }
 
-// 0: nobody has a ticket. EAGAIN: somebody has. ESTALE: this sidecar was removed.
+// 0: there is no ticket. EAGAIN: there is one. ESTALE: this sidecar was removed.
 static inline int ticket_queue_empty(int fd) {
   struct stat stat;
   int error;
@@ -61,15 +61,15 @@ static inline int ticket_queue_empty(int fd) {
   return error != 0 ? error : found < 0 ? 0 : EAGAIN;
 }
 
-// 0: nobody has an earlier ticket. EAGAIN: somebody has. F_RDLCK, so that only tickets answer: shared locks are of
-// others who wait for their predecessors, and one who is stopped there must not keep the first in line from going on.
+// 0: there is no earlier ticket. EAGAIN: there is one. F_RDLCK, so that only tickets answer: shared locks are of processes
+// that wait for their predecessors, and a process that is stopped there must not block the first of the queue.
 static inline int ticket_is_first(int fd, int64_t ticket, off_t *earlier) {
   int error = 0;
   *earlier = ticket == 0 ? -1 : ticket_taken(fd, F_RDLCK, TICKET_BASE, TICKET_BASE + ticket - 1, &error);
   return error != 0 ? error : *earlier < 0 ? 0 : EAGAIN;
 }
 
-// The ticket after the last byte that anybody has locked, shared or not. A process that may only read the sidecar can
+// The ticket after the last byte that any process has locked, shared or not. A process that may only read the sidecar can
 // lock ranges too (shared): EBUSY if they leave no ticket, or are so many that they were made to keep others busy.
 static inline int64_t ticket_after_all_others(int fd, off_t from, int *error) {
   off_t after = from;
@@ -91,7 +91,7 @@ static inline bool ticket_is_ours(int fd, const ticket_header *header, ssize_t s
 }
 
 // With byte 0 held.
-static inline int ticket_draw_inside(int fd, const lock_identity *identity, bool shared, int64_t *ticket) {
+static inline int ticket_take_inside(int fd, const lock_identity *identity, bool shared, int64_t *ticket) {
   ticket_header header = {0};
   int error = check_identity(identity, fd);
   if (error != 0) return error;
@@ -119,14 +119,15 @@ static inline int ticket_draw_inside(int fd, const lock_identity *identity, bool
   return 0;
 }
 
-// 0, EAGAIN (somebody else is drawing, and `wait` is false), ESTALE (this sidecar is not at its path), EINTR, …
+// 0, EAGAIN (another process is taking one, and `wait` is false), ESTALE (this sidecar is not at its path), EINTR, …
 // EBUSY: locks of another process leave no ticket.
-static inline int ticket_draw(int fd, const lock_identity *identity, bool shared, bool wait, int64_t *ticket) {
+static inline int ticket_take(int fd, const lock_identity *identity, bool shared, bool wait, int64_t *ticket) {
   int error = ticket_byte(fd, 0, F_WRLCK, wait);
   if (error != 0) return error;
-  error = ticket_draw_inside(fd, identity, shared, ticket);
+  error = ticket_take_inside(fd, identity, shared, ticket);
   ticket_byte(fd, 0, F_UNLCK, false);
-  // Tickets are taken with byte 0 held only: a byte that is contended all the same is locked by a stranger.
+  // Tickets are taken with byte 0 held only: a byte that is contended all the same is locked by a process that does not
+  // queue.
   return error == EAGAIN ? EBUSY : error;
 }
 
@@ -136,9 +137,9 @@ static inline void ticket_drop(int fd) {
   lock_undo(&all);
 }
 
-// Waits until nobody has an earlier ticket. The predecessor first; when it is gone, one between may have given up
-// while an earlier one lives: so look, and wait for whoever is left. Can be begun again after EINTR. The shared locks
-// that are granted on the way hinder nobody, and go with the ticket.
+// Waits until there is no earlier ticket. 1. For the predecessor's. 2. When that is dropped, its process may have cancelled
+// while an earlier ticket is still there: so it looks, and waits for the one it finds. Can be begun again after EINTR. The
+// shared locks that are granted on the way block no process, and go with the ticket.
 static inline int ticket_wait_turn(int fd, int64_t ticket) {
   off_t wait_for = TICKET_BASE + ticket - 1;
   while (ticket > 0) {
@@ -150,8 +151,8 @@ static inline int ticket_wait_turn(int fd, int64_t ticket) {
   return 0;
 }
 
-// Removes a sidecar that nobody uses. Only by who holds the main lock: nobody else is at the head then, and whoever
-// draws a ticket after this finds, under byte 0, that the sidecar is not at its path any more.
+// Removes a sidecar without tickets. Only for the holder of the main lock: no other process is first then, and a process
+// that takes a ticket after this finds, under byte 0, that the sidecar is not at its path any more.
 static inline int ticket_remove_sidecar(int fd, const lock_identity *identity) {
   int error = ticket_byte(fd, 0, F_WRLCK, false);
   if (error != 0) return error;

@@ -1,4 +1,4 @@
-// Exercises waiter.c without Node, for the sanitizers (npm run sanitize): many threads' worth of grants against
+// Exercises worker.c and lock_wait.c without Node, for the sanitizers (npm run sanitize): many threads' worth of grants against
 // cancels, joins, and groups that end under their waits. Exits non-zero if anything is wrong.
 #include <assert.h>
 #include <pthread.h>
@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../src/waiter.h"
+#include "../src/lock_wait.h"
 
 enum { ROUNDS = 400, WAITS = 8 };
 
@@ -22,50 +22,49 @@ static lock_target open_target(bool ofd) {
   return target;
 }
 
-static int start(waiter_group *group, lock_target target, bool shared, bool listed, waiter **result) {
-  wait_order order = {.shared = shared, .listed = listed, .ticket = NO_TICKET, .lock = &identity, .target = target};
-  return waiter_start(group, &order, NULL, result);
+static int start(worker_group *group, lock_target target, bool shared, bool listed, int id, worker **result) {
+  lock_wait_order order = {.shared = shared, .listed = listed, .ticket = NO_TICKET, .lock = &identity, .target = target, .id = id};
+  return lock_wait_start(group, &order, result);
 }
 
 // Half of the waits are cancelled, at a moment that differs; the others must all be granted, one after the other.
 static void grants_against_cancels(bool ofd) {
   int woken = 0, granted = 0, expected = 0;
-  waiter_group *group = group_create(wake, &woken);
+  worker_group *group = worker_group_create(wake, &woken);
   for (int round = 0; round < ROUNDS; round++) {
     lock_target holder = open_target(ofd), targets[WAITS];
-    waiter *waits[WAITS];
-    assert(lock_wait(&holder, false) == 0);  // a cancelled wait's late grant may be on its way out
+    worker *waits[WAITS];
+    assert(lock_block(&holder, false) == 0);  // a cancelled wait's late grant may be on its way out
     for (int i = 0; i < WAITS; i++) {
       targets[i] = open_target(ofd);
-      assert(start(group, targets[i], true, true, &waits[i]) == 0);
+      assert(start(group, targets[i], true, true, i, &waits[i]) == 0);
     }
     if (round % 3 == 0) assert(lock_undo(&holder) == 0);
     for (int i = 0; i < WAITS; i += 2) {
-      assert(waiter_cancel(waits[i]));
-      waiter_set_data(waits[i], &identity);  // marks it as cancelled
+      assert(worker_cancel(waits[i]));
       close(targets[i].fd);
     }
     lock_undo(&holder);
     for (int done = 0; done < WAITS / 2;) {
-      waiter *one = group_take(group);
+      worker *one = worker_group_take(group);
       if (one == NULL) {
         sched_yield();
         continue;
       }
-      if (waiter_data(one) == NULL) {
-        assert(waiter_result(one) == 0);
+      if (worker_id(one) % 2 == 1) {  // not cancelled
+        assert(worker_result(one) == 0);
         done++;
         granted++;
       }
-      waiter_release(one);
+      worker_release(one);
     }
     expected += WAITS / 2;
-    for (int i = 0; i < WAITS; i++) waiter_release(waits[i]);
+    for (int i = 0; i < WAITS; i++) worker_release(waits[i]);
     for (int i = 1; i < WAITS; i += 2) close(targets[i].fd);
     close(holder.fd);
   }
   assert(granted == expected && woken > 0);
-  group_destroy(group);
+  worker_group_destroy(group);
 }
 
 // After everything was cancelled or closed, the lock is free: nothing was leaked.
@@ -83,40 +82,40 @@ static void lock_is_free(bool ofd) {
 static void groups_that_end(bool ofd) {
   for (int round = 0; round < ROUNDS / 4; round++) {
     int woken = 0;
-    waiter_group *group = group_create(wake, &woken);
+    worker_group *group = worker_group_create(wake, &woken);
     lock_target holder = open_target(ofd), targets[WAITS];
-    assert(lock_wait(&holder, false) == 0);
+    assert(lock_block(&holder, false) == 0);
     for (int i = 0; i < WAITS; i++) {
-      waiter *one;
+      worker *one;
       targets[i] = open_target(ofd);
-      assert(start(group, targets[i], false, i % 2 == 0, &one) == 0);
-      waiter_release(one);
+      assert(start(group, targets[i], false, i % 2 == 0, i, &one) == 0);
+      worker_release(one);
     }
     if (round % 2 == 0) lock_undo(&holder);
     for (int i = 0; i < WAITS; i++) close(targets[i].fd);
-    group_destroy(group);
+    worker_group_destroy(group);
     close(holder.fd);
   }
 }
 
 static void joins(bool ofd) {
   int woken = 0;
-  waiter_group *group = group_create(wake, &woken);
+  worker_group *group = worker_group_create(wake, &woken);
   for (int round = 0; round < ROUNDS / 4; round++) {
     lock_target holder = open_target(ofd), target = open_target(ofd);
-    waiter *one;
-    assert(lock_wait(&holder, false) == 0);
-    assert(start(group, target, false, false, &one) == 0);
-    assert(!waiter_join(one, 0));
+    worker *one;
+    assert(lock_block(&holder, false) == 0);
+    assert(start(group, target, false, false, 0, &one) == 0);
+    assert(!worker_join(one, 0));
     lock_undo(&holder);
-    while (!waiter_join(one, 50)) continue;
-    assert(waiter_result(one) == 0);
-    waiter_release(one);
+    while (!worker_join(one, 50)) continue;
+    assert(worker_result(one) == 0);
+    worker_release(one);
     close(target.fd);
     close(holder.fd);
   }
   assert(woken == 0);
-  group_destroy(group);
+  worker_group_destroy(group);
 }
 
 int main(void) {
@@ -132,7 +131,7 @@ int main(void) {
     joins(ofd);
     lock_is_free(ofd);
   }
-  while (waiter_threads() > 0) usleep(10000);  // idle threads end by themselves
+  while (worker_threads() > 0) usleep(10000);  // idle threads end by themselves
   unlink(path);
   close(fd);
   puts("clean");

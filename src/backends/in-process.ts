@@ -1,5 +1,5 @@
-/** The mechanism of locks that live in one thread: the queue alone decides, so there is nothing to lock. */
-import type { Grant, Mechanism } from '../core/backend.js';
+/** The backend of locks that live in one thread: the queue alone decides, so there is nothing to lock. */
+import { type Backend, type Capabilities, type Grant, NO_INSPECTION } from '../core/backend.js';
 
 const GRANT: Grant = {
   fd: undefined,
@@ -7,16 +7,19 @@ const GRANT: Grant = {
   watch: () => () => {},
 };
 
-export const inProcess: Mechanism = {
-  name: undefined,
+const CAPABILITIES: Capabilities = {
   layers: { lock: 'none', wait: 'none' },
-  tryLock: () => GRANT,
-  isLocked: () => false,
-  wait: neverContended,
-  waitSync: neverContended,
-  dispose() {},
+  fairness: 'fifo',
+  answersAtOnce: true,
+  isSemaphore: false,
 };
 
-function neverContended(): never {
-  throw new Error('unreachable: an in-process lock is never contended behind its queue');
-}
+export const inProcess: Backend = {
+  name: undefined,
+  capabilities: CAPABILITIES,
+  tryAcquire: () => GRANT,
+  request: () => ({ start: (done) => done(undefined, GRANT), cancel() {} }),
+  isLocked: () => false,
+  inspect: () => NO_INSPECTION,
+  dispose() {},
+};

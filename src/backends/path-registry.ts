@@ -1,56 +1,73 @@
-/** One queue per canonical path and thread. */
-
+/** One queue for each lock and thread, by the canonical path of its file. */
 import { FifoQueue } from '../core/fifo-queue.js';
 import type { ByteRange } from '../options.js';
 
+/** What a queue belongs to. */
+export interface QueueName {
+  /** The canonical path. */
+  readonly path: string;
+  /** A range of a file has a queue of its own. */
+  readonly range?: ByteRange | undefined;
+  readonly isSemaphore?: boolean;
+}
+
+interface Entry {
+  readonly name: QueueName;
+  readonly queue: WeakRef<FifoQueue>;
+}
+
 interface Registry {
-  readonly queues: Map<string, WeakRef<FifoQueue>>;
+  readonly entries: Map<string, Entry>;
   readonly forgotten: FinalizationRegistry<string>;
 }
 
-/** Copies of this library share the queues, so the version is that of what one copy calls on the queues of another. */
-const KEY = Symbol.for('fairlock.registry.v1');
+/**
+ * Copies of this library share the queues, so that they agree on the order; the version is that of the methods that one
+ * copy calls on the queues of another.
+ */
+const KEY = Symbol.for('fairlock.registry.v2');
 
 function registry(): Registry {
   const place = globalThis as { [KEY]?: Registry };
   if (place[KEY] === undefined) {
-    const queues: Registry['queues'] = new Map();
+    const entries: Registry['entries'] = new Map();
     const forgotten = new FinalizationRegistry<string>((key) => {
-      // The key may have got a new queue since the old one died.
-      if (queues.get(key)?.deref() === undefined) queues.delete(key);
+      // The key may have got a new queue since the old one was collected.
+      if (entries.get(key)?.queue.deref() === undefined) entries.delete(key);
     });
-    Object.defineProperty(place, KEY, { value: { queues, forgotten } });
+    Object.defineProperty(place, KEY, { value: { entries, forgotten } });
   }
   return place[KEY] as Registry;
 }
 
+/** Equal for equal names, and only for those. */
+export function queueKey({ path, range, isSemaphore = false }: QueueName): string {
+  return range === undefined && !isSemaphore ? path : [path, isSemaphore, range?.start, range?.length].join('\0');
+}
+
 /** The queue lives as long as a lock object, waiter or handle refers to it, so 100 000 paths in a row cost nothing. */
-export function queueFor(key: string): FifoQueue {
-  const { queues, forgotten } = registry();
-  const known = queues.get(key)?.deref();
+export function queueFor(name: QueueName): FifoQueue {
+  const { entries, forgotten } = registry();
+  const key = queueKey(name);
+  const known = entries.get(key)?.queue.deref();
   if (known !== undefined) return known;
   const fresh = new FifoQueue();
-  queues.set(key, new WeakRef(fresh));
+  entries.set(key, { name, queue: new WeakRef(fresh) });
   forgotten.register(fresh, key);
   return fresh;
 }
 
-/** A range of a file has a queue of its own. */
-export function queueKey(canonical: string, range: ByteRange | undefined): string {
-  return range === undefined ? canonical : `${canonical}\0${range.start}\0${range.length}`;
-}
+const ALL: ByteRange = { start: 0, length: Infinity };
 
 /** Whether this thread holds another range of the file, or all of it, that overlaps this one. */
-export function overlapsHeld(canonical: string, range: ByteRange | undefined): boolean {
-  const own = queueKey(canonical, range);
-  const all: ByteRange = { start: 0, length: Infinity };
-  const { start, length } = range ?? all;
-  for (const [key, weak] of registry().queues) {
-    if (key === own || (key !== canonical && !key.startsWith(`${canonical}\0`))) continue;
-    const [, otherStart, otherLength] = key.split('\0');
-    const other = otherStart === undefined ? all : { start: Number(otherStart), length: Number(otherLength) };
-    const overlaps = start < other.start + other.length && other.start < start + length;
-    if (overlaps && (weak.deref()?.holders ?? 0) > 0) return true;
+export function overlapsHeld(name: QueueName): boolean {
+  const own = queueKey(name);
+  const { start, length } = name.range ?? ALL;
+  for (const [key, { name: other, queue }] of registry().entries) {
+    if (key === own || other.path !== name.path || other.isSemaphore) continue;
+    const range = other.range ?? ALL;
+    const overlaps = start < range.start + range.length && range.start < start + length;
+    if (overlaps && (queue.deref()?.holders ?? 0) > 0) return true;
   }
   return false;
 }

@@ -1,23 +1,23 @@
-/** Waiting where no kernel queue can be stood in: try again after 1 ms, growing to 50 ms, with jitter. */
-
-import type { Grant, Granted } from '../core/backend.js';
+/** Waiting where no kernel queue can be joined: trying again after 1 ms, growing to 50 ms, with jitter. */
+import type { Done, Grant, PendingAcquire } from '../core/backend.js';
 import { clearTimeout, setTimeout } from '../timers.js';
 
 const FIRST_MS = 1;
 const LONGEST_MS = 50;
 
-export function poll(tryLock: () => Grant | null, granted: Granted): () => void {
+/** Returns a function that ends it. */
+export function poll(tryAcquire: () => Grant | null, done: Done): () => void {
   const delays = backOff();
   let timer: NodeJS.Timeout;
   const attempt = (): void => {
     let grant: Grant | null;
     try {
-      grant = tryLock();
+      grant = tryAcquire();
     } catch (error) {
-      return granted(error as Error);
+      return done(error);
     }
     if (grant === null) arm();
-    else granted(undefined, grant);
+    else done(undefined, grant);
   };
   const arm = (): void => {
     timer = setTimeout(attempt, delays.next().value);
@@ -26,21 +26,43 @@ export function poll(tryLock: () => Grant | null, granted: Granted): () => void 
   return () => clearTimeout(timer);
 }
 
+/** A request of a backend that cannot wait otherwise. */
+export class PollingRequest implements PendingAcquire {
+  #end: () => void = () => {};
+
+  constructor(private readonly tryAcquire: () => Grant | null) {}
+
+  start(done: Done, justTried: boolean): void {
+    let grant: Grant | null;
+    try {
+      grant = justTried ? null : this.tryAcquire();
+    } catch (error) {
+      return done(error);
+    }
+    if (grant === null) this.#end = poll(this.tryAcquire, done);
+    else done(undefined, grant);
+  }
+
+  cancel(): void {
+    this.#end();
+  }
+}
+
 /** Blocks the thread. In a Worker, `terminate()` interrupts it. */
-export function pollSync(tryLock: () => Grant | null, timeout: number): Grant | null {
+export function pollSync(tryAcquire: () => Grant | null, timeout: number): Grant | null {
   const cell = new Int32Array(new SharedArrayBuffer(4));
   const end = performance.now() + timeout;
   for (const delay of backOff()) {
     const left = end - performance.now();
     if (left <= 0) return null;
     Atomics.wait(cell, 0, 0, Math.min(delay, left));
-    const grant = tryLock();
+    const grant = tryAcquire();
     if (grant !== null) return grant;
   }
   throw new Error('unreachable: the delays never end');
 }
 
-/** Jitter, so that waiters that were turned away together do not come back together. */
+/** Jitter, so that waiters that failed together do not come back together. */
 function* backOff(): Generator<number, never> {
   for (let delay = FIRST_MS; ; delay = Math.min(delay * 2, LONGEST_MS)) yield delay * (0.5 + Math.random() / 2);
 }

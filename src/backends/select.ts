@@ -1,83 +1,78 @@
-/** Which mechanism serves a lock: decided once, when the lock object is made. */
-
-import type { Mechanism } from '../core/backend.js';
-import type { FifoQueue } from '../core/fifo-queue.js';
+/** Which backend serves a lock: decided once, when the lock object is made. */
+import type { Backend } from '../core/backend.js';
 import { codeOf, LockUnsupportedError, messageOf } from '../errors.js';
-import { loadNativeFallback } from '../native/addon.js';
+import type { LockFileOptions } from '../files/lock-file.js';
+import { loadAddon } from '../native/addon.js';
 import type { InternalLockOptions } from '../options.js';
-import { ticketQueueOf } from './fifo/ticket-queue.js';
-import { KernelLock } from './kernel/kernel-backend.js';
-import { fcntlCalls, fifoCalls, flockCalls } from './kernel/lock-calls.js';
-import { LockfileLock } from './lockfile/lockfile-backend.js';
-import { overlapsHeld } from './path-registry.js';
+import { QueueAccess } from './fifo/queue-access.js';
+import { TicketQueue } from './fifo/ticket-queue.js';
+import { fcntlCalls } from './kernel/fcntl.js';
+import { flockCalls } from './kernel/flock.js';
+import { KernelBackend } from './kernel/kernel-backend.js';
+import type { LockCalls } from './kernel/lock-calls.js';
+import { LockfileBackend } from './lockfile/lockfile-backend.js';
+import type { PathState } from './path-state.js';
 
-export function selectMechanism(
-  path: string,
-  canonical: string,
-  options: InternalLockOptions,
-  queue: FifoQueue,
-): Mechanism {
-  const mechanism = byName(path, canonical, options, queue);
-  if (options.fairness === 'kernel') return mechanism;
-  const why = whyNotFifo(mechanism, options);
-  if (why === undefined) return inStrictOrder(mechanism as KernelLock, canonical, options, queue);
-  if (options.fairness === 'auto') return mechanism;
-  throw new LockUnsupportedError(path, `fairness 'fifo' ${why}`);
-}
-
-function whyNotFifo(mechanism: Mechanism, options: InternalLockOptions): string | undefined {
-  const { api: addon, reason } = loadNativeFallback();
-  if (options.range !== undefined) return 'is not available with range';
-  if (!(mechanism instanceof KernelLock)) {
-    if (options.mechanism === 'auto') return `needs a native layer, and none loads: ${reason ?? 'see layers()'}`;
-    return `is not available with mechanism '${mechanism.name}'`;
+/** @throws {LockUnsupportedError} what was asked for by name is not available */
+export function selectBackend(path: string, options: InternalLockOptions, state: PathState): Backend {
+  const calls = kernelCalls({ ...options, path }, options);
+  if (options.fairness !== 'kernel') {
+    const why = whyNotFifo(calls, options);
+    if (why === undefined && calls !== undefined) return fifoBackend(path, options, state, calls);
+    if (options.fairness === 'fifo') throw new LockUnsupportedError(path, `fairness 'fifo' ${why}`);
   }
-  if (addon === undefined) return `needs the addon native-fallback, which did not load: ${reason}`;
-  if (process.platform !== 'linux' || !addon.hasOfd)
-    return `needs Linux's open-file-description locks, which ${process.platform} does not have`;
-  return undefined;
+  if (calls === undefined) return new LockfileBackend(path, options, state);
+  return new KernelBackend(path, options, state, calls, new QueueAccess(undefined, false));
 }
 
-function inStrictOrder(
-  kernel: KernelLock,
-  canonical: string,
-  options: InternalLockOptions,
-  queue: FifoQueue,
-): KernelLock {
-  const { addon } = kernel.calls;
-  if (addon === undefined) return kernel;
-  const tickets = ticketQueueOf(queue, canonical, { ...options, path: kernel.path }, addon);
-  const how = { path: kernel.path, unlinks: options.unlinkOnRelease, optional: options.fairness === 'auto' };
-  return new KernelLock(kernel.path, options, queue, fifoCalls(kernel.calls, addon, tickets, how), kernel.overlapsHeld);
-}
-
-function byName(path: string, canonical: string, options: InternalLockOptions, queue: FifoQueue): Mechanism {
-  const file = { path, ...options };
-  if (options.mechanism === 'lockfile') return new LockfileLock(path, canonical, options);
-  if (options.mechanism === 'fcntl') {
-    return new KernelLock(path, options, queue, fcntlCalls(file, options.range), () =>
-      overlapsHeld(canonical, options.range),
-    );
-  }
+/** Undefined: the lockfile. */
+function kernelCalls(file: LockFileOptions, options: InternalLockOptions): LockCalls | undefined {
+  if (options.mechanism === 'lockfile') return undefined;
+  if (options.mechanism === 'fcntl') return fcntlCalls(file, options.range);
   try {
-    return new KernelLock(path, options, queue, flockCalls(file));
+    return flockCalls(file);
   } catch (error) {
     if (options.mechanism === 'flock' || codeOf(error) !== 'ERR_LOCK_UNSUPPORTED') throw error;
     warnOfFallback(messageOf(error));
-    return new LockfileLock(path, canonical, options);
+    return undefined;
   }
 }
 
-let warned = false;
+function whyNotFifo(calls: LockCalls | undefined, options: InternalLockOptions): string | undefined {
+  const { api: addon, reason } = loadAddon();
+  if (options.range !== undefined) return 'is not available with range';
+  if (calls === undefined) {
+    if (options.mechanism === 'auto') return `needs a native layer, and none loads: ${reason ?? 'see layers()'}`;
+    return `is not available with mechanism '${options.mechanism}'`;
+  }
+  if (addon === undefined) return `needs the addon native-fallback, which did not load: ${reason}`;
+  if (process.platform !== 'linux' || !addon.hasOfd) {
+    return `needs Linux's open-file-description locks, which ${process.platform} does not have`;
+  }
+  return undefined;
+}
+
+function fifoBackend(path: string, options: InternalLockOptions, state: PathState, calls: LockCalls): Backend {
+  return new KernelBackend(path, options, state, calls, queueAccess({ ...options, path }, options.fairness, state));
+}
+
+/** A lock's access to the ticket queue of its path. */
+export function queueAccess(
+  file: LockFileOptions,
+  fairness: 'kernel' | 'fifo' | 'auto',
+  state: PathState,
+): QueueAccess {
+  const { api: addon } = loadAddon();
+  if (fairness === 'kernel' || addon === undefined) return new QueueAccess(undefined, false);
+  const queue = state.tickets(() => new TicketQueue(state.name.path, file, addon));
+  return new QueueAccess(queue, fairness === 'auto');
+}
+
+let hasWarned = false;
 
 function warnOfFallback(why: string): void {
-  if (warned) return;
-  warned = true;
-  process.emitWarning(
-    `${why}. Falling back to lock folders with a heartbeat: a crashed holder keeps the lock until it is stale`,
-    {
-      type: 'FairlockWarning',
-      code: 'FAIRLOCK_FALLBACK',
-    },
-  );
+  if (hasWarned) return;
+  hasWarned = true;
+  const text = `${why}. Falling back to lock folders with a heartbeat: a crashed holder keeps the lock until it is stale`;
+  process.emitWarning(text, { type: 'FairlockWarning', code: 'FAIRLOCK_FALLBACK' });
 }

@@ -2,8 +2,7 @@
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { isatty } from 'node:tty';
-import { statOf } from '../inspect/proc-locks.js';
-import { loadNativeFallback } from '../native/addon.js';
+import { loadAddon, statOf } from '../inspect/index.js';
 import { reasonOf } from './reasons.js';
 import { type Surroundings, say } from './surroundings.js';
 
@@ -51,7 +50,7 @@ export function runCommand(
       say(`failed to execute ${file}: ${reasonOf(error)}`);
       end(cannotRun(error as NodeJS.ErrnoException));
     };
-    if (openFiles !== undefined) loadNativeFallback().api?.limitDescriptors(openFiles);
+    if (openFiles !== undefined) loadAddon().api?.limitDescriptors(openFiles);
     // Node starts a command with every signal at its default: a shell sets those to ignored that were.
     const traps = ignored.map((signal) => signal.slice(3)).join(' ');
     const [program, words] =

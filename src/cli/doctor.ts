@@ -6,9 +6,8 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, realpathSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { closeIdleFiles } from '../files/descriptor-cache.js';
-import { MARK } from '../files/lock-file.js';
 import { InterProcessLock, type LockHandle, layers } from '../index.js';
+import { closeCachedFiles, MARK } from '../inspect/index.js';
 import { printable } from '../printable.js';
 import { CliError, FAILURE, NO_INPUT } from './exit-codes.js';
 import { reasonOf } from './reasons.js';
@@ -55,7 +54,7 @@ export async function doctor(folder: string): Promise<number> {
     }
     return findings.every(({ ok, optional }) => ok || optional) ? 0 : FAILURE;
   } finally {
-    closeIdleFiles(); // Some file systems (FUSE) keep a removed file that is open under another name.
+    closeCachedFiles(); // Some file systems (FUSE) keep a removed file that is open under another name.
     rmSync(trial, { recursive: true, force: true });
   }
 }

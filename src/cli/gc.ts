@@ -1,9 +1,8 @@
 /** `fairlock gc`: removes lock files that nobody uses. */
 import { lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { besidesWhat } from '../files/canonical-path.js';
 import { LockError } from '../index.js';
-import { isLockFile, isSidecar, removeIfUnused } from '../inspect/remove-unused.js';
+import { isLockFile, isSidecar, parseSiblingName, removeIfUnused } from '../inspect/index.js';
 import { CliError, NO_INPUT, UNAVAILABLE, USAGE } from './exit-codes.js';
 import { reasonOf } from './reasons.js';
 
@@ -52,7 +51,7 @@ function candidates(folder: string): Set<string> {
   const found = new Set<string>();
   for (const name of names) {
     const path = join(folder, name);
-    const beside = besidesWhat(name);
+    const beside = parseSiblingName(name);
     if (beside?.what !== 'queue') {
       if (isLockFile(path)) found.add(path);
     } else if (isSidecar(path) && lstatSync(join(folder, beside.owner), { throwIfNoEntry: false }) === undefined) {

@@ -1,12 +1,19 @@
 /** The processes that hold a path or wait for it, whatever they lock it with. */
 import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { sidecarOf } from '../backends/fifo/ticket-queue.js';
-import { canonicalPath } from '../files/canonical-path.js';
-import { lockFolderOf } from '../files/lock-file.js';
 import { InterProcessLock } from '../index.js';
-import { atOnce, inLine, lockedAmong, type Parties, partiesOf, semaphoreAt, startOf } from '../inspect/proc-locks.js';
-import type { LockParty } from '../options.js';
+import {
+  atOnce,
+  canonicalPath,
+  lockedAmong,
+  lockFolderOf,
+  partiesOf,
+  queuedAt,
+  semaphoreAt,
+  sidecarOf,
+  startOf,
+} from '../inspect/index.js';
+import type { LockParty, Parties } from '../options.js';
 
 export interface Party {
   /** Unknown for a lock folder, and where the system does not show the process (another user, another PID namespace). */
@@ -32,7 +39,7 @@ export function partiesAt(path: string): PartiesAt {
   // Without a look into every process, which takes a while.
   if (lockedAmong([file, sidecar]).length === 0)
     return { path, holders: [...folder, ...unseenHolder(file)], waiters: [] };
-  const line = atOnce(inLine(sidecar));
+  const line = atOnce(queuedAt(sidecar));
   const flock = atOnce(partiesOf(file, ['FLOCK']));
   const semaphore = atOnce(semaphoreAt(file));
   const fcntl = semaphore ?? atOnce(partiesOf(file, ['OFDLCK', 'POSIX']));

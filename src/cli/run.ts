@@ -11,7 +11,7 @@ import {
   type LockHandle,
   type MechanismName,
 } from '../index.js';
-import { loadNativeFallback } from '../native/addon.js';
+import { loadAddon } from '../inspect/index.js';
 import { lockDescriptor, runCommand, wordsOfCommand } from './child.js';
 import { CANNOT_CREATE, CliError, NO_INPUT, OS_ERROR, UNAVAILABLE, USAGE } from './exit-codes.js';
 import { reasonOf } from './reasons.js';
@@ -126,7 +126,7 @@ function becomeCommand(
   handle: LockHandle,
   around: Surroundings,
 ): number {
-  const { api: addon, reason } = loadNativeFallback();
+  const { api: addon, reason } = loadAddon();
   if (addon === undefined || handle.fd === undefined) {
     throw new CliError(
       `--no-fork needs the addon native-fallback and a lock of the kernel${reason === undefined ? '' : `: ${reason}`}`,

@@ -3,8 +3,7 @@ import { readdirSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { clearScreenDown, cursorTo } from 'node:readline';
 import { setTimeout } from 'node:timers/promises';
-import { besidesWhat } from '../files/canonical-path.js';
-import { lockedAmong } from '../inspect/proc-locks.js';
+import { lockedAmong, parseSiblingName } from '../inspect/index.js';
 import { cut, printable } from '../printable.js';
 import { CliError, NO_INPUT, UNAVAILABLE } from './exit-codes.js';
 import { type PartiesAt, type Party, partiesAt } from './parties.js';
@@ -55,7 +54,9 @@ function isFolder(path: string): boolean {
 
 /** The locks in a folder, and the folder itself if it is one, that somebody holds or waits for. */
 function busyIn(folder: string): PartiesAt[] {
-  const entries = readdirSync(folder, { withFileTypes: true }).filter(({ name }) => besidesWhat(name) === undefined);
+  const entries = readdirSync(folder, { withFileTypes: true }).filter(
+    ({ name }) => parseSiblingName(name) === undefined,
+  );
   const files = entries.filter((entry) => entry.isFile()).map(({ name }) => join(folder, name));
   const lockFolders = entries
     .filter((entry) => entry.isDirectory() && entry.name.endsWith('.lock'))

@@ -4,7 +4,7 @@
  */
 import { readFileSync, readlinkSync, statSync, writeSync } from 'node:fs';
 import { basename } from 'node:path';
-import { linkOf, list, read } from '../inspect/proc.js';
+import { linkOf, list, read } from '../inspect/index.js';
 
 export interface Surroundings {
   /** Descriptors beyond 2 that came in. Node has marked the first of them close-on-exec. */

@@ -2,11 +2,10 @@
 import { EventEmitter } from 'node:events';
 import { onAbort } from '../abort.js';
 import { codeOf, messageOf } from '../errors.js';
-import { canonicalPath } from '../files/canonical-path.js';
 import { type AcquireOptions, InterProcessLock, type InterProcessLockOptions, type LockHandle } from '../index.js';
-import { isHeldBy } from '../inspect/proc-locks.js';
-import { callback, lockOptions, optionsObject, withoutUndefined } from '../options.js';
+import { canonicalPath, isHeldBy } from '../inspect/index.js';
 import { clearTimeout, setTimeout } from '../timers.js';
+import { callback, lockOptions, optionsObject, withoutUndefined } from '../validate.js';
 import { type Leader, Office } from './office.js';
 
 /** As for `InterProcessLock`, but with `fairness` 'auto': candidates lead in the order in which they asked, where that is available. */

@@ -1,6 +1,6 @@
 /** The record of who leads, with the fencing token: one number for each term, never the same twice. */
 import { threadId } from 'node:worker_threads';
-import { besides, canonicalPath } from '../files/canonical-path.js';
+import { canonicalPath, siblingPath } from '../inspect/index.js';
 import { RecordFile, type RecordOptions } from './record.js';
 import { recordPlace } from './record-place.js';
 
@@ -33,7 +33,7 @@ export class Office {
   #recordBeside(canonical: string): RecordFile<Entry> {
     const remedy =
       'no candidate leads until it is repaired or removed (then the tokens go on from the time of day in ms)';
-    return new RecordFile(besides(canonical, 'leader'), 'fairlock-leader 1', isEntry, remedy, this.options);
+    return new RecordFile(siblingPath(canonical, 'leader'), 'fairlock-leader 1', isEntry, remedy, this.options);
   }
 
   /** The process that wrote itself in last and did not write itself out: the leader, or one that died. */

@@ -2,7 +2,7 @@
 import { closeSync, constants, openSync, readFileSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { LockMismatchError } from '../errors.js';
-import { canonicalPath } from '../files/canonical-path.js';
+import { canonicalPath } from '../inspect/index.js';
 
 const O_PATH = 0o10000000;
 

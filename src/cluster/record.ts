@@ -21,7 +21,7 @@ import {
 import { constants as osConstants } from 'node:os';
 import { dirname } from 'node:path';
 import { codeOf, messageOf, RecordDamagedError, systemError } from '../errors.js';
-import { MARK } from '../files/lock-file.js';
+import { MARK } from '../inspect/index.js';
 
 const { O_RDONLY, O_WRONLY, O_CREAT, O_EXCL } = constants;
 const O_NONBLOCK = constants.O_NONBLOCK ?? 0;

@@ -1,9 +1,9 @@
 /** Work that one of many processes does, once, while the others wait for its outcome. */
 import { throwIfAborted } from '../abort.js';
 import { LockError, messageOf, shown } from '../errors.js';
-import { besides, canonicalPath } from '../files/canonical-path.js';
 import { type AcquireOptions, InterProcessLock, type InterProcessLockOptions, type LockHandle } from '../index.js';
-import { ACQUIRE_OPTIONS, callback, lockOptions, optionsObject, withoutUndefined } from '../options.js';
+import { canonicalPath, siblingPath } from '../inspect/index.js';
+import { ACQUIRE_OPTIONS, callback, lockOptions, optionsObject, withoutUndefined } from '../validate.js';
 import { RecordFile, type RecordOptions } from './record.js';
 import { recordPlace } from './record-place.js';
 
@@ -111,7 +111,7 @@ export async function runOnce<T>(
 
 function recordAt(canonical: string, options: RecordOptions): RecordFile<Outcomes> {
   const remedy = 'it says what was done already: repair it, or remove it to have everything done again';
-  return new RecordFile<Outcomes>(besides(canonical, 'once'), 'fairlock-once 1', isOutcomes, remedy, options);
+  return new RecordFile<Outcomes>(siblingPath(canonical, 'once'), 'fairlock-once 1', isOutcomes, remedy, options);
 }
 
 function outcomeOf(record: RecordFile<Outcomes>, key: string): Outcome | undefined {

@@ -1,53 +1,110 @@
-/** What stands behind the queue: a way to lock that other processes see. */
-
-import type { Ticket } from '../backends/fifo/ticket-queue.js';
-import type { Looking, Parties } from '../inspect/proc-locks.js';
-import type { LayerName } from '../native/loader.js';
-import type { MechanismName } from '../options.js';
+/**
+ * What stands behind the queue of a thread: a lock that other processes see. To add one, implement `Backend` and
+ * `PendingAcquire`; nothing in core/ has to change (CONTRIBUTING.md has the steps).
+ */
+import type { LockMode, MechanismName, Parties } from '../options.js';
 
 /** A lock that is held. */
 export interface Grant {
-  /** The descriptor that holds it. */
+  /** The descriptor that holds it, where there is one. */
   readonly fd: number | undefined;
   /** Of a semaphore: which permit, from 0. */
   readonly permit?: number;
-  /** Lets go. Never throws. */
+  /** Releases the lock. Never throws. */
   unlock(): void;
-  /** Calls back once if the lock is lost while held. Returns what ends the watch. Keeps no process alive. */
-  watch(lost: (error: Error) => void): () => void;
+  /**
+   * Calls `onLoss` once if the lock is lost while it is held. Returns a function that ends the watch. Keeps no process
+   * alive.
+   */
+  watch(onLoss: (error: Error) => void): () => void;
 }
 
-export type Granted = (error: Error | undefined, grant?: Grant) => void;
+/** The end of a wait: a grant, or the error for which there is none. */
+export type Done = (error: unknown, grant?: Grant) => void;
 
-export interface Mechanism {
+/** One request that could not be granted at once, from its place in the order between processes to its grant. */
+export interface PendingAcquire {
+  /**
+   * The request has come to the head of its thread's queue: from now on it competes for the lock. `done` is called once,
+   * during this call or later. Throws nothing.
+   * @param justTried `tryAcquire()` failed a moment ago for this request, so the first try can be skipped
+   */
+  start(done: Done, justTried: boolean): void;
+  /**
+   * Ends the request, started or not. `done` is not called after it, and a lock that is granted at this very moment is
+   * released. Does nothing once `done` was called.
+   */
+  cancel(): void;
+}
+
+/** What a backend can do, and by which means. */
+export interface Capabilities {
+  /** What locks, and how a waiter waits. */
+  readonly layers: {
+    readonly lock: 'fs-ext' | 'native-fallback' | 'proper-lockfile' | 'none';
+    readonly wait: 'native-fallback' | 'poll' | 'none';
+  };
+  /** The order between processes. */
+  readonly fairness: 'kernel' | 'fifo';
+  /** Whether `tryAcquire` answers at once, and not by a promise. */
+  readonly answersAtOnce: boolean;
+  /** Whether the lock counts permits, of which `mode` says nothing. */
+  readonly isSemaphore: boolean;
+}
+
+/** A look at other processes. Undefined where the system tells nothing. */
+export interface Inspection {
+  /** Blocks the thread; undefined also if the look takes longer than `budget` ms. */
+  now(budget?: number): Parties | undefined;
+  /** Lets the event loop run. */
+  later(): Promise<Parties | undefined>;
+}
+
+/** Of backends that know nothing of other processes. */
+export const NO_INSPECTION: Inspection = { now: () => undefined, later: async () => undefined };
+
+export interface Backend {
   readonly name: MechanismName | undefined;
-  /** The file of the line of all processes, where there is one. */
-  readonly sidecar?: string | undefined;
-  readonly fairness?: 'kernel' | 'fifo';
-  /** Which layer locks, and how a waiter waits. */
-  readonly layers: { lock: LayerName | 'proper-lockfile' | 'none'; wait: 'native-fallback' | 'poll' | 'none' };
-  /** Whether this thread holds what the lock overlaps under another queue's name, so that to block would be for ever. */
-  readonly overlapsHeld?: (() => boolean) | undefined;
-  /** Takes a place in the line of all processes, where there is one: to be given to `tryLock` and `wait`. */
-  join?(shared: boolean): Ticket | undefined;
+  readonly capabilities: Capabilities;
   /**
-   * One try, now; null where another process has the lock, or comes first. Throws system errors.
-   * @param waits whether null is followed by a wait, so that it need not be right to the microsecond. Default true
+   * One try, without waiting; null: the lock is held elsewhere, or queued requests come first.
+   * @param isFollowedByWait whether null leads to a request, so that it need not be right to the microsecond
+   * @throws system errors
    */
-  tryLock(shared: boolean, ticket?: Ticket, waits?: boolean): Grant | null;
-  /** Whether a request would find the lock taken by another open file than those of this thread. Takes nothing for long. */
+  tryAcquire(mode: LockMode, isFollowedByWait: boolean): Grant | null | Promise<Grant | null>;
+  /**
+   * A request takes its place in the order between processes, where there is such an order.
+   * @param onQueued called once when it has its place
+   */
+  request(mode: LockMode, onQueued?: () => void): PendingAcquire;
+  /** Whether a request would find the lock taken by another open file than those of this thread. */
   isLocked(): boolean;
-  /** The processes that hold and wait, where the mechanism knows better than the kernel's list of locks. */
-  look?(): Looking<Parties | undefined>;
-  /** Waits; calls back once, later. The function it returns gives up: no call back after it, and nothing stays locked. */
-  wait(shared: boolean, granted: Granted, ticket?: Ticket): () => void;
-  /** Waits and blocks the thread; null once `timeout` ms are over. */
-  waitSync(shared: boolean, timeout: number): Grant | null;
-  /**
-   * Takes the lock from whoever has it, who is told by the watch of its grant. Calls `letGo` when it is time for this
-   * thread's own grants to be given back.
-   */
-  steal?(letGo: () => void): Grant;
-  /** Gives back what is kept for the next time. */
+  inspect(): Inspection;
+  /** Gives back what is kept for the next request. */
   dispose(): void;
+}
+
+/** A backend that can also wait while it blocks the thread. */
+export interface SyncWaitable {
+  /** Null once `timeout` ms are over. */
+  waitSync(mode: LockMode, timeout: number): Grant | null;
+  /** Whether this thread holds a lock of another name that overlaps this one, so that to block would be for ever. */
+  overlapsHeld(): boolean;
+}
+
+/** A backend whose lock can be taken from its holder. */
+export interface Stealable {
+  /**
+   * The holder learns of it by the watch of its grant.
+   * @param releaseOwn called when it is time for this thread's own grants to be released
+   */
+  steal(releaseOwn: () => void): Grant;
+}
+
+export function isSyncWaitable(backend: Backend): backend is Backend & SyncWaitable {
+  return 'waitSync' in backend;
+}
+
+export function isStealable(backend: Backend): backend is Backend & Stealable {
+  return 'steal' in backend;
 }

@@ -1,22 +1,24 @@
 /**
- * The queue in front of a lock: who may hold it, who competes for it, who waits. No clock, no promise, no file.
+ * The queue in front of a lock, of one path and thread: the holders, the one waiter that competes for the lock beyond the
+ * queue, and the waiters behind it. No clock, no promise, no file.
  *
  *     enter ─▶ [ waiting: first … last ] ─▶ head ──granted──▶ holders ──released──▶
  *                     └──── leave ────┘       └── leave
  *
- * The head is the one waiter whose turn has come and who competes beyond the queue (for the kernel's lock).
- * Three rules make it strict: only the first in line becomes head, there is one head at a time, and whoever
- * comes while anybody waits goes to the end of the line. Between two calls the queue is never free while
- * somebody could be admitted, so there is no moment at which a newcomer can slip in.
+ * Three rules make it strict: only the first waiter becomes the head, there is one head at a time, and a request that
+ * arrives while another waits goes to the end. Between two calls the queue is never free while a waiter could be
+ * admitted, so there is no moment at which a newcomer can overtake.
  */
+import type { LockMode } from '../options.js';
+
 export abstract class Waiter {
-  abstract readonly shared: boolean;
+  abstract readonly mode: LockMode;
   /** @internal */ place: 'out' | 'waiting' | 'head' = 'out';
   /** @internal */ previous: Waiter | undefined = undefined;
   /** @internal */ next: Waiter | undefined = undefined;
 
-  /** Its turn has come. Answers, now or later, with `queue.granted(this)` or `queue.leave(this)`. */
-  abstract onTurn(): void;
+  /** It has become the head. Answers, now or later, with `queue.granted(this)` or `queue.leave(this)`. */
+  abstract onHead(): void;
 }
 
 export class FifoQueue {
@@ -37,29 +39,34 @@ export class FifoQueue {
     return this.#writer ? 1 : this.#readers;
   }
 
-  get heldShared(): boolean {
-    return this.#readers > 0;
+  /** The mode in which it is held; of a free lock, the answer means nothing. */
+  get heldMode(): LockMode {
+    return this.#readers > 0 ? 'shared' : 'exclusive';
   }
 
-  /** Whether a request that came now would be served at once. */
-  isFree(shared: boolean): boolean {
-    return this.#first === undefined && this.#head === undefined && this.#isOpen(shared);
+  /** Whether a request that arrived now would be served at once. */
+  isFree(mode: LockMode): boolean {
+    return this.#first === undefined && this.#head === undefined && this.#admits(mode);
   }
 
-  /** Takes part as a holder without having waited. Only right after `isFree(shared)`. */
-  hold(shared: boolean): void {
-    if (shared) this.#readers++;
+  /** Adds a holder that did not wait. Only right after `isFree(mode)`. */
+  hold(mode: LockMode): void {
+    if (mode === 'shared') this.#readers++;
     else this.#writer = true;
   }
 
-  enter(waiter: Waiter): void {
+  /** Goes to the end of the queue. True: it is the head already, and `onHead` is not called. */
+  enter(waiter: Waiter): boolean {
     waiter.place = 'waiting';
     waiter.previous = this.#last;
     if (this.#last === undefined) this.#first = waiter;
     else this.#last.next = waiter;
     this.#last = waiter;
     this.#length++;
-    this.#admit();
+    if (this.#admitting || this.#head !== undefined || this.#first !== waiter || !this.#admits(waiter.mode))
+      return false;
+    this.#makeHead(waiter);
+    return true;
   }
 
   /** The head has the lock: from now on it is a holder. */
@@ -67,11 +74,11 @@ export class FifoQueue {
     if (this.#head !== waiter) throw new Error('granted: not the head of this queue');
     this.#head = undefined;
     waiter.place = 'out';
-    this.hold(waiter.shared);
+    this.hold(waiter.mode);
     this.#admit();
   }
 
-  /** Gives up, from wherever it stands. */
+  /** Cancels, from whatever place. */
   leave(waiter: Waiter): void {
     if (waiter.place === 'head') this.#head = undefined;
     else if (waiter.place === 'waiting') this.#unlink(waiter);
@@ -79,14 +86,14 @@ export class FifoQueue {
     this.#admit();
   }
 
-  /** A holder is done. */
-  released(shared: boolean): void {
-    if (shared) this.#readers--;
+  /** A holder has released the lock. */
+  released(mode: LockMode): void {
+    if (mode === 'shared') this.#readers--;
     else this.#writer = false;
     if (this.#first !== undefined) this.#admit();
   }
 
-  /** Holders give way to others, and nobody is admitted in between. */
+  /** Holders give way to others, and no waiter is admitted in between. */
   exchange<T>(change: () => T): T {
     const before = this.#admitting;
     this.#admitting = true;
@@ -98,31 +105,35 @@ export class FifoQueue {
     }
   }
 
-  /** Everybody who waits, in the order of service. */
+  /** All waiters, in the order of service. */
   *[Symbol.iterator](): Generator<Waiter> {
     if (this.#head !== undefined) yield this.#head;
     for (let waiter = this.#first; waiter !== undefined; waiter = waiter.next) yield waiter;
   }
 
-  #isOpen(shared: boolean): boolean {
-    return !this.#writer && (shared || this.#readers === 0);
+  #admits(mode: LockMode): boolean {
+    return !this.#writer && (mode === 'shared' || this.#readers === 0);
   }
 
-  /** A loop, not a recursion: a thousand waiters that all fail in their turn must not fill the stack. */
+  /** A loop, not a recursion: a thousand waiters that all fail as soon as they are the head must not fill the stack. */
   #admit(): void {
     if (this.#admitting) return;
     this.#admitting = true;
     for (
       let next = this.#first;
-      next !== undefined && this.#head === undefined && this.#isOpen(next.shared);
+      next !== undefined && this.#head === undefined && this.#admits(next.mode);
       next = this.#first
     ) {
-      this.#unlink(next);
-      next.place = 'head';
-      this.#head = next;
-      next.onTurn();
+      this.#makeHead(next);
+      next.onHead();
     }
     this.#admitting = false;
+  }
+
+  #makeHead(waiter: Waiter): void {
+    this.#unlink(waiter);
+    waiter.place = 'head';
+    this.#head = waiter;
   }
 
   #unlink(waiter: Waiter): void {

@@ -1,140 +1,132 @@
 /** One call of `acquire` that could not be served at once. */
 import { abortReason, onAbort } from '../abort.js';
-import type { Ticket } from '../backends/fifo/ticket-queue.js';
-import type { AcquireOptions, WaitInfo } from '../options.js';
-import type { Grant, Granted, Mechanism } from './backend.js';
+import type { AcquireOptions, LockMode, WaitInfo } from '../options.js';
+import type { Backend, Grant, PendingAcquire } from './backend.js';
 import { after, type Clock } from './clock.js';
+import * as events from './events.js';
 import { type FifoQueue, Waiter } from './fifo-queue.js';
+import type { LockStatus } from './lock-status.js';
 
-export interface RequestContext {
+/** The parts of the lock that is asked for. */
+export interface LockParts {
   readonly path: string | undefined;
   readonly queue: FifoQueue;
-  readonly mechanism: Mechanism;
+  readonly backend: Backend;
   readonly clock: Clock;
-  /** Later, where other processes are to be looked at. */
-  describeWait(request: Request, since: number): WaitInfo | Promise<WaitInfo>;
-  /** The error of a timeout, which names the holders: later, where other processes are to be looked at. */
-  timeoutError(timeout: number, waitsForItself: boolean): Error | Promise<Error>;
+  readonly status: LockStatus;
 }
 
 /**
- * Grant against cancel: both are decided here, on one thread, and `#settle` lets the first of them win. A request
- * that is cancelled first withdraws from the mechanism (which undoes a grant that comes too late); one that was
- * granted first cannot be cancelled any more: whoever awaits it gets the handle.
+ * Grant against cancel: both are decided here, on one thread, and the first of them settles the request. A request that
+ * is cancelled first cancels its wait, which undoes a grant that comes too late. One that was granted first cannot be
+ * cancelled any more: its caller gets the handle.
  */
 export class Request extends Waiter {
-  readonly #context: RequestContext;
-  readonly #onGrant: (grant: Grant) => void;
-  readonly #onFail: (error: unknown) => void;
-  #withdraw: (() => void) | undefined;
-  #ticket: Ticket | undefined;
-  #cleanUps: (() => void)[] | undefined;
-  #settled = false;
-  #entering = false;
+  readonly #id = events.nextRequest();
+  #pending: PendingAcquire | undefined;
+  #cleanUps: (() => void)[] = [];
+  #isSettled = false;
 
   constructor(
-    context: RequestContext,
-    readonly shared: boolean,
-    /** The context that asks is the one that holds. */
-    readonly waitsForItself: boolean,
-    onGrant: (grant: Grant) => void,
-    onFail: (error: unknown) => void,
+    private readonly lock: LockParts,
+    readonly mode: LockMode,
+    /** The async context that asks is the one that holds. */
+    private readonly waitsForItself: boolean,
+    private readonly onGrant: (grant: Grant, request: number) => void,
+    private readonly onFail: (error: unknown) => void,
   ) {
     super();
-    this.#context = context;
-    this.#onGrant = onGrant;
-    this.#onFail = onFail;
   }
 
-  start(options: AcquireOptions): void {
-    const { timeout, signal, onWait } = options;
-    const { clock, queue } = this.#context;
-    if (timeout !== undefined && timeout !== Infinity) {
-      this.#onSettle(after(clock, timeout, () => this.#timeOut(timeout)));
-    }
-    if (signal !== undefined) this.#onSettle(onAbort(signal, () => this.fail(abortReason(signal))));
-    const notice = options.waitNotice ?? 1000;
-    if (onWait !== undefined && notice !== Infinity) {
+  start({ timeout, signal, onWait, waitNotice = 1000 }: AcquireOptions): void {
+    const { clock, queue, backend } = this.lock;
+    if (timeout !== undefined && timeout !== Infinity)
+      this.#untilSettled(after(clock, timeout, () => this.#timeOut(timeout)));
+    if (signal !== undefined) this.#untilSettled(onAbort(signal, () => this.fail(abortReason(signal))));
+    if (onWait !== undefined && waitNotice !== Infinity) {
       const since = clock.now();
-      this.#onSettle(after(clock, notice, () => this.#notify(onWait, since)));
+      this.#untilSettled(after(clock, waitNotice, () => this.#notify(onWait, since)));
     }
-    // The ticket is that of the moment of asking, not that of the turn among our own.
-    this.#ticket = this.#context.mechanism.join?.(this.shared);
-    this.#entering = true;
-    queue.enter(this);
-    this.#entering = false;
+    this.#publish(events.requested);
+    const onQueued = events.queued.hasSubscribers ? () => this.#publish(events.queued) : undefined;
+    try {
+      // The place between processes is that of the moment of asking, not that of the turn in this thread.
+      this.#pending = backend.request(this.mode, onQueued);
+    } catch (error) {
+      return this.fail(error);
+    }
+    if (queue.enter(this)) this.#compete(true);
   }
 
-  override onTurn(): void {
-    const { mechanism } = this.#context;
-    try {
-      // A turn that comes at once comes to who has just tried in vain.
-      const grant = this.#entering ? null : mechanism.tryLock(this.shared, this.#ticket);
-      if (grant !== null) return this.#grant(grant);
-      const onEnd: Granted = (error, granted) => {
-        this.#withdraw = undefined;
-        if (granted === undefined) this.fail(error);
-        else this.#grant(granted);
-      };
-      this.#withdraw = mechanism.wait(this.shared, onEnd, this.#ticket);
-    } catch (error) {
-      this.fail(error);
-    }
+  override onHead(): void {
+    this.#compete(false);
   }
 
   fail(error: unknown): void {
-    if (this.#leave()) this.#onFail(error);
+    if (this.#leave(error)) this.onFail(error);
   }
 
-  /** The place is given up at once; the caller hears of it when the holders are known. */
+  /** @param justTried it is the head from the beginning: tryAcquire() failed just now, so the first try is skipped */
+  #compete(justTried: boolean): void {
+    this.#pending?.start((error, grant) => {
+      if (grant === undefined) this.fail(error);
+      else this.#grant(grant);
+    }, justTried);
+  }
+
+  /** The place is given up at once; the caller learns of it when the holders are known. */
   #timeOut(timeout: number): void {
-    if (!this.#leave()) return;
-    const error = this.#context.timeoutError(timeout, this.waitsForItself);
-    if (isPromise(error)) error.then(this.#onFail, this.#onFail);
-    else this.#onFail(error);
+    if (!this.#leave(undefined)) return;
+    const error = this.lock.status.timeoutError(timeout, this.waitsForItself);
+    if (isPromise(error)) error.then(this.onFail, this.onFail);
+    else this.onFail(error);
   }
 
   /** False: it is settled already. */
-  #leave(): boolean {
-    if (this.#settled) return false;
+  #leave(reason: unknown): boolean {
+    if (this.#isSettled) return false;
     this.#settle();
     // Cancel the kernel wait before leaving the local queue, or the next waiter queues behind our own wait.
-    this.#withdraw?.();
-    this.#ticket?.leave();
-    this.#context.queue.leave(this);
+    this.#pending?.cancel();
+    this.lock.queue.leave(this);
+    this.#publish(events.cancelled, { reason });
     return true;
   }
 
   #grant(grant: Grant): void {
     this.#settle();
     // The promise is resolved before the queue admits the next reader, so that handles come in order of arrival.
-    this.#onGrant(grant);
-    this.#context.queue.granted(this);
+    this.onGrant(grant, this.#id);
+    this.lock.queue.granted(this);
   }
 
   #notify(onWait: (info: WaitInfo) => void, since: number): void {
     const tell = (info: WaitInfo): void => {
-      if (this.#settled) return;
+      if (this.#isSettled) return;
       try {
         onWait(info);
       } catch (error) {
         this.fail(error);
       }
     };
-    const info = this.#context.describeWait(this, since);
+    const info = this.lock.status.waitInfo(this, since, this.waitsForItself);
     if (isPromise(info)) info.then(tell, (error) => this.fail(error));
     else tell(info);
   }
 
   #settle(): void {
-    this.#settled = true;
-    for (const cleanUp of this.#cleanUps ?? []) cleanUp();
-    this.#cleanUps = undefined;
+    this.#isSettled = true;
+    for (const cleanUp of this.#cleanUps.splice(0)) cleanUp();
   }
 
-  #onSettle(cleanUp: () => void): void {
-    this.#cleanUps = this.#cleanUps ?? [];
+  #untilSettled(cleanUp: () => void): void {
     this.#cleanUps.push(cleanUp);
+  }
+
+  #publish(channel: typeof events.requested, more: object = {}): void {
+    if (!channel.hasSubscribers) return;
+    const { path, backend } = this.lock;
+    channel.publish({ path, mechanism: backend.name, mode: this.mode, request: this.#id, ...more });
   }
 }
 

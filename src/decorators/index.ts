@@ -6,7 +6,7 @@ import {
   InterProcessReaderWriterLock,
   type LockHandle,
 } from '../index.js';
-import { acquireOptions, withoutUndefined } from '../options.js';
+import { acquireOptions, withoutUndefined } from '../validate.js';
 import { type AsyncDecorator, type AsyncMethodDecorator, decorator, isDecoration } from './decorate.js';
 
 export type { AsyncDecorator, AsyncMethodDecorator, AsyncWrapper } from './decorate.js';

@@ -9,17 +9,6 @@ export function canonicalPath(path: string, followSymlinks: boolean): string {
   return join(realFolder(dirname(target)), basename(target));
 }
 
-/** The file of ours that lies beside a lock file and is named after it. */
-export function besides(canonical: string, what: 'queue' | 'leader' | 'once' | `steal-${string}`): string {
-  return join(dirname(canonical), `.${basename(canonical)}.fairlock-${what}`);
-}
-
-/** The other way round, by the name of a file: whose it is. */
-export function besidesWhat(name: string): { owner: string; what: string } | undefined {
-  const [, owner, what] = /^\.(.+)\.fairlock-([\w.-]+)$/s.exec(name) ?? [];
-  return owner === undefined || what === undefined ? undefined : { owner, what };
-}
-
 function isSame(one: string, other: string): boolean {
   const [a, b] = [
     statSync(one, { bigint: true, throwIfNoEntry: false }),

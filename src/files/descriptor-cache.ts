@@ -3,7 +3,6 @@
  * than locking. Few per path, bounded in all, closed after a moment of idleness: an open file keeps its volume from
  * being unmounted. Only files that are nothing but lock files are kept: see OpenFile.keepable.
  */
-import type { FifoQueue } from '../core/fifo-queue.js';
 import { clearInterval, setInterval, unref } from '../timers.js';
 import type { OpenFile } from './lock-file.js';
 
@@ -11,7 +10,7 @@ const PER_PATH = 2;
 const IN_ALL = 64;
 const SWEEP_MS = 500;
 
-export class IdleFiles {
+export class DescriptorCache {
   readonly #files: OpenFile[] = [];
   /** @internal */ registered = false;
   /** Used since the last sweep. */
@@ -55,28 +54,21 @@ export class IdleFiles {
   }
 }
 
-const ofQueue = new WeakMap<FifoQueue, IdleFiles>();
-const registered = new Set<IdleFiles>();
+const registered = new Set<DescriptorCache>();
 let sweeper: NodeJS.Timeout | undefined;
 
-export function idleFilesOf(queue: FifoQueue): IdleFiles {
-  const idle = ofQueue.get(queue) ?? new IdleFiles();
-  ofQueue.set(queue, idle);
-  return idle;
-}
-
 /** Closes all of this thread: where descriptors have run out, or a folder is to be removed. Whether there were any. */
-export function closeIdleFiles(): boolean {
+export function closeCachedFiles(): boolean {
   let any = false;
-  for (const idle of [...registered]) any = idle.clear() || any;
+  for (const cache of [...registered]) any = cache.clear() || any;
   return any;
 }
 
 /** A path stays registered while its file is in use, so that the loop of one path pays one look-up, no more. */
-function register(idle: IdleFiles): void {
+function register(cache: DescriptorCache): void {
   sweeper ??= unref(setInterval(sweepAll, SWEEP_MS));
-  idle.registered = true;
-  registered.add(idle);
+  cache.registered = true;
+  registered.add(cache);
   if (registered.size > IN_ALL) {
     const [oldest] = registered;
     oldest?.clear();
@@ -84,7 +76,7 @@ function register(idle: IdleFiles): void {
 }
 
 function sweepAll(): void {
-  for (const idle of registered) idle.sweep();
+  for (const cache of registered) cache.sweep();
   if (registered.size > 0) return;
   clearInterval(sweeper);
   sweeper = undefined;

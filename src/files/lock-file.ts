@@ -3,9 +3,10 @@ import { type BigIntStats, closeSync, constants, fchmodSync, fstatSync, lstatSyn
 import { dirname } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
 import { codeOf, LockMismatchError, LockUnsupportedError, messageOf, systemError } from '../errors.js';
-import { loadNativeFallback, type NativeFallback, type NativeFile } from '../native/addon.js';
+import { loadAddon } from '../native/addon.js';
+import type { NativeFile } from '../native/native-file.js';
 import { linkTarget } from './canonical-path.js';
-import { closeIdleFiles } from './descriptor-cache.js';
+import { closeCachedFiles } from './descriptor-cache.js';
 import { makeFolders } from './make-folders.js';
 
 const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL } = constants;
@@ -41,7 +42,7 @@ export interface LockFileOptions {
 export type Access = 'read' | 'write' | 'write if allowed';
 
 export class OpenFile {
-  /** Which locks may use it while it is idle: see IdleFiles. */
+  /** Which locks may use it while it is in the descriptor cache. */
   key = '';
   /** What the addon makes of it, where there is an addon. */
   native: NativeFile | undefined = undefined;
@@ -51,10 +52,10 @@ export class OpenFile {
     readonly dev: bigint,
     readonly ino: bigint,
     readonly writable: boolean,
-    /** Whether it may be kept open while it is not locked: only what is a lock file and nothing else. */
+    /** Whether it may stay open while it is not locked: only a file that is a lock file and nothing else. */
     public keepable: boolean,
   ) {
-    if (LEFT_OPEN) loadNativeFallback().api?.closeAtEnd(fd, true);
+    if (LEFT_OPEN) loadAddon().api?.closeAtEnd(fd, true);
   }
 
   get nativeFile(): NativeFile {
@@ -62,14 +63,18 @@ export class OpenFile {
     return this.native;
   }
 
-  /** Explicitly, since a child may have the open file too. */
-  unlockAndClose(addon: NativeFallback): void {
-    addon.unlock(this.nativeFile);
+  /** Unlocks explicitly, since a child process may have inherited the open file. */
+  unlockAndClose(): void {
+    try {
+      this.native?.unlock();
+    } catch {
+      // Closing unlocks it, unless a child has it.
+    }
     this.close();
   }
 
   close(): void {
-    if (LEFT_OPEN) loadNativeFallback().api?.closeAtEnd(this.fd, false);
+    if (LEFT_OPEN) loadAddon().api?.closeAtEnd(this.fd, false);
     try {
       closeSync(this.fd);
     } catch {
@@ -102,7 +107,7 @@ export function withDescriptors<T>(open: () => T): T {
   try {
     return open();
   } catch (error) {
-    if (!NO_DESCRIPTOR.has(codeOf(error) ?? '') || !closeIdleFiles()) throw error;
+    if (!NO_DESCRIPTOR.has(codeOf(error) ?? '') || !closeCachedFiles()) throw error;
     return open();
   }
 }

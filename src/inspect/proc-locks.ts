@@ -3,51 +3,12 @@
  * own, out of date as soon as it is taken; other users' processes and other PID namespaces may be hidden.
  */
 import { closeSync, constants, existsSync, openSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
+import { commandLine } from '../command-line.js';
 import { FIRST_TICKET, MOST_PERMITS, PERMIT_NUMBERS, TICKET_MODES } from '../files/byte-layout.js';
-import type { LockParty } from '../options.js';
-import { setImmediate } from '../timers.js';
+import type { LockParty, MechanismName, Parties } from '../options.js';
+import type { Looking } from './looking.js';
 import { linkOf, list, read } from './proc.js';
-
-export interface Parties {
-  holders: LockParty[];
-  waiters: LockParty[];
-}
-
-/**
- * A look takes long where there are many processes with many open files. So it is cut into small steps, with a yield
- * after each; one that yields a path is to be given the text of that file.
- */
-export type Looking<T> = Generator<string | undefined, T, string>;
-
-/** A look in one go. Undefined where it takes longer than `budget` ms. */
-export function atOnce<T>(looking: Looking<T>): T;
-export function atOnce<T>(looking: Looking<T>, budget: number): T | undefined;
-export function atOnce<T>(looking: Looking<T>, budget = Infinity): T | undefined {
-  const end = performance.now() + budget;
-  for (let step = looking.next(''); ; step = looking.next(step.value === undefined ? '' : read(step.value))) {
-    if (step.done) return step.value;
-    if (performance.now() > end) return undefined;
-  }
-}
-
-/** How long a look may keep the event loop busy without a break. */
-const SLICE_MS = 4;
-
-/** A look that lets the event loop run. */
-export async function inSmallSteps<T>(looking: Looking<T>): Promise<T> {
-  let rest = performance.now();
-  let text = '';
-  for (;;) {
-    const step = looking.next(text);
-    if (step.done) return step.value;
-    text = step.value === undefined ? '' : await readFile(step.value, 'utf8').catch(() => '');
-    if (performance.now() - rest < SLICE_MS) continue;
-    await new Promise<void>((resolve) => setImmediate(resolve));
-    rest = performance.now();
-  }
-}
 
 /** Opening with it touches nothing: no device is woken, and closing it drops no POSIX lock of this process. */
 const O_PATH = 0o10000000;
@@ -74,8 +35,31 @@ interface KernelLockLine {
   start: number;
 }
 
+/** What the kernel's list of locks calls the locks of a mechanism. */
+const KERNEL_NAMES = { flock: ['FLOCK'], fcntl: ['OFDLCK', 'POSIX'], lockfile: [] } as const;
+
+/** @param sidecar where the waiters have tickets */
+export function* lockParties(
+  path: string,
+  mechanism: MechanismName,
+  sidecar: string | undefined,
+): Looking<Parties | undefined> {
+  const seen = yield* partiesOf(path, KERNEL_NAMES[mechanism]);
+  return sidecar === undefined ? seen : { holders: seen?.holders ?? [], waiters: yield* queuedAt(sidecar) };
+}
+
+/** Like `lockParties`, of a semaphore: one holder for each permit. */
+export function* semaphoreParties(
+  path: string,
+  followSymlinks: boolean,
+  sidecar: string | undefined,
+): Looking<Parties | undefined> {
+  const seen = yield* semaphoreAt(path, followSymlinks);
+  return sidecar === undefined ? seen : { holders: seen?.holders ?? [], waiters: yield* queuedAt(sidecar) };
+}
+
 /** The processes with a ticket of the queue on a sidecar (fairness 'fifo'), in the order of service. */
-export function* inLine(sidecar: string): Looking<LockParty[]> {
+export function* queuedAt(sidecar: string): Looking<LockParty[]> {
   const identity = identify(sidecar);
   if (identity === undefined) return [];
   const locks = yield* locksByOpenFile(identity, ['OFDLCK']);
@@ -192,16 +176,6 @@ export function statOf(pid: number | 'self'): string[] | undefined {
 function commandOf(pid: number): string | undefined {
   const words = read(`/proc/${pid}/cmdline`).replace(/\0$/, '').split('\0');
   return commandLine(words).trim() || undefined;
-}
-
-/** Of `fairlock run … -- COMMAND` the command: that of every holder would else begin the same, with node and a path. */
-export function commandLine(words: readonly string[]): string {
-  const dashes = words.indexOf('--');
-  const isRun =
-    dashes > 0 &&
-    words.slice(0, dashes).includes('run') &&
-    words.slice(0, 4).some((word) => /(^|[/\\])fairlock$|dist[/\\]cli[/\\]main\.js$/.test(word));
-  return (isRun && dashes + 1 < words.length ? words.slice(dashes + 1) : words).join(' ');
 }
 
 /** Its `major:minor:inode` as the kernel's lock list says it, which is not what stat says on overlayfs or btrfs. */

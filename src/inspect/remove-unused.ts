@@ -1,10 +1,11 @@
-/** Removes a lock file that nobody holds or waits for. */
+/** Removes lock files without holders and waiters. */
 import { closeSync, lstatSync, openSync, readSync, unlinkSync } from 'node:fs';
-import { sidecarOf } from '../backends/fifo/ticket-queue.js';
-import { systemError } from '../errors.js';
 import { MARK, openLockFile } from '../files/lock-file.js';
-import { GRANTED, type NativeFallback, needByteRanges } from '../native/addon.js';
+import { sidecarOf } from '../files/sibling-files.js';
+import { type Addon, GRANTED, needByteRanges } from '../native/addon.js';
+import { NativeFile } from '../native/native-file.js';
 
+const ALL_BYTES = { start: 0, length: 0 };
 /** ticket.h writes it into every sidecar. */
 const SIDECAR_MAGIC = 'fairlock-queue 1';
 
@@ -14,7 +15,7 @@ export function isLockFile(path: string): boolean {
   return stat?.isFile() === true && stat.size === 0 && (stat.mode & MARK) !== 0;
 }
 
-/** The file of fairlock's line of waiters: by its magic or, before the first has stood in line, by the mark. */
+/** The file of a ticket queue: by its magic or, before the first ticket was taken, by the mark. */
 export function isSidecar(path: string): boolean {
   if (isLockFile(path)) return true;
   if (lstatSync(path, { throwIfNoEntry: false })?.isFile() !== true) return false;
@@ -33,40 +34,41 @@ export function isSidecar(path: string): boolean {
 }
 
 /**
- * Takes the lock in every way in which somebody could have it, without waiting: flock, and all bytes of the file
- * (fcntl, semaphores). Then nobody holds it. Whoever is waiting, or has just opened it, finds on its grant that the file
- * is not at the path any more, and takes the next one: if it is fairlock. flock(1) and others do not look.
- * @returns false where somebody holds it, or stands in line
+ * Takes the lock in every way in which a process could hold it, without waiting: flock, and all bytes of the file (fcntl,
+ * semaphores). Then it has no holder. A process that waits for the file, or has just opened it, finds on its grant that
+ * the file is not at the path any more, and takes the next one: if it uses fairlock. flock(1) and others do not look.
+ * @returns false where the lock is held, or a request is queued
  * @throws {LockUnsupportedError} without the addon; system errors
  */
 export function removeIfUnused(path: string, dryRun: boolean): boolean {
   const addon = needByteRanges(path, 'removal');
   const sidecar = sidecarOf(path);
   // What is gone already is not made again for the sake of looking.
-  if (dryRun && lstatSync(path, { throwIfNoEntry: false }) === undefined)
+  if (dryRun && lstatSync(path, { throwIfNoEntry: false }) === undefined) {
     return isSidecar(sidecar) && removeSidecar(addon, sidecar, dryRun);
-  const file = openLockFile({ path, mode: 0o666, followSymlinks: false }, { access: 'write' });
+  }
+  const options = { path, mode: 0o666, followSymlinks: false };
+  const file = openLockFile(options, { access: 'write' });
   try {
-    for (const ofd of [false, true]) {
-      const status = addon.tryLock(addon.file(file.fd, path, false, ofd, 0, 0), false);
-      if (status < 0) throw systemError(-status, ofd ? 'fcntl' : 'flock', path);
-      if (status !== GRANTED) return false;
+    for (const range of [undefined, ALL_BYTES]) {
+      if (new NativeFile(addon, file.fd, { ...options, range }).tryLock('exclusive') !== GRANTED) return false;
     }
     if (isSidecar(sidecar) && !removeSidecar(addon, sidecar, dryRun)) return false;
     if (!dryRun && isLockFile(path)) unlinkSync(path);
     return true;
   } finally {
-    // Nobody else has this open file: with it go both locks.
+    // No other process has this open file: with it go both locks.
     file.close();
   }
 }
 
-function removeSidecar(addon: NativeFallback, sidecar: string, dryRun: boolean): boolean {
-  const line = openLockFile({ path: sidecar, mode: 0o666, followSymlinks: false }, { access: 'write' });
+function removeSidecar(addon: Addon, path: string, dryRun: boolean): boolean {
+  const options = { path, mode: 0o666, followSymlinks: false };
+  const file = openLockFile(options, { access: 'write' });
   try {
-    const native = addon.file(line.fd, sidecar, false, true, 0, 0);
-    return (dryRun ? addon.isFirst(native) : addon.removeSidecar(native)) === GRANTED;
+    const sidecar = new NativeFile(addon, file.fd, { ...options, range: ALL_BYTES });
+    return (dryRun ? sidecar.isFirst() : sidecar.removeSidecar()) === GRANTED;
   } finally {
-    line.close();
+    file.close();
   }
 }

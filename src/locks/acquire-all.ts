@@ -1,8 +1,8 @@
 /** Several locks at once, without deadlock. */
-
 import type { LockHandle } from '../core/handle.js';
-import { type AcquireOptions, acquireOptions } from '../options.js';
-import { queueOf } from './file-lock.js';
+import type { AcquireOptions } from '../options.js';
+import { acquireOptions } from '../validate.js';
+import { queueKeyOf } from './file-lock.js';
 
 /** What `acquireAll` takes: `InterProcessLock`s, and whatever has a path and can be acquired likewise. */
 export interface Acquirable {
@@ -43,7 +43,7 @@ function sorted(locks: readonly Acquirable[]): Acquirable[] {
     if (typeof lock?.acquire !== 'function' || typeof lock.path !== 'string')
       throw new TypeError('locks: expected locks with a path and acquire()');
   }
-  const keyed = locks.map((lock) => ({ lock, key: queueOf(lock) ?? lock.path }));
+  const keyed = locks.map((lock) => ({ lock, key: queueKeyOf(lock) ?? lock.path }));
   keyed.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
   const twice = keyed.find(({ key }, i) => key === keyed[i - 1]?.key);
   if (twice !== undefined)

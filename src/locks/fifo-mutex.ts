@@ -3,8 +3,9 @@ import { inProcess } from '../backends/in-process.js';
 import { type Clock, systemClock } from '../core/clock.js';
 import { FifoQueue } from '../core/fifo-queue.js';
 import type { LockHandle } from '../core/handle.js';
-import { QueuedLock } from '../core/lock-core.js';
-import { type AcquireOptions, optionsObject } from '../options.js';
+import { LockCore } from '../core/lock-core.js';
+import type { AcquireOptions } from '../options.js';
+import { optionsObject } from '../validate.js';
 
 export interface FifoMutexOptions {
   /** The timers behind `timeout` and `waitNotice`. @default the system's */
@@ -16,21 +17,21 @@ export interface FifoMutexOptions {
  * `tryAcquire` overtakes one, in whatever microtask it comes. Not re-entrant.
  */
 export class FifoMutex implements Disposable {
-  readonly #lock: QueuedLock;
+  readonly #core: LockCore;
 
   constructor(options?: FifoMutexOptions) {
     const { clock = systemClock } = optionsObject<FifoMutexOptions>(options, ['clock']);
-    this.#lock = new QueuedLock(undefined, new FifoQueue(), inProcess, clock);
+    this.#core = new LockCore(undefined, new FifoQueue(), inProcess, clock);
   }
 
-  /** Whether somebody holds it. */
+  /** Whether it is held. */
   get held(): boolean {
-    return this.#lock.held > 0;
+    return this.#core.held > 0;
   }
 
-  /** How many wait. */
+  /** How many requests wait. */
   get waiting(): number {
-    return this.#lock.queue.waiting;
+    return this.#core.queue.waiting;
   }
 
   /**
@@ -38,22 +39,22 @@ export class FifoMutex implements Disposable {
    * @throws {LockTimeoutError} `timeout` is over; `signal.reason` if aborted; {LockClosedError}; TypeError, RangeError
    */
   acquire(options?: AcquireOptions): Promise<LockHandle> {
-    return this.#lock.acquire(false, options);
+    return this.#core.acquire('exclusive', options);
   }
 
-  /** Null if somebody holds it or waits for it. */
+  /** Null if it is held, or another request waits for it. */
   tryAcquire(): LockHandle | null {
-    return this.#lock.tryAcquire(false);
+    return this.#core.tryAcquire('exclusive') as LockHandle | null;
   }
 
   /** Holds it while `fn` runs, until its promise is settled. */
   withLock<T>(fn: (handle: LockHandle) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T> {
-    return this.#lock.with(false, fn, options);
+    return this.#core.with('exclusive', fn, options);
   }
 
-  /** Rejects whoever waits with `LockClosedError`; a holder keeps it until release. */
+  /** Rejects all waiters with `LockClosedError`; a holder keeps it until release. */
   close(): void {
-    this.#lock.close();
+    this.#core.close();
   }
 
   [Symbol.dispose](): void {

@@ -1,12 +1,13 @@
-/** From a path and options to a lock on it: what the locks between processes share. */
-
-import { queueFor, queueKey } from '../backends/path-registry.js';
-import { selectMechanism } from '../backends/select.js';
-import type { Mechanism } from '../core/backend.js';
+/** A lock on a file: from a path and options to a queue and a backend. */
+import { queueKey } from '../backends/path-registry.js';
+import { pathState } from '../backends/path-state.js';
+import { selectBackend } from '../backends/select.js';
+import type { Capabilities } from '../core/backend.js';
 import { systemClock } from '../core/clock.js';
-import { QueuedLock } from '../core/lock-core.js';
+import { LockCore } from '../core/lock-core.js';
 import { canonicalPath } from '../files/canonical-path.js';
-import { type InterProcessLockOptions, type LockParty, lockOptions, lockPath, type MechanismName } from '../options.js';
+import type { InterProcessLockOptions, LockParty, MechanismName } from '../options.js';
+import { lockOptions, lockPath } from '../validate.js';
 
 /** What `inspect()` sees: a snapshot, out of date as soon as it is read. */
 export interface LockInspection {
@@ -15,27 +16,28 @@ export interface LockInspection {
   /** The order between processes. */
   fairness: 'kernel' | 'fifo';
   /** What locks, and how a waiter waits. */
-  layers: Mechanism['layers'];
+  layers: Capabilities['layers'];
   /** Whether this object holds it. */
   held: boolean;
   holders: LockParty[];
   waiters: LockParty[];
 }
 
-/** What a lock queues by: the same for all spellings of a path. By the object, since other copies of this class have their own. */
-const queues = new WeakMap<object, string>();
+/** The names of the queues of locks, by the object: the locks of other copies of this library have their own map. */
+const keys = new WeakMap<object, string>();
 
-export function queueOf(lock: object): string | undefined {
-  return queues.get(lock);
+/** The same for all spellings of a path. Undefined for what is no lock of this copy. */
+export function queueKeyOf(lock: object): string | undefined {
+  return keys.get(lock);
 }
 
 /** Not exported to users: the base of the locks that are. */
-export abstract class PathLock implements Disposable {
+export abstract class FileLock implements Disposable {
   /** The absolute path. */
   readonly path: string;
-  /** The mechanism that serves it: what `'auto'` came to. */
+  /** The mechanism that serves it: the one that `'auto'` chose. */
   readonly mechanism: MechanismName;
-  /** @internal */ protected readonly lock: QueuedLock;
+  /** @internal */ protected readonly core: LockCore;
 
   /**
    * Touches no file: the lock file and missing parent folders are created when the lock is first taken.
@@ -43,19 +45,18 @@ export abstract class PathLock implements Disposable {
    * @throws {LockUnsupportedError} the mechanism or the fairness that was asked for by name is not available
    */
   constructor(path: string | URL, options?: InterProcessLockOptions) {
-    const given = { ...lockOptions(options), movable: this.movable, directories: this.directories };
+    const { followsReplacement, directories } = this;
+    const given = { ...lockOptions(options), followsReplacement, directories };
     this.path = lockPath(path);
-    const canonical = canonicalPath(this.path, given.followSymlinks);
-    const key = queueKey(canonical, given.range);
-    queues.set(this, key);
-    const queue = queueFor(key);
-    const mechanism = selectMechanism(this.path, canonical, given, queue);
-    this.mechanism = mechanism.name as MechanismName;
-    this.lock = new QueuedLock(this.path, queue, mechanism, systemClock, given.reentrant);
+    const state = pathState({ path: canonicalPath(this.path, given.followSymlinks), range: given.range });
+    keys.set(this, queueKey(state.name));
+    const backend = selectBackend(this.path, given, state);
+    this.mechanism = backend.name as MechanismName;
+    this.core = new LockCore(this.path, state.queue, backend, systemClock, given.reentrant);
   }
 
-  /** @internal Whether waits move over when another file takes the place of the one waited for. */
-  protected get movable(): boolean {
+  /** @internal Whether a wait goes on with the new file as soon as its file is replaced. */
+  protected get followsReplacement(): boolean {
     return false;
   }
 
@@ -72,24 +73,24 @@ export abstract class PathLock implements Disposable {
    * @throws system errors; {LockUnsupportedError}
    */
   isLocked(): boolean {
-    return this.lock.isLocked();
+    return this.core.status.isLocked();
   }
 
   /** Whether a handle of this object holds the lock. */
   get held(): boolean {
-    return this.lock.held > 0;
+    return this.core.held > 0;
   }
 
-  /** Who holds and who waits (best effort where other processes are concerned), and which layer serves. */
+  /** The holders and waiters (best effort where other processes are concerned), and the layer that serves. */
   inspect(): LockInspection {
     const { path, mechanism, held } = this;
-    const { fairness = 'kernel', layers } = this.lock.mechanism;
-    return { path, mechanism, fairness, layers, held, ...this.lock.parties() };
+    const { fairness, layers } = this.core.backend.capabilities;
+    return { path, mechanism, fairness, layers, held, ...this.core.status.now() };
   }
 
   /** Pending waits of this object reject with `LockClosedError`; what is held stays held until it is released. */
   close(): void {
-    this.lock.close();
+    this.core.close();
   }
 
   [Symbol.dispose](): void {

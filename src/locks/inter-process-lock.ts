@@ -1,8 +1,7 @@
 /** The lock between processes. */
-
 import type { LockHandle } from '../core/handle.js';
 import type { AcquireOptions } from '../options.js';
-import { PathLock } from './file-lock.js';
+import { FileLock } from './file-lock.js';
 
 /**
  * A lock between processes, on a file. Within a thread it is served strictly in order of arrival; between processes
@@ -12,7 +11,7 @@ import { PathLock } from './file-lock.js';
  * Not guaranteed: exclusion of programs that do not lock (it is advisory), of other machines on a network file
  * system, and, with mechanism `lockfile`, of a holder that misses its heartbeat.
  */
-export class InterProcessLock extends PathLock {
+export class InterProcessLock extends FileLock {
   /**
    * Waits for its turn, then for the lock.
    * @throws {LockTimeoutError} not granted within `timeout` ms
@@ -22,12 +21,12 @@ export class InterProcessLock extends PathLock {
    * @throws `signal.reason` on abort; system errors (EACCES, ELOOP, EMFILE, …) as Node shapes them
    */
   acquire(options?: AcquireOptions): Promise<LockHandle> {
-    return this.lock.acquire(false, options);
+    return this.core.acquire('exclusive', options);
   }
 
-  /** Never waits and never overtakes: null where somebody holds the lock or waits for it. Throws like `acquire`. */
+  /** Never waits and never overtakes: null where the lock is held or waited for. Throws like `acquire`. */
   tryAcquire(): LockHandle | null {
-    return this.lock.tryAcquire(false);
+    return this.core.tryAcquire('exclusive') as LockHandle | null;
   }
 
   /**
@@ -37,11 +36,11 @@ export class InterProcessLock extends PathLock {
    * @throws what `acquire` throws
    */
   acquireSync(options?: { timeout?: number }): LockHandle {
-    return this.lock.acquireSync(false, options);
+    return this.core.acquireSync('exclusive', options);
   }
 
   /** Holds the lock while `fn` runs, until its promise is settled; resolves and rejects with it. */
   withLock<T>(fn: (handle: LockHandle) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T> {
-    return this.lock.with(false, fn, options);
+    return this.core.with('exclusive', fn, options);
   }
 }

@@ -1,8 +1,7 @@
 /** The reader/writer lock between processes. */
-
 import type { LockHandle } from '../core/handle.js';
 import type { AcquireOptions } from '../options.js';
-import { PathLock } from './file-lock.js';
+import { FileLock } from './file-lock.js';
 
 /**
  * Many readers or one writer, between processes. Within a thread strictly in order of arrival: consecutive readers
@@ -13,45 +12,45 @@ import { PathLock } from './file-lock.js';
  * write lock throws `LockDeadlockError`, and vice versa. Mechanism `lockfile` is exclusive only: there readers exclude
  * each other too, and `handle.shared` is false.
  */
-export class InterProcessReaderWriterLock extends PathLock {
-  /** What reading asks for: a share, where the mechanism knows sharing. */
-  readonly #read = this.mechanism !== 'lockfile';
+export class InterProcessReaderWriterLock extends FileLock {
+  /** What reading asks for, where the mechanism knows sharing. */
+  readonly #read = this.mechanism === 'lockfile' ? 'exclusive' : 'shared';
 
   /** Waits to read: beside other readers, not beside a writer. Errors as in `InterProcessLock.acquire`. */
   acquireRead(options?: AcquireOptions): Promise<LockHandle> {
-    return this.lock.acquire(this.#read, options);
+    return this.core.acquire(this.#read, options);
   }
 
   /** Waits to write, alone. */
   acquireWrite(options?: AcquireOptions): Promise<LockHandle> {
-    return this.lock.acquire(false, options);
+    return this.core.acquire('exclusive', options);
   }
 
   /** Null where it would have to wait, or overtake a waiter. */
   tryAcquireRead(): LockHandle | null {
-    return this.lock.tryAcquire(this.#read);
+    return this.core.tryAcquire(this.#read) as LockHandle | null;
   }
 
   tryAcquireWrite(): LockHandle | null {
-    return this.lock.tryAcquire(false);
+    return this.core.tryAcquire('exclusive') as LockHandle | null;
   }
 
   /** Blocks the thread: see `InterProcessLock.acquireSync`. */
   acquireReadSync(options?: { timeout?: number }): LockHandle {
-    return this.lock.acquireSync(this.#read, options);
+    return this.core.acquireSync(this.#read, options);
   }
 
   acquireWriteSync(options?: { timeout?: number }): LockHandle {
-    return this.lock.acquireSync(false, options);
+    return this.core.acquireSync('exclusive', options);
   }
 
   /** Reads while `fn` runs. */
   withReadLock<T>(fn: (handle: LockHandle) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T> {
-    return this.lock.with(this.#read, fn, options);
+    return this.core.with(this.#read, fn, options);
   }
 
   /** Writes while `fn` runs. */
   withWriteLock<T>(fn: (handle: LockHandle) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T> {
-    return this.lock.with(false, fn, options);
+    return this.core.with('exclusive', fn, options);
   }
 }

@@ -1,14 +1,14 @@
 /** The semaphore between processes. */
-
-import { ticketQueueOf } from '../backends/fifo/ticket-queue.js';
-import { Permits } from '../backends/kernel/semaphore-backend.js';
-import { queueFor } from '../backends/path-registry.js';
+import { SemaphoreBackend } from '../backends/kernel/semaphore-backend.js';
+import { pathState } from '../backends/path-state.js';
+import { queueAccess } from '../backends/select.js';
 import { systemClock } from '../core/clock.js';
 import type { LockHandle, PermitHandle } from '../core/handle.js';
-import { QueuedLock } from '../core/lock-core.js';
+import { LockCore } from '../core/lock-core.js';
 import { canonicalPath } from '../files/canonical-path.js';
 import { needByteRanges } from '../native/addon.js';
-import { type AcquireOptions, type InterProcessSemaphoreOptions, lockPath, semaphoreOptions } from '../options.js';
+import type { AcquireOptions, InterProcessSemaphoreOptions } from '../options.js';
+import { lockPath, semaphoreOptions } from '../validate.js';
 import type { LockInspection } from './file-lock.js';
 
 /** What `inspect()` of a semaphore sees. */
@@ -19,7 +19,7 @@ export interface SemaphoreInspection extends LockInspection {
 /**
  * At most `permits` holders on the machine, counted over all processes and threads. The permit of a process that dies
  * is free at once. Within a thread waiters are served strictly in order of arrival; between processes too with
- * `fairness: 'fifo'`. All who use a path must name the same number of permits, or get `LockMismatchError`.
+ * `fairness: 'fifo'`. All processes that use a path must name the same number of permits, or get `LockMismatchError`.
  *
  * Needs the addon (byte-range locks). Use a path of its own: the file of a lock is not that of a semaphore.
  */
@@ -27,7 +27,7 @@ export class InterProcessSemaphore implements Disposable {
   /** The absolute path. */
   readonly path: string;
   readonly permits: number;
-  readonly #lock: QueuedLock;
+  readonly #core: LockCore;
 
   /**
    * @throws {TypeError} @throws {RangeError} a bad argument
@@ -38,17 +38,16 @@ export class InterProcessSemaphore implements Disposable {
     this.path = lockPath(path);
     this.permits = permits;
     const addon = needByteRanges(this.path, 'a semaphore');
-    const canonical = canonicalPath(this.path, file.followSymlinks);
-    const queue = queueFor(`${canonical}\0semaphore`);
+    const state = pathState({ path: canonicalPath(this.path, file.followSymlinks), isSemaphore: true });
     const lockFile = { ...file, path: this.path, dataFile: false };
-    const tickets = fairness === 'kernel' ? undefined : ticketQueueOf(queue, canonical, lockFile, addon);
-    const mechanism = new Permits(lockFile, permits, addon, tickets, fairness === 'auto');
-    this.#lock = new QueuedLock(this.path, queue, mechanism, systemClock);
+    const order = queueAccess(lockFile, fairness, state);
+    const backend = new SemaphoreBackend(lockFile, permits, addon, state, order);
+    this.#core = new LockCore(this.path, state.queue, backend, systemClock);
   }
 
   /** Permits held through this object. */
   get held(): number {
-    return this.#lock.held;
+    return this.#core.held;
   }
 
   /**
@@ -57,34 +56,34 @@ export class InterProcessSemaphore implements Disposable {
    * @throws what `InterProcessLock.acquire` throws
    */
   acquire(options?: AcquireOptions): Promise<PermitHandle> {
-    return this.#lock.acquire(true, options) as Promise<PermitHandle>;
+    return this.#core.acquire('shared', options) as Promise<PermitHandle>;
   }
 
   /** Null where it would have to wait, or overtake a waiter. */
   tryAcquire(): PermitHandle | null {
-    return this.#lock.tryAcquire(true) as PermitHandle | null;
+    return this.#core.tryAcquire('shared') as PermitHandle | null;
   }
 
-  /** Whether no permit is free, whatever process has them. See `InterProcessLock.isLocked`. */
+  /** Whether no permit is free, whichever processes hold them. See `InterProcessLock.isLocked`. */
   isLocked(): boolean {
-    return this.#lock.mechanism.isLocked();
+    return this.#core.backend.isLocked();
   }
 
-  /** Who holds a permit (an entry for each) and who waits, best effort, and which layer serves. */
+  /** The holders (an entry for each permit) and waiters, best effort, and the layer that serves. */
   inspect(): SemaphoreInspection {
     const { path, permits, held } = this;
-    const { fairness = 'kernel', layers } = this.#lock.mechanism;
-    return { path, mechanism: 'fcntl', permits, fairness, layers, held: held > 0, ...this.#lock.parties() };
+    const { fairness, layers } = this.#core.backend.capabilities;
+    return { path, mechanism: 'fcntl', permits, fairness, layers, held: held > 0, ...this.#core.status.now() };
   }
 
   /** Holds a permit while `fn` runs. */
   withPermit<T>(fn: (handle: PermitHandle) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T> {
-    return this.#lock.with(true, fn as (handle: LockHandle) => T | PromiseLike<T>, options);
+    return this.#core.with('shared', fn as (handle: LockHandle) => T | PromiseLike<T>, options);
   }
 
   /** Pending waits of this object reject with `LockClosedError`; what is held stays held. */
   close(): void {
-    this.#lock.close();
+    this.#core.close();
   }
 
   [Symbol.dispose](): void {

@@ -1,6 +1,7 @@
 /** The lock for a file that has content of its own. */
 import { canonicalPath } from '../files/canonical-path.js';
-import { type InterProcessLockOptions, lockPath } from '../options.js';
+import type { InterProcessLockOptions } from '../options.js';
+import { lockPath } from '../validate.js';
 import { InterProcessLock } from './inter-process-lock.js';
 
 /**

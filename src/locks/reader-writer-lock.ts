@@ -4,10 +4,11 @@ import { inProcess } from '../backends/in-process.js';
 import { type Clock, systemClock } from '../core/clock.js';
 import { FifoQueue } from '../core/fifo-queue.js';
 import type { LockHandle } from '../core/handle.js';
-import { QueuedLock } from '../core/lock-core.js';
+import { LockCore } from '../core/lock-core.js';
 import { contextHere, heldHere } from '../core/reentrancy.js';
 import { LockDeadlockError } from '../errors.js';
-import { type AcquireOptions, optionsObject } from '../options.js';
+import type { AcquireOptions, LockMode } from '../options.js';
+import { optionsObject } from '../validate.js';
 
 export interface ReaderWriterLockOptions {
   /** The timers behind `timeout` and `waitNotice`. @default the system's */
@@ -24,41 +25,41 @@ export interface ReaderWriterLockOptions {
  */
 export class ReaderWriterLock implements Disposable {
   readonly #queue = new FifoQueue();
-  readonly #lock: QueuedLock;
+  readonly #core: LockCore;
   /** True in a function run by `withReadLock`, and what it calls. */
   readonly #reading = new AsyncLocalStorage<true>();
   readonly #pendingWriters = new Map<object | undefined, number>();
 
   constructor(options?: ReaderWriterLockOptions) {
     const { clock = systemClock } = optionsObject<ReaderWriterLockOptions>(options, ['clock']);
-    this.#lock = new QueuedLock(undefined, this.#queue, inProcess, clock, true);
+    this.#core = new LockCore(undefined, this.#queue, inProcess, clock, true);
   }
 
   /** Whether the running context reads, also where it is a writer that reads as well (as in fasteners). */
   isReader(): boolean {
     const hold = heldHere(this.#queue);
-    return hold !== undefined && (hold.shared || this.#reading.getStore() === true);
+    return hold !== undefined && (hold.mode === 'shared' || this.#reading.getStore() === true);
   }
 
   /** Whether the running context writes or, with `checkPending`, waits to. @param checkPending default true */
   isWriter(checkPending = true): boolean {
-    return heldHere(this.#queue)?.shared === false || (checkPending && this.#isPendingWriter());
+    return heldHere(this.#queue)?.mode === 'exclusive' || (checkPending && this.#isPendingWriter());
   }
 
-  /** Whether anybody waits to write. */
+  /** Whether a request waits to write. */
   get hasPendingWriters(): boolean {
-    for (const waiter of this.#queue) if (!waiter.shared) return true;
+    for (const waiter of this.#queue) if (waiter.mode === 'exclusive') return true;
     return false;
   }
 
   /** What it is held for at the moment. */
   get owner(): 'reader' | 'writer' | null {
-    return this.#queue.holders === 0 ? null : this.#queue.heldShared ? 'reader' : 'writer';
+    return this.#queue.holders === 0 ? null : this.#queue.heldMode === 'shared' ? 'reader' : 'writer';
   }
 
-  /** Whether anybody holds it. */
+  /** Whether it is held. */
   get held(): boolean {
-    return this.#lock.held > 0;
+    return this.#core.held > 0;
   }
 
   /**
@@ -66,33 +67,33 @@ export class ReaderWriterLock implements Disposable {
    * @throws {LockDeadlockError} the running context waits to write; and what `FifoMutex.acquire` throws
    */
   async acquireRead(options?: AcquireOptions): Promise<LockHandle> {
-    return this.#lock.acquire(this.#readMode(), options);
+    return this.#core.acquire(this.#readMode(), options);
   }
 
   /** Waits to write, alone. @throws {LockDeadlockError} the running context reads */
   async acquireWrite(options?: AcquireOptions): Promise<LockHandle> {
-    return this.#asPendingWriter(() => this.#lock.acquire(false, options));
+    return this.#asPendingWriter(() => this.#core.acquire('exclusive', options));
   }
 
   tryAcquireRead(): LockHandle | null {
-    return this.#lock.tryAcquire(this.#readMode());
+    return this.#core.tryAcquire(this.#readMode()) as LockHandle | null;
   }
 
   tryAcquireWrite(): LockHandle | null {
-    return this.#lock.tryAcquire(false);
+    return this.#core.tryAcquire('exclusive') as LockHandle | null;
   }
 
   async withReadLock<T>(fn: (handle: LockHandle) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T> {
-    return this.#lock.with(this.#readMode(), (handle) => this.#reading.run(true, () => fn(handle)), options);
+    return this.#core.with(this.#readMode(), (handle) => this.#reading.run(true, () => fn(handle)), options);
   }
 
   async withWriteLock<T>(fn: (handle: LockHandle) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T> {
-    return this.#lock.with(false, fn, options, (acquire) => this.#asPendingWriter(acquire));
+    return this.#core.with('exclusive', fn, options, (acquire) => this.#asPendingWriter(acquire));
   }
 
-  /** Rejects whoever waits with `LockClosedError`; a holder keeps it until release. */
+  /** Rejects all waiters with `LockClosedError`; a holder keeps it until release. */
   close(): void {
-    this.#lock.close();
+    this.#core.close();
   }
 
   [Symbol.dispose](): void {
@@ -100,13 +101,13 @@ export class ReaderWriterLock implements Disposable {
   }
 
   /** A writer that reads re-enters as the writer it is. */
-  #readMode(): boolean {
+  #readMode(): LockMode {
     if (this.#isPendingWriter())
       throw new LockDeadlockError(undefined, 'this async context waits to write, and cannot read meanwhile');
-    return heldHere(this.#queue)?.shared ?? true;
+    return heldHere(this.#queue)?.mode ?? 'shared';
   }
 
-  /** The outermost context is everybody's: nothing is said of it. */
+  /** The outermost context is shared by all code: nothing is said of it. */
   #isPendingWriter(): boolean {
     const context = contextHere();
     return context !== undefined && this.#pendingWriters.has(context);

@@ -11,7 +11,7 @@ import {
   type LockHandle,
   type ReaderWriterLock,
 } from '../index.js';
-import { optionsObject } from '../options.js';
+import { optionsObject } from '../validate.js';
 import { FairLocks, Semaphores } from './containers.js';
 import { tell } from './log.js';
 import { externalLockFile, isProcessLockingDisabled } from './settings.js';

@@ -1,7 +1,7 @@
 /** Where external locks are, and whether they are used. */
 import { join } from 'node:path';
 import { shown } from '../errors.js';
-import { optionsObject } from '../options.js';
+import { optionsObject } from '../validate.js';
 
 /** The environment variable that names the folder of external locks. */
 export const OSLO_LOCK_PATH = 'OSLO_LOCK_PATH';

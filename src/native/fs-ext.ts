@@ -2,6 +2,7 @@
 import { createRequire } from 'node:module';
 import { isMainThread } from 'node:worker_threads';
 import { codeOf, errnoOf, systemError } from '../errors.js';
+import type { LockMode } from '../options.js';
 import { loader } from './loader.js';
 
 const LOCK_SH = 1;
@@ -13,22 +14,22 @@ interface FsExt {
   flockSync(fd: number, flags: number): void;
 }
 
-export interface FlockCalls {
-  /** False: somebody else holds it. */
-  tryLock(fd: number, shared: boolean, path: string): boolean;
+export interface FsExtCalls {
+  /** False: it is held through another open file. */
+  tryLock(fd: number, mode: LockMode, path: string): boolean;
   unlock(fd: number, path: string): void;
 }
 
-export const loadFsExt = loader('fs-ext', (): FlockCalls => {
+export const loadFsExt = loader('fs-ext', (): FsExtCalls => {
   if (process.platform === 'win32') throw new Error('Windows has no flock(2)');
   // Loaded in a Worker after the main thread has loaded it, fs-ext kills the process when that Worker ends.
   if (!isMainThread) throw new Error('fs-ext is unsafe in Workers');
   const fsExt = createRequire(import.meta.url)('fs-ext') as FsExt;
   if (typeof fsExt.flockSync !== 'function') throw new Error('fs-ext has no flockSync');
   return {
-    tryLock(fd, shared, path) {
+    tryLock(fd, mode, path) {
       try {
-        fsExt.flockSync(fd, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB);
+        fsExt.flockSync(fd, (mode === 'shared' ? LOCK_SH : LOCK_EX) | LOCK_NB);
         return true;
       } catch (error) {
         // A contended lock comes as EAGAIN or, by its other name, EWOULDBLOCK.

@@ -2,8 +2,8 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { closeIdleFiles } from '../files/descriptor-cache.js';
 import { InterProcessLock, layers, type MechanismName } from '../index.js';
+import { closeCachedFiles } from '../inspect/index.js';
 import { getLockPath, setDefaults } from '../lockutils/index.js';
 
 export interface TemporaryLockPath extends Disposable, AsyncDisposable {
@@ -43,7 +43,7 @@ export function temporaryLockPath(context?: TestContextLike): TemporaryLockPath 
     removed = true;
     const held = heldIn(path);
     setDefaults({ lockPath: hadDefault ? before : undefined });
-    closeIdleFiles(); // Some file systems (FUSE) keep a removed file that is open under another name.
+    closeCachedFiles(); // Some file systems (FUSE) keep a removed file that is open under another name.
     rmSync(path, { recursive: true, force: true });
     if (held.length > 0) throw new Error(`still held at the end of the test: ${held.join(', ')}`);
   };

@@ -1,15 +1,15 @@
 /** The requests of this thread in one directory: which are held, which are pending, what becomes of them. */
 import { existsSync } from 'node:fs';
 import { throwIfAborted } from '../abort.js';
-import { sidecarOf } from '../backends/fifo/ticket-queue.js';
 import type { LockHandle } from '../index.js';
+import { sidecarOf } from '../inspect/index.js';
 import { setImmediate, setTimeout, unref } from '../timers.js';
 import { Lock, type LockMode, MAKER } from './lock.js';
+import { CLIENT_ID, inOtherProcesses, inOtherThreads, publishInfo } from './lock-infos.js';
 import { NamedLock } from './named-lock.js';
-import { CLIENT_ID, inOtherProcesses, inOtherThreads, tellThreads } from './others.js';
 import type { LockGrantedCallback, LockInfo, LockManagerSnapshot } from './types.js';
 
-export interface Wish {
+export interface RequestOptions {
   name: string;
   mode: LockMode;
   ifAvailable: boolean;
@@ -17,7 +17,7 @@ export interface Wish {
   signal: AbortSignal | undefined;
 }
 
-/** How often, and how many ms apart, a file that may have been left behind is looked after. */
+/** How often, and how many ms apart, a file that may have been left is looked at. */
 const TIDY_TRIES = 5;
 const TIDY_MS = 10;
 
@@ -36,20 +36,20 @@ export class Directory {
   }
 
   /** https://www.w3.org/TR/web-locks/#request-a-lock */
-  async request<T>(wish: Wish, callback: LockGrantedCallback<T>): Promise<Awaited<T>> {
-    const request = this.#enter(wish);
+  async request<T>(options: RequestOptions, callback: LockGrantedCallback<T>): Promise<Awaited<T>> {
+    const request = this.#enter(options);
     try {
-      // What is to be had at once is held at once, so that a thief of this very turn finds it.
-      const handle = this.#now(request, wish);
+      // A lock that is free is held at once, so that a stealer in this very turn finds it.
+      const handle = this.#now(request, options);
       if (handle !== null) this.#hold(request, handle);
-      else if (wish.ifAvailable) this.#leave(request);
-      else this.#hold(request, await this.#later(request, wish));
+      else if (options.ifAvailable) this.#leave(request);
+      else this.#hold(request, await this.#later(request, options));
       await undefined; // No callback runs before `request` has returned.
-      if (handle === null && wish.ifAvailable) return await callback(null);
-      throwIfAborted(wish.signal);
+      if (handle === null && options.ifAvailable) return await callback(null);
+      throwIfAborted(options.signal);
       // Also if it was stolen by now: the standard's grant is followed by the callback, whatever happens in between.
-      const working = (async () => callback(new Lock(MAKER, wish.name, wish.mode, request.signal)))();
-      return await Promise.race([request.robbed, working]);
+      const working = (async () => callback(new Lock(MAKER, options.name, options.mode, request.signal)))();
+      return await Promise.race([request.stolen, working]);
     } finally {
       this.#leave(request);
     }
@@ -57,7 +57,7 @@ export class Directory {
 
   /** https://www.w3.org/TR/web-locks/#snapshot-the-lock-state */
   async query(): Promise<LockManagerSnapshot> {
-    await new Promise<void>((resolve) => setImmediate(resolve)); // What was granted in this turn is told by then.
+    await new Promise<void>((resolve) => setImmediate(resolve)); // What was granted in this turn is published by then.
     const own = (held: boolean): Required<LockInfo>[] => {
       return [...this.#requests]
         .filter(({ handle }) => (handle !== undefined) === held)
@@ -70,20 +70,20 @@ export class Directory {
     };
   }
 
-  #now(request: Request, { name, mode, steal }: Wish): LockHandle | null {
+  #now(request: Request, { name, mode, steal }: RequestOptions): LockHandle | null {
     const { lock } = this.#lockOf(name);
     if (steal) return this.#steal(request, lock);
     return mode === 'shared' ? lock.tryAcquireRead() : lock.tryAcquireWrite();
   }
 
-  async #later(request: Request, { name, mode, signal }: Wish): Promise<LockHandle> {
+  async #later(request: Request, { name, mode, signal }: RequestOptions): Promise<LockHandle> {
     const { lock } = this.#lockOf(name);
     const options = signal === undefined ? {} : { signal };
-    request.untell = tellThreads(this.path, false, request.info);
+    request.unpublish = publishInfo(this.path, false, request.info);
     try {
       for (;;) {
         const handle = await (mode === 'shared' ? lock.acquireRead(options) : lock.acquireWrite(options));
-        // If it was stolen before we were told of it, nobody has seen it, and we go on waiting.
+        // If it was stolen before we learned of the grant, no callback has seen it, and we go on waiting.
         if (!handle.signal.aborted) return handle;
         handle.release();
       }
@@ -94,18 +94,18 @@ export class Directory {
   }
 
   #steal(request: Request, lock: NamedLock): LockHandle {
-    const robbed = [...this.#requests].filter(
+    const stolen = [...this.#requests].filter(
       (one) => one !== request && one.info.name === request.info.name && one.handle !== undefined,
     );
-    const handle = lock.steal(robbed.flatMap((one) => one.handle ?? []));
-    for (const one of robbed) {
+    const handle = lock.steal(stolen.flatMap((one) => one.handle ?? []));
+    for (const one of stolen) {
       this.#leave(one);
-      one.rob();
+      one.lose();
     }
     return handle;
   }
 
-  #enter({ name, mode }: Wish): Request {
+  #enter({ name, mode }: RequestOptions): Request {
     const request = new Request({ name, mode, clientId: CLIENT_ID });
     if (this.#requests.size === 0) inUse.set(this.path, this);
     this.#requests.add(request);
@@ -117,19 +117,19 @@ export class Directory {
     request.handle = handle;
     this.#requests.delete(request);
     this.#requests.add(request);
-    request.untell();
-    request.untell = tellThreads(this.path, true, request.info);
-    const rob = (): void => {
+    request.unpublish();
+    request.unpublish = publishInfo(this.path, true, request.info);
+    const lose = (): void => {
       this.#leave(request);
-      request.rob();
+      request.lose();
     };
-    handle.signal.addEventListener('abort', rob);
-    if (handle.signal.aborted) rob();
+    handle.signal.addEventListener('abort', lose);
+    if (handle.signal.aborted) lose();
   }
 
   #leave(request: Request): void {
     if (!this.#requests.delete(request)) return;
-    request.untell();
+    request.unpublish();
     request.handle?.release();
     const { name } = request.info;
     const entry = this.#lockOf(name);
@@ -149,25 +149,25 @@ export class Directory {
 
 class Request {
   handle: LockHandle | undefined;
-  untell: () => void = () => {};
+  unpublish: () => void = () => {};
   /** Rejects when the lock is lost. */
-  readonly robbed: Promise<never>;
+  readonly stolen: Promise<never>;
   #reject: (reason: unknown) => void = () => {};
   readonly #controller = new AbortController();
 
   constructor(readonly info: Required<LockInfo>) {
-    this.robbed = new Promise((_, reject) => {
+    this.stolen = new Promise((_, reject) => {
       this.#reject = reject;
     });
-    // Where it is not waited for, it is not missed.
-    this.robbed.catch(() => {});
+    // Where no code waits for it, it is no unhandled rejection.
+    this.stolen.catch(() => {});
   }
 
   get signal(): AbortSignal {
     return this.#controller.signal;
   }
 
-  rob(): void {
+  lose(): void {
     const reason = new DOMException(`The lock '${this.info.name}' was stolen`, 'AbortError');
     this.#reject(reason);
     this.#controller.abort(reason);
@@ -175,8 +175,9 @@ class Request {
 }
 
 /**
- * Who gives up may be the last to leave: those before it left the file to it. If somebody has the lock, he will remove it.
- * Our own wait, which is still being called off, may be that somebody: so it is looked at some times more.
+ * Removes the file that a cancelled request may have left: requests before it left the file to it. A holder of the lock
+ * removes the file itself. The holder may be our own wait, which is still being cancelled: so the file is looked at
+ * several times.
  */
 function tidy(directory: string, name: string, tries = TIDY_TRIES): void {
   const lock = new NamedLock(directory, name);
@@ -186,7 +187,7 @@ function tidy(directory: string, name: string, tries = TIDY_TRIES): void {
     if (handle !== null) handle.release();
     else if (tries > 0) unref(setTimeout(() => tidy(directory, name, tries - 1), TIDY_MS));
   } catch {
-    // Nothing that the one who gave up should hear of.
+    // Nothing that the caller of the cancelled request should learn of.
   } finally {
     lock.close();
   }

@@ -1,8 +1,8 @@
 /** The interface, and the order in which arguments are converted and checked. */
 import { isAbortSignal, throwIfAborted } from '../abort.js';
-import { canonicalPath } from '../files/canonical-path.js';
-import { lockPath } from '../options.js';
-import { Directory, type Wish } from './directory.js';
+import { canonicalPath } from '../inspect/index.js';
+import { lockPath } from '../validate.js';
+import { Directory, type RequestOptions } from './directory.js';
 import type { LockMode } from './lock.js';
 import type { LockGrantedCallback, LockManagerSnapshot, LockOptions } from './types.js';
 
@@ -65,7 +65,7 @@ for (const name of ['request', 'query'] as const)
 Object.defineProperty(LockManager.prototype, Symbol.toStringTag, { value: 'LockManager', configurable: true });
 
 /** Web IDL's conversion: members in alphabetical order, each read once. */
-function dictionary(value: unknown): Omit<Wish, 'name'> {
+function dictionary(value: unknown): Omit<RequestOptions, 'name'> {
   if (value !== undefined && value !== null && typeof value !== 'object' && typeof value !== 'function') {
     throw new TypeError('request: the options are not an object');
   }
@@ -86,7 +86,7 @@ function check({
   ifAvailable = false,
   steal = false,
   signal,
-}: Partial<Wish> & { name: string }): Wish {
+}: Partial<RequestOptions> & { name: string }): RequestOptions {
   const refuse = (why: string): never => {
     throw new DOMException(`request: ${why}`, 'NotSupportedError');
   };

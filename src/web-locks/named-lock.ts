@@ -1,4 +1,4 @@
-/** The lock behind a name: it can be stolen, and its file goes when the last one lets go. */
+/** The lock behind a name: it can be stolen, and its file is removed by its last holder. */
 import { join } from 'node:path';
 import { InterProcessReaderWriterLock, type LockHandle } from '../index.js';
 import { fileNameOf } from './file-names.js';
@@ -8,12 +8,12 @@ export class NamedLock extends InterProcessReaderWriterLock {
     super(join(directory, fileNameOf(name)), { fairness: 'auto', unlinkOnRelease: true });
   }
 
-  protected override get movable(): boolean {
+  protected override get followsReplacement(): boolean {
     return true;
   }
 
-  /** @param robbed this thread's handles of it */
-  steal(robbed: Iterable<LockHandle>): LockHandle {
-    return this.lock.steal(robbed);
+  /** @param stolen this thread's handles of it */
+  steal(stolen: Iterable<LockHandle>): LockHandle {
+    return this.core.steal(stolen);
   }
 }

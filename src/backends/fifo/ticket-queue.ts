@@ -1,95 +1,100 @@
 /**
- * Strict order between processes: a ticket for every request, drawn when it is made. The tickets of all processes are
+ * Strict order between processes: a ticket for every request, taken when it is made. The tickets of all processes are
  * byte locks on one sidecar file (native-fallback/src/ticket.h has the system calls, docs/fairness.md the argument).
  * Here: which of this thread's requests has a ticket, and what becomes of it.
  */
 import { lstatSync } from 'node:fs';
 import { constants } from 'node:os';
-import type { FifoQueue } from '../../core/fifo-queue.js';
 import { codeOf, LockMismatchError, LockUnsupportedError, systemError } from '../../errors.js';
-import { besides, canonicalPath } from '../../files/canonical-path.js';
-import { IdleFiles } from '../../files/descriptor-cache.js';
+import { canonicalPath } from '../../files/canonical-path.js';
+import { DescriptorCache } from '../../files/descriptor-cache.js';
 import { type LockFileOptions, type OpenFile, openLockFile, withDescriptors } from '../../files/lock-file.js';
-import {
-  CONTENDED,
-  GRANTED,
-  type NativeFallback,
-  type NativeFile,
-  NativeWait,
-  REMOVED,
-  REPLACED,
-} from '../../native/addon.js';
+import { sidecarOf } from '../../files/sibling-files.js';
+import { type Addon, CONTENDED, GRANTED, REPLACED } from '../../native/addon.js';
+import { NativeFile } from '../../native/native-file.js';
+import { NativeWait } from '../../native/native-wait.js';
+import type { LockMode } from '../../options.js';
 import { clearTimeout, setTimeout } from '../../timers.js';
 
-/** Tickets that one thread has drawn ahead: many of them would make the kernel's list of locks long. */
-const AHEAD = 16;
-/** A sidecar that is replaced between open and draw this often in a row is not replaced by bad luck. */
-const DRAW_ATTEMPTS = 100;
+/** Tickets that one thread has taken ahead: many of them would make the kernel's list of locks long. */
+const MOST_AHEAD = 16;
+/** That the sidecar is replaced between open and lock takes bad luck each time; so often it is something else. */
+const MAX_REPLACED = 100;
 /** Where there is no thread to wait on, a ticket that another process was taking is tried for again after so many ms. */
-const DRAW_AGAIN_MS = 1;
+const TAKE_AGAIN_MS = 1;
 
-export function sidecarOf(canonical: string): string {
-  return besides(canonical, 'queue');
-}
-
-/** One per path and thread, like the queue of its waiters. */
-const ofQueue = new WeakMap<FifoQueue, TicketQueue>();
-
-export function ticketQueueOf(
-  queue: FifoQueue,
-  canonical: string,
-  options: LockFileOptions,
-  addon: NativeFallback,
-): TicketQueue {
-  const tickets = ofQueue.get(queue) ?? new TicketQueue(canonical, options, addon);
-  ofQueue.set(queue, tickets);
-  return tickets;
-}
-
+/** One per path and thread. */
 export class TicketQueue {
-  readonly #idle = new IdleFiles();
-  /** Requests without a ticket yet, in order of arrival. */
-  readonly #undrawn = new Set<Ticket>();
-  #ahead = 0;
-  #drawing = false;
-
   readonly sidecar: string;
+  readonly #descriptors = new DescriptorCache();
+  /** Requests without a ticket yet, in order of arrival. */
+  readonly #waiting = new Set<Ticket>();
+  #ahead = 0;
+  #isTaking = false;
 
   constructor(
     private readonly canonical: string,
     /** Of the lock file. */
     private readonly options: LockFileOptions,
-    readonly addon: NativeFallback,
+    private readonly addon: Addon,
   ) {
     this.sidecar = sidecarOf(canonical);
   }
 
-  /** A place at the end of the line. */
-  join(shared: boolean): Ticket {
-    const ticket = new Ticket(this, shared);
-    this.#undrawn.add(ticket);
-    this.#draw();
+  /** A place at the end of the queue. @param onTaken called once it is taken */
+  takeTicket(mode: LockMode, onTaken: (() => void) | undefined): Ticket {
+    const ticket = new Ticket(this, mode, onTaken);
+    this.#waiting.add(ticket);
+    this.#takeNext();
     return ticket;
   }
 
-  /** An open sidecar, to look at the line without standing in it. Given back with `putBack`. */
+  /** An open sidecar, to look at the queue without a ticket, or to take one. Returned with `putBack`. */
   open(): OpenFile {
-    const idle = this.#idle.take(this.sidecar, true);
-    if (idle !== undefined) return idle;
+    const cached = this.#descriptors.take(this.sidecar, true);
+    if (cached !== undefined) return cached;
     const { sidecar, addon } = this;
     const { mode, ignoreUmask = false } = this.options;
-    const file = openLockFile(
-      { path: sidecar, mode, ignoreUmask, followSymlinks: false, makesFolders: () => this.#isWhereItWas() },
-      { access: 'write' },
-    );
+    const options = { path: sidecar, mode, ignoreUmask, followSymlinks: false };
+    const file = openLockFile({ ...options, makesFolders: () => this.#isWhereItWas() }, { access: 'write' });
     try {
-      file.native = addon.file(file.fd, sidecar, false, true, 0, 0);
+      file.native = new NativeFile(addon, file.fd, { ...options, range: { start: 0, length: 0 } });
       file.keepable = true; // Its content is ours.
       return file;
     } catch (error) {
       file.close();
       throw error;
     }
+  }
+
+  putBack(file: OpenFile): void {
+    this.#descriptors.put(this.sidecar, file);
+  }
+
+  /** Whether there is a sidecar. */
+  exists(): boolean {
+    return lstatSync(this.sidecar, { throwIfNoEntry: false }) !== undefined;
+  }
+
+  /** Removes the sidecar. Only for the holder of the main lock. False: a request is queued. */
+  removeSidecar(): boolean {
+    if (!this.exists()) return true;
+    const file = this.open();
+    const status = file.nativeFile.removeSidecar();
+    file.close();
+    this.#descriptors.clear();
+    return status !== CONTENDED;
+  }
+
+  dispose(): void {
+    this.#descriptors.clear();
+  }
+
+  /** @internal The ticket was dropped, or never taken. */
+  dropped(ticket: Ticket, wasTaken: boolean): void {
+    this.#waiting.delete(ticket);
+    if (wasTaken) this.#ahead--;
+    this.#takeNext();
   }
 
   /**
@@ -101,213 +106,178 @@ export class TicketQueue {
     return canonicalPath(path, followSymlinks) === this.canonical;
   }
 
-  putBack(file: OpenFile): void {
-    this.#idle.put(this.sidecar, file);
-  }
-
-  /** Whether there is a sidecar. */
-  exists(): boolean {
-    return lstatSync(this.sidecar, { throwIfNoEntry: false }) !== undefined;
-  }
-
-  /** Removes the sidecar. Only for the holder of the main lock. False: somebody stands in line. */
-  removeSidecar(): boolean {
-    if (!this.exists()) return true;
-    const file = this.open();
-    const status = this.addon.removeSidecar(file.nativeFile);
-    file.close();
-    this.#idle.clear();
-    return status !== CONTENDED;
-  }
-
-  /** Why there is no ticket. */
-  drawError(errno: number): Error {
-    if (errno !== constants.errno.EBUSY) return systemError(errno, 'fcntl', this.sidecar);
-    const why = 'another process, which does not take part in the queue, has locked it to its end and leaves no ticket';
-    return new LockMismatchError(this.sidecar, why);
-  }
-
-  /** Whether nobody stands in line. */
-  isEmpty(): boolean {
-    const status = this.look((probe) => this.addon.isFirst(probe));
-    if (status < 0) throw systemError(-status, 'fcntl', this.sidecar);
-    return status === GRANTED;
-  }
-
-  /** Asks something of the line, on another sidecar as long as the open one was removed. */
-  look(ask: (probe: NativeFile) => number): number {
-    for (;;) {
-      const probe = this.open();
-      const status = ask(probe.nativeFile);
-      if (status !== REMOVED) {
-        this.putBack(probe);
-        return status;
-      }
-      probe.close();
-    }
-  }
-
-  dispose(): void {
-    this.#idle.clear();
-  }
-
-  /** @internal A ticket's place ahead is free again. */
-  left(ticket: Ticket, hadPlace: boolean): void {
-    this.#undrawn.delete(ticket);
-    if (hadPlace) this.#ahead--;
-    this.#draw();
-  }
-
   /** One at a time, so that tickets come in the order of the requests. */
-  #draw(): void {
-    while (!this.#drawing && this.#ahead < AHEAD) {
-      const [next] = this.#undrawn;
+  #takeNext(): void {
+    while (!this.#isTaking && this.#ahead < MOST_AHEAD) {
+      const [next] = this.#waiting;
       if (next === undefined) return;
-      this.#undrawn.delete(next);
+      this.#waiting.delete(next);
       this.#ahead++;
-      this.#drawing = true;
-      next.draw(() => {
-        this.#drawing = false;
-        this.#draw();
+      this.#isTaking = true;
+      next.take(() => {
+        this.#isTaking = false;
+        this.#takeNext();
       });
     }
   }
 }
 
-/** One request's place in the line of all processes. */
+/** One request's place in the queue of all processes. */
 export class Ticket {
-  #line: OpenFile | undefined;
-  #state: 'undrawn' | 'drawing' | 'drawn' | 'failed' | 'gone' = 'undrawn';
-  #error: Error | undefined;
-  #drawWait: Pick<NativeWait, 'cancel'> | undefined;
+  #state: 'waiting' | 'taking' | 'taken' | 'failed' | 'dropped' = 'waiting';
+  /** Open as long as the ticket is taken: it carries the lock that is the ticket. */
+  #sidecar: OpenFile | undefined;
+  #failure: Error | undefined;
+  #wait: Pick<NativeWait, 'cancel'> | undefined;
   #onReady: (() => void) | undefined;
-  #parked = false;
-  #moved = false;
-  #done: () => void = () => {};
+  #isParked = false;
+  #isMoved = false;
+  /** Lets the next request take its ticket. */
+  #passOn: () => void = () => {};
 
   constructor(
     private readonly queue: TicketQueue,
-    private readonly shared: boolean,
+    private readonly mode: LockMode,
+    private readonly onTaken: (() => void) | undefined,
   ) {}
 
-  /** Why it has not got a place. */
+  /** Why there is no ticket. */
   get failure(): Error | undefined {
-    return this.#error;
+    return this.#failure;
   }
 
-  /** The open sidecar that carries the ticket; undefined while it is being drawn. Throws if that failed. */
-  get line(): NativeFile | undefined {
-    if (this.#error !== undefined) throw this.#error;
-    return this.#state === 'drawn' ? this.#line?.nativeFile : undefined;
+  /** Neither taken yet nor failed: see `whenReady`. */
+  get isPending(): boolean {
+    return this.#state === 'waiting' || this.#state === 'taking';
   }
 
-  /** Calls back, later, when `line` has something to say. */
+  /** The open sidecar that carries the ticket. @throws the reason if there is none */
+  get sidecar(): NativeFile {
+    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#sidecar === undefined) throw new Error('unreachable: the ticket is not taken');
+    return this.#sidecar.nativeFile;
+  }
+
+  /** Calls back, later, when it is not pending any more. */
   whenReady(callback: () => void): void {
     this.#onReady = callback;
   }
 
-  /** @internal `done` when the next one may draw. */
-  draw(done: () => void): void {
-    this.#state = 'drawing';
-    this.#done = done;
+  /** @internal @param passOn called when the next request may take its ticket */
+  take(passOn: () => void): void {
+    this.#state = 'taking';
+    this.#passOn = passOn;
     try {
-      this.#tryDraw();
+      this.#tryTake();
     } catch (error) {
       this.#finish('failed', error as Error);
     }
   }
 
-  /** The lock is ours: the byte was dropped with the grant. */
+  /** The lock is held; the ticket was dropped with the grant. */
   granted(): void {
-    if (this.#moved) this.#line?.close();
-    else if (this.#line !== undefined) this.queue.putBack(this.#line);
+    if (this.#isMoved) this.#sidecar?.close();
+    else if (this.#sidecar !== undefined) this.queue.putBack(this.#sidecar);
     this.#end();
   }
 
-  /** A thread that waited with it was called off, and is perhaps still busy with the open file. */
+  /** The same where the grant did not drop the ticket. */
+  passTurn(): void {
+    this.#sidecar?.nativeFile.dropTicket();
+    this.granted();
+  }
+
+  /** A thread that waited with it was cancelled, and may still use the open file. */
   moved(): void {
-    this.#moved = true;
+    this.#isMoved = true;
   }
 
   /** A thread waits with it. */
   park(): void {
-    this.#parked = true;
+    this.#isParked = true;
   }
 
-  /** Gives up. A thread that waits with it may still be busy with the open file: that is not used again. */
-  leave(): void {
-    if (this.#state === 'gone') return;
-    this.#drawWait?.cancel();
-    if (this.#line !== undefined) {
-      this.queue.addon.drop(this.#line.nativeFile);
-      if (this.#parked || this.#state !== 'drawn') this.#line.close();
-      else this.queue.putBack(this.#line);
+  /** Drops it. A thread that waits with it may still use the open file, which is not used again then. */
+  cancel(): void {
+    if (this.#state === 'dropped') return;
+    this.#wait?.cancel();
+    if (this.#sidecar !== undefined) {
+      this.#sidecar.nativeFile.dropTicket();
+      if (this.#isParked || this.#state !== 'taken') this.#sidecar.close();
+      else this.queue.putBack(this.#sidecar);
     }
     this.#end();
   }
 
-  #tryDraw(): void {
-    const { addon, sidecar } = this.queue;
-    for (let attempt = 0; attempt < DRAW_ATTEMPTS; attempt++) {
-      const line = this.queue.open();
-      const status = addon.draw(line.nativeFile, this.shared);
-      this.#line = line;
-      if (status === GRANTED) return this.#finish('drawn');
-      if (status === CONTENDED) return this.#drawOnThread(line);
-      line.close();
-      this.#line = undefined;
-      if (status !== REPLACED) throw this.queue.drawError(-status);
+  #tryTake(): void {
+    for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
+      const sidecar = this.queue.open();
+      this.#sidecar = sidecar;
+      const { addon, handle } = sidecar.nativeFile;
+      const status = addon.takeTicket(handle, this.mode === 'shared');
+      if (status === GRANTED) return this.#finish('taken');
+      if (status === CONTENDED) return this.#takeOnThread(sidecar);
+      this.#closeSidecar();
+      if (status !== REPLACED) throw this.#takeError(-status);
     }
-    throw new LockUnsupportedError(sidecar, `it was replaced ${DRAW_ATTEMPTS} times in a row between open and lock`);
+    const why = `it was replaced ${MAX_REPLACED} times in a row between open and lock`;
+    throw new LockUnsupportedError(this.queue.sidecar, why);
   }
 
-  /** Another process is taking a ticket at this moment: wait for that on a thread. */
-  #drawOnThread(line: OpenFile): void {
-    const { addon } = this.queue;
-    const error = (errno: number): Error => this.queue.drawError(errno);
+  /** Another process is taking a ticket at this moment: waits for that on a thread. */
+  #takeOnThread(sidecar: OpenFile): void {
     const again = (): void => {
-      line.close();
-      this.#line = undefined;
-      this.draw(this.#done);
+      this.#closeSidecar();
+      this.take(this.#passOn);
     };
     const onEnd = (status: number): void => {
-      this.#drawWait = undefined;
-      if (status === GRANTED) return this.#finish('drawn');
+      this.#wait = undefined;
+      if (status === GRANTED) return this.#finish('taken');
       if (status === REPLACED) return again();
-      line.close();
-      this.#line = undefined;
-      this.#finish('failed', error(-status));
+      this.#closeSidecar();
+      this.#finish('failed', this.#takeError(-status));
     };
     try {
-      const wait = (): NativeWait =>
-        new NativeWait(addon, { line: line.nativeFile, draw: true }, this.shared, error, onEnd);
-      this.#drawWait = withDescriptors(wait);
-    } catch (reason) {
-      // No thread to wait on: byte 0 is locked for some microseconds, so a later try will do.
-      if (codeOf(reason) !== 'EAGAIN') throw reason;
-      const timer = setTimeout(again, DRAW_AGAIN_MS);
+      this.#wait = withDescriptors(() => NativeWait.forTicket(sidecar.nativeFile, this.mode, onEnd));
+    } catch (error) {
+      // No thread to wait on: the other process takes some microseconds, so a later try will do.
+      if (codeOf(error) !== 'EAGAIN') throw error;
+      const timer = setTimeout(again, TAKE_AGAIN_MS);
       const cancel = (): boolean => {
         clearTimeout(timer);
         return true;
       };
-      this.#drawWait = { cancel };
+      this.#wait = { cancel };
     }
   }
 
-  #finish(state: 'drawn' | 'failed', error?: Error): void {
+  #takeError(errno: number): Error {
+    const { sidecar } = this.queue;
+    if (errno !== constants.errno.EBUSY) return systemError(errno, 'fcntl', sidecar);
+    const why = 'another process, which does not take part in the queue, has locked it to its end and leaves no ticket';
+    return new LockMismatchError(sidecar, why);
+  }
+
+  #closeSidecar(): void {
+    this.#sidecar?.close();
+    this.#sidecar = undefined;
+  }
+
+  #finish(state: 'taken' | 'failed', failure?: Error): void {
     this.#state = state;
-    this.#error = error;
-    this.#done();
+    this.#failure = failure;
+    if (state === 'taken') this.onTaken?.();
+    this.#passOn();
     this.#onReady?.();
   }
 
   #end(): void {
-    const hadPlace = this.#state !== 'undrawn';
-    const wasDrawing = this.#state === 'drawing';
-    this.#state = 'gone';
-    this.#line = undefined;
+    const wasTaken = this.#state !== 'waiting';
+    const wasTaking = this.#state === 'taking';
+    this.#state = 'dropped';
+    this.#sidecar = undefined;
     this.#onReady = undefined;
-    if (wasDrawing) this.#done();
-    this.queue.left(this, hadPlace);
+    if (wasTaking) this.#passOn();
+    this.queue.dropped(this, wasTaken);
   }
 }

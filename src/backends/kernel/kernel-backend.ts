@@ -1,188 +1,88 @@
-/** Locks of the kernel on an open file: what `flock` and `fcntl` have in common. */
+/**
+ * Locks of the kernel on an open file: the rules that `flock` and `fcntl` have in common.
+ *
+ * Every holder and every wait has an open file of its own: a second lock through the same open file would be granted at
+ * once. After every grant the file is compared with the one at the path: it may have been removed between open and lock,
+ * and then other processes lock the new file. A contended file is compared too, so that no request waits for the holder of
+ * a file that was removed.
+ */
 import { unlinkSync } from 'node:fs';
-import { constants } from 'node:os';
-import type { Grant, Granted, Mechanism } from '../../core/backend.js';
-import type { FifoQueue } from '../../core/fifo-queue.js';
+import type {
+  Backend,
+  Capabilities,
+  Grant,
+  Inspection,
+  PendingAcquire,
+  Stealable,
+  SyncWaitable,
+} from '../../core/backend.js';
 import { codeOf, LockLostError, LockMismatchError, LockUnsupportedError, systemError } from '../../errors.js';
-import { type IdleFiles, idleFilesOf } from '../../files/descriptor-cache.js';
-import {
-  type Access,
-  type LockFileOptions,
-  type OpenFile,
-  openLockFile,
-  withDescriptors,
-} from '../../files/lock-file.js';
+import { type Access, type LockFileOptions, type OpenFile, openLockFile } from '../../files/lock-file.js';
 import { watchForLoss } from '../../files/loss-watcher.js';
-import { CONTENDED, GRANTED, type NativeFile, waitSync } from '../../native/addon.js';
-import type { InternalLockOptions } from '../../options.js';
+import { inspection } from '../../inspect/looking.js';
+import { lockParties } from '../../inspect/proc-locks.js';
+import { CONTENDED, GRANTED, REMOVED } from '../../native/addon.js';
+import type { TryStatus } from '../../native/native-file.js';
+import { waitSync } from '../../native/native-wait.js';
+import type { InternalLockOptions, LockMode } from '../../options.js';
+import type { QueueAccess } from '../fifo/queue-access.js';
 import type { Ticket, TicketQueue } from '../fifo/ticket-queue.js';
-import { poll, pollSync } from '../poll.js';
-import type { KernelCalls } from './lock-calls.js';
-import { ParkedWait, type ParkOutcome } from './parked-wait.js';
-import { takeRemovalRight } from './removal-lock.js';
-import { putInPlace } from './replace-file.js';
-
-/** What the kernel says where a file system has no locks (NFS without lockd, some FUSE) or no OFD locks (EINVAL). */
-export const NO_LOCKS_HERE = new Set(['ENOLCK', 'ENOSYS', 'EOPNOTSUPP', 'ENOTSUP', 'EINVAL']);
+import { overlapsHeld } from '../path-registry.js';
+import type { PathState } from '../path-state.js';
+import { pollSync } from '../poll.js';
+import type { LockCalls } from './lock-calls.js';
+import { PendingLock } from './pending-lock.js';
+import { explained, isLeased } from './refused.js';
+import { takeRemovalLock } from './removal-lock.js';
+import { replaceFile } from './replace-file.js';
 
 /** Tries that fail because another process asks at that moment whether the lock is held: it takes some microseconds. */
 const PROBED_TRIES = 1000;
 /** So many in a row that no question explains are contended by a holder. */
 const HELD_TRIES = 3;
+/** That the file at the path is replaced between open and lock takes bad luck each time; so often it is something else. */
+const MAX_REPLACED = 100;
 
-/** Granted at once on a file just opened, and already not the one at the path: that needs bad luck every time. */
-const ORPHANS_IN_A_ROW = 100;
+const IN_THE_WAY =
+  'it is a folder: a process locks the file beside it with proper-lockfile or its like. Let all use one of the two; ' +
+  'if no process does, remove the folder';
 
-/**
- * The file rules. Every holder and every wait has an open file of its own: a second lock through the same open file
- * would be granted at once. After every grant the file is compared with the one at the path: it may have been removed
- * between open and lock, and then others lock the new file. A contended file is compared too, so that nobody waits
- * for the holder of an orphan.
- */
-export class KernelLock implements Mechanism {
+export class KernelBackend implements Backend, SyncWaitable, Stealable {
   readonly name: 'flock' | 'fcntl';
   readonly #file: LockFileOptions;
-  readonly #idle: IdleFiles;
-  readonly #queue: FifoQueue;
   /** The file system locks only what is open for writing: NFS, which makes byte-range locks of flock. */
   #needsWrite = false;
 
   constructor(
     readonly path: string,
     readonly options: InternalLockOptions,
-    queue: FifoQueue,
-    readonly calls: KernelCalls,
-    readonly overlapsHeld?: (() => boolean) | undefined,
+    private readonly state: PathState,
+    readonly calls: LockCalls,
+    /** The order between processes. */
+    private readonly order: QueueAccess,
   ) {
     this.name = calls.name;
     // Bytes of a file are locked because of its content.
     this.#file = { ...options, path, dataFile: options.dataFile || options.range !== undefined };
-    this.#idle = idleFilesOf(queue);
-    this.#queue = queue;
   }
 
-  get sidecar(): string | undefined {
-    return this.calls.tickets?.sidecar;
+  get capabilities(): Capabilities {
+    const { fairness } = this.order;
+    const layers: Capabilities['layers'] =
+      fairness === 'kernel' ? this.calls.layers : { lock: 'native-fallback', wait: 'native-fallback' };
+    return { fairness, layers, answersAtOnce: true, isSemaphore: false };
   }
 
-  get fairness(): 'kernel' | 'fifo' {
-    return this.calls.tickets === undefined ? 'kernel' : 'fifo';
+  tryAcquire(mode: LockMode, isFollowedByWait: boolean): Grant | null {
+    return this.tryWith(mode, undefined, isFollowedByWait);
   }
 
-  get layers(): KernelCalls['layers'] {
-    return this.calls.layers;
-  }
-
-  join(shared: boolean): Ticket | undefined {
-    const ticket = this.calls.tickets?.join(shared);
-    if (ticket?.failure === undefined || !this.calls.doesWithoutTickets?.(ticket.failure)) return ticket;
-    ticket.leave();
-    return undefined;
-  }
-
-  tryLock(shared: boolean, ticket?: Ticket, waits = true): Grant | null {
-    const line = ticket?.line;
-    if (ticket !== undefined && line === undefined) return null; // It is being drawn.
-    for (let orphans = 0; orphans < ORPHANS_IN_A_ROW; orphans++) {
-      const file = this.#takeUnlessLeased(shared);
-      if (file === undefined) return null;
-      let status: number;
-      try {
-        status = line === undefined ? this.calls.tryLock(file, shared) : this.#tryTurn(file, line, shared);
-        if (!waits && status === CONTENDED && line === undefined) status = this.#unlessProbed(file, shared);
-      } catch (error) {
-        file.close();
-        if (this.#mustWrite(error, file)) continue;
-        throw this.#explained(error);
-      }
-      if (status === GRANTED) return this.#granted(file, shared, ticket);
-      if (status === CONTENDED) {
-        this.#idle.put(this.calls.key, file);
-        return null;
-      }
-      // Closing drops the lock, if the orphan had given it to us: nobody else has a file that we opened.
-      file.close();
-    }
-    throw this.#noStableIdentity();
-  }
-
-  wait(shared: boolean, granted: Granted, ticket?: Ticket): () => void {
-    const tryAgain = (): Grant | null => this.tryLock(shared, ticket);
-    let withdraw: () => void = () => {};
-    const attempt = (step: () => void) => (): void => {
-      try {
-        step();
-      } catch (error) {
-        granted(error as Error);
-      }
-    };
-    const park = (): void => {
-      withdraw =
-        this.#park(shared, ticket, (outcome) => attempt(() => onOutcome(outcome))()) ?? poll(tryAgain, granted);
-    };
-    const onOutcome = (outcome: ParkOutcome): void => {
-      if ('error' in outcome && !this.#mustWrite(outcome.error, outcome.file)) throw this.#explained(outcome.error);
-      // Granted on an orphan: the file was removed or replaced while we waited. Now for the new one.
-      const grant = !('error' in outcome) && outcome.current ? this.#granted(outcome.file, shared, ticket) : tryAgain();
-      if (grant === null) park();
-      else granted(undefined, grant);
-    };
-    if (ticket === undefined || ticket.line !== undefined) park();
-    else {
-      ticket.whenReady(
-        attempt(() => {
-          const grant = tryAgain();
-          if (grant === null) park();
-          else granted(undefined, grant);
-        }),
-      );
-    }
-    return () => withdraw();
-  }
-
-  steal(letGo: () => void): Grant {
-    try {
-      const file = putInPlace(this.#file, this.calls);
-      letGo(); // After it: nobody is granted in between.
-      return new KernelGrant(this, file, false);
-    } catch (error) {
-      throw this.#explained(error);
-    }
-  }
-
-  waitSync(shared: boolean, timeout: number): Grant | null {
-    const { addon, tickets } = this.calls;
-    const end = performance.now() + timeout;
-    const left = (): number => Math.max(0, end - performance.now());
-    const polled = (): Grant | null => pollSync(() => this.tryLock(shared), left());
-    if (addon === undefined) return polled();
-    for (;;) {
-      const file = this.#takeUnlessLeased(shared);
-      if (file === undefined) return polled();
-      let line: OpenFile | undefined;
-      let status: number | undefined;
-      try {
-        line = this.#openLine(tickets);
-        status = waitSync(addon, file.nativeFile, line?.nativeFile, shared, left());
-      } catch (error) {
-        file.close();
-        throw error;
-      } finally {
-        // With the line's descriptor goes the ticket, if it was not given up with the grant.
-        line?.close();
-      }
-      if (status === GRANTED) return new KernelGrant(this, file, shared);
-      file.unlockAndClose(addon);
-      if (status === undefined) return null;
-      if (status === -EAGAIN) return polled(); // There is no thread to wait on.
-      if (status >= 0) continue;
-      const error = systemError(-status, this.name, this.path);
-      if (!this.#mustWrite(error, file)) throw this.#explained(error);
-    }
+  request(mode: LockMode, onQueued?: () => void): PendingAcquire {
+    return new PendingLock(this, mode, this.order.takeTicket(mode, onQueued));
   }
 
   isLocked(): boolean {
-    for (let attempt = 0; attempt < ORPHANS_IN_A_ROW; attempt++) {
+    for (let attempt = 0; attempt < MAX_REPLACED; attempt++) {
       let file: OpenFile;
       try {
         file = this.#open(this.#needsWrite ? 'write' : 'read', false);
@@ -191,11 +91,11 @@ export class KernelLock implements Mechanism {
         throw error;
       }
       try {
-        this.calls.opened(file);
-        const locked = this.calls.isLocked(file);
-        if (this.calls.isCurrent(file)) return locked;
+        this.calls.prepare(file);
+        const isLocked = this.calls.isLocked(file);
+        if (this.calls.isCurrent(file)) return isLocked;
       } catch (error) {
-        if (!this.#mustWrite(error, file)) throw this.#explained(error);
+        if (!this.mustWrite(error, file)) throw this.explained(error);
       } finally {
         file.close();
       }
@@ -203,41 +103,101 @@ export class KernelLock implements Mechanism {
     throw this.#noStableIdentity();
   }
 
-  dispose(): void {
-    this.#idle.clear();
-    this.calls.tickets?.dispose();
+  inspect(): Inspection {
+    const sidecar = this.order.queue?.sidecar;
+    const key = `${this.name} ${sidecar}`;
+    return inspection(() => lockParties(this.path, this.name, sidecar), { underWay: this.state.looks, key });
   }
 
-  /** @internal A grant ends here. Never throws: what cannot be unlocked is closed, which unlocks it. */
-  unlock(file: OpenFile, shared: boolean, keep: boolean): void {
+  waitSync(mode: LockMode, timeout: number): Grant | null {
+    const end = performance.now() + timeout;
+    const left = (): number => Math.max(0, end - performance.now());
+    const polled = (): Grant | null => pollSync(() => this.tryAcquire(mode, true), left());
+    if (this.calls.addon === undefined) return polled();
+    for (;;) {
+      const file = this.#takeUnlessLeased(mode);
+      if (file === undefined) return polled();
+      let sidecar: OpenFile | undefined;
+      let status: number | undefined;
+      try {
+        sidecar = this.#openSidecar();
+        status = waitSync(file.nativeFile, sidecar?.nativeFile, mode, left());
+      } catch (error) {
+        file.close();
+        throw error;
+      } finally {
+        // With the sidecar's descriptor goes the ticket, if it was not dropped with the grant.
+        sidecar?.close();
+      }
+      if (status === GRANTED) return new KernelGrant(this, file, mode);
+      file.unlockAndClose();
+      if (status === undefined) return null;
+      if (status >= 0) continue;
+      const error = systemError(-status, this.name, this.path);
+      if (codeOf(error) === 'EAGAIN') return polled(); // There is no thread to wait on.
+      if (!this.mustWrite(error, file)) throw this.explained(error);
+    }
+  }
+
+  overlapsHeld(): boolean {
+    return this.name === 'fcntl' && overlapsHeld(this.state.name);
+  }
+
+  steal(releaseOwn: () => void): Grant {
     try {
-      if (this.options.unlinkOnRelease && this.#remove(file, shared)) return file.close();
-      this.calls.unlock(file);
-      if (keep) this.#idle.put(this.calls.key, file);
-      else file.close();
-    } catch {
+      const file = replaceFile(this.#file, this.calls);
+      releaseOwn(); // After it: no other request is granted in between.
+      return new KernelGrant(this, file, 'exclusive');
+    } catch (error) {
+      throw this.explained(error);
+    }
+  }
+
+  dispose(): void {
+    this.state.descriptors.clear();
+    this.order.queue?.dispose();
+  }
+
+  /** @internal One try, by a request with or without a ticket. */
+  tryWith(mode: LockMode, ticket: Ticket | undefined, isFollowedByWait: boolean): Grant | null {
+    for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
+      const file = this.#takeUnlessLeased(mode);
+      if (file === undefined) return null;
+      let status: TryStatus;
+      try {
+        status = ticket === undefined ? this.#tryLock(file, mode) : file.nativeFile.tryIfFirst(ticket.sidecar, mode);
+        if (status === CONTENDED && !isFollowedByWait) status = this.#tryUnlessProbed(file, mode);
+      } catch (error) {
+        file.close();
+        if (this.mustWrite(error, file)) continue;
+        throw this.explained(error);
+      }
+      if (status === GRANTED) return this.grant(file, mode, ticket);
+      if (status === CONTENDED) {
+        this.state.descriptors.put(this.calls.key, file);
+        return null;
+      }
+      // Closing drops the lock, if the replaced file had given it to us: no other process has a file that we opened.
       file.close();
     }
+    throw this.#noStableIdentity();
   }
 
-  /** Undefined: another program has a lease on the file, and gives it up before long. */
-  #takeUnlessLeased(shared: boolean): OpenFile | undefined {
-    try {
-      return this.#take(shared);
-    } catch (error) {
-      if (isLeased(error)) return undefined;
-      throw error;
-    }
+  /** @internal */
+  grant(file: OpenFile, mode: LockMode, ticket: Ticket | undefined): Grant {
+    ticket?.granted();
+    return new KernelGrant(this, file, mode);
   }
 
-  #take(shared: boolean): OpenFile {
+  /** @internal An open file that no other request of this thread uses. */
+  takeFile(mode: LockMode): OpenFile {
     const { calls } = this;
-    const access = this.#access(shared);
-    const idle = this.#idle.take(calls.key, access !== 'read');
-    if (idle !== undefined) return idle;
+    const access = this.#access(mode);
+    const cached = this.state.descriptors.take(calls.key, access !== 'read');
+    if (cached !== undefined) return cached;
     const file = this.#open(access);
     try {
-      calls.opened(file);
+      calls.prepare(file);
       return file;
     } catch (error) {
       file.close();
@@ -245,151 +205,128 @@ export class KernelLock implements Mechanism {
     }
   }
 
-  #access(shared: boolean): Access {
-    if (this.#needsWrite || this.calls.needsWrite(shared)) return 'write';
-    // The lock that removal takes is a byte-range lock (see removal-right.ts).
+  /** @internal Whether the lock was refused since its file is not open for writing; from now on files are. */
+  mustWrite(error: unknown, file: OpenFile): boolean {
+    if (codeOf(error) !== 'EBADF' || file.writable || this.#needsWrite) return false;
+    this.#needsWrite = true;
+    return true;
+  }
+
+  /** @internal */
+  explained(error: unknown): unknown {
+    return explained(error, this.name, this.path);
+  }
+
+  /** @internal A grant ends here. Never throws: what cannot be unlocked is closed, which unlocks it. */
+  unlock(file: OpenFile, mode: LockMode, keep: boolean): void {
+    try {
+      if (this.options.unlinkOnRelease && this.#remove(file, mode)) return file.close();
+      this.calls.unlock(file);
+      if (keep) this.state.descriptors.put(this.calls.key, file);
+      else file.close();
+    } catch {
+      file.close();
+    }
+  }
+
+  #tryLock(file: OpenFile, mode: LockMode): TryStatus {
+    const { queue } = this.order;
+    if (queue === undefined) return this.calls.tryLock(file, mode);
+    try {
+      return this.#tryIfQueueEmpty(queue, file, mode);
+    } catch (error) {
+      if (!this.order.doWithout(error)) throw error;
+      return this.calls.tryLock(file, mode);
+    }
+  }
+
+  #tryIfQueueEmpty(queue: TicketQueue, file: OpenFile, mode: LockMode): TryStatus {
+    // Where files come and go, no sidecar is made while no request is queued. The sidecar is removed only by a process
+    // that has the main lock and finds no ticket; so if there is none once the lock is ours, no request came before.
+    if (this.options.unlinkOnRelease && !queue.exists()) {
+      const status = this.calls.tryLock(file, mode);
+      if (status !== GRANTED || !queue.exists()) return status;
+      this.calls.unlock(file);
+    }
+    for (;;) {
+      const probe = queue.open();
+      const status = file.nativeFile.tryIfQueueEmpty(probe.nativeFile, mode);
+      if (status !== REMOVED) {
+        queue.putBack(probe);
+        return status;
+      }
+      probe.close();
+    }
+  }
+
+  /**
+   * A contended try once more, unless it was contended by a holder: another process that asks `isLocked` has the lock for
+   * some microseconds. It says so (isProbed), but may be done between our try and our look: so a holder is believed only
+   * after some tries in a row.
+   */
+  #tryUnlessProbed(file: OpenFile, mode: LockMode): TryStatus {
+    let status: TryStatus = CONTENDED;
+    if (!this.calls.canBeProbed) return status;
+    for (let tries = 0, held = 0; status === CONTENDED && held < HELD_TRIES && tries < PROBED_TRIES; tries++) {
+      held = this.calls.isProbed(file) ? 0 : held + 1;
+      status = this.#tryLock(file, mode);
+    }
+    return status;
+  }
+
+  /** Undefined: another program has a lease on the file, and gives it up before long. */
+  #takeUnlessLeased(mode: LockMode): OpenFile | undefined {
+    try {
+      return this.takeFile(mode);
+    } catch (error) {
+      if (isLeased(error)) return undefined;
+      throw error;
+    }
+  }
+
+  #access(mode: LockMode): Access {
+    if (this.#needsWrite || this.calls.needsWrite(mode)) return 'write';
+    // The removal lock is a byte-range lock (see removal-lock.ts).
     return this.options.unlinkOnRelease ? 'write if allowed' : 'read';
   }
 
   #open(access: Access, creates = true): OpenFile {
     const { directories } = this.options;
     try {
-      return openLockFile(this.#file, { access, directories: this.calls.directories && directories, creates });
+      return openLockFile(this.#file, { access, directories: this.calls.locksDirectories && directories, creates });
     } catch (error) {
       if (directories || codeOf(error) !== 'EISDIR') throw error;
-      throw new LockMismatchError(
-        this.path,
-        'it is a folder: a process locks the file beside it with proper-lockfile or its like. Let all use one of the two; if no process does, remove the folder',
-      );
+      throw new LockMismatchError(this.path, IN_THE_WAY);
     }
   }
 
-  /** Whether the lock was refused since its file is not open for writing; from now on it is. */
-  #mustWrite(error: unknown, file: OpenFile): boolean {
-    if (codeOf(error) !== 'EBADF' || file.writable || this.#needsWrite) return false;
-    this.#needsWrite = true;
-    return true;
-  }
-
-  #openLine(tickets: TicketQueue | undefined): OpenFile | undefined {
+  #openSidecar(): OpenFile | undefined {
     try {
-      return tickets?.open();
+      return this.order.queue?.open();
     } catch (error) {
-      if (!this.calls.doesWithoutTickets?.(error)) throw error;
+      if (!this.order.doWithout(error)) throw error;
       return undefined;
     }
   }
 
-  #noStableIdentity(): LockUnsupportedError {
-    return new LockUnsupportedError(
-      this.path,
-      `the file at the path was another one than the file just opened there ${ORPHANS_IN_A_ROW} times in a row; its file system seems to have no stable inode numbers`,
-    );
-  }
-
-  #granted(file: OpenFile, shared: boolean, ticket: Ticket | undefined): Grant {
-    ticket?.granted();
-    return new KernelGrant(this, file, shared);
-  }
-
   /**
-   * A contended try once more, unless it was contended by a holder: another process that asks `isLocked` has the lock for
-   * some microseconds. It says so (isProbed), but may be done between our try and our look: so it takes some in a row.
+   * Removal is safe only for the process that holds the whole file exclusively: every other fairlock process that has it
+   * open then finds, on its grant, that it is not at the path any more. A reader first has to become an exclusive holder:
+   * it releases its share, tries without waiting, and leaves the file to its holders if that fails.
    */
-  #unlessProbed(file: OpenFile, shared: boolean): number {
+  #remove(file: OpenFile, mode: LockMode): boolean {
     const { calls } = this;
-    let status: number = CONTENDED;
-    for (
-      let tries = 0, held = 0;
-      calls.isProbed !== undefined && status === CONTENDED && held < HELD_TRIES && tries < PROBED_TRIES;
-      tries++
-    ) {
-      held = calls.isProbed(file) ? 0 : held + 1;
-      status = calls.tryLock(file, shared);
-    }
-    return status;
-  }
-
-  #tryTurn(file: OpenFile, line: NativeFile, shared: boolean): number {
-    const status = this.calls.addon?.tryTurn(file.nativeFile, line, shared) ?? CONTENDED;
-    if (status < 0) throw systemError(-status, this.name, this.path);
-    return status;
-  }
-
-  /** Undefined where there is no thread to wait on. */
-  #park(
-    shared: boolean,
-    ticket: Ticket | undefined,
-    onOutcome: (outcome: ParkOutcome) => void,
-  ): (() => void) | undefined {
-    const { addon, key } = this.calls;
-    if (addon === undefined) return undefined;
-    const abandoned = abandonedOf(this.#queue);
-    let over = false;
-    let endWatch = (): void => {};
-    const end = (): void => {
-      over = true;
-      endWatch();
-    };
-    const withdraw = (wait: ParkedWait) => (): void => {
-      end();
-      // The ticket first: nobody behind us has to wait until the thread has noticed.
-      ticket?.leave();
-      if (!wait.cancel() && ticket === undefined) abandoned.push(wait);
-    };
-    const orphan = abandoned.findIndex((one) => one.shared === shared && one.key === key);
-    const [adopted] = orphan < 0 || ticket !== undefined ? [] : abandoned.splice(orphan, 1);
-    if (adopted?.adopt(onOutcome)) return withdraw(adopted);
-    const file = this.#takeUnlessLeased(shared);
-    if (file === undefined) return undefined;
-    try {
-      ticket?.park();
-      const ended = (outcome: ParkOutcome): void => {
-        end();
-        onOutcome(outcome);
-      };
-      const wait = withDescriptors(
-        () => new ParkedWait(addon, file, ticket?.line, shared, key, this.name, this.path, ended),
-      );
-      if (this.options.movable) {
-        const moveOver = (): void => {
-          if (over || !wait.cancel()) return;
-          ticket?.moved();
-          onOutcome({ file, current: false });
-        };
-        // Later, since the first look is at once, and this call has not come back yet.
-        endWatch = watchForLoss(
-          this.path,
-          () => this.calls.isCurrent(file),
-          () => queueMicrotask(moveOver),
-        );
-      }
-      return withdraw(wait);
-    } catch (error) {
-      file.close();
-      if (codeOf(error) === 'EAGAIN') return undefined;
-      throw error;
-    }
-  }
-
-  /**
-   * Removal is safe only by one who holds the whole file exclusively: every other fairlock process that has it open
-   * then finds, on its grant, that it is not at the path any more. A reader first has to become such a one; it lets
-   * go of its share, tries without waiting, and leaves the file to whoever has it if that fails.
-   */
-  #remove(file: OpenFile, shared: boolean): boolean {
-    const { calls } = this;
-    if (shared) {
+    if (mode === 'shared') {
       calls.unlock(file);
-      if (!file.writable || calls.tryLock(file, false) !== GRANTED) return false;
+      if (!file.writable || this.#tryLock(file, 'exclusive') !== GRANTED) return false;
     } else if (!calls.isCurrent(file)) {
       return true;
     }
     try {
-      // Who stands in line is about to use it, and removes it in turn.
-      if (calls.tickets?.removeSidecar() === false) return false;
-      // With fcntl we have that byte already, with all others.
-      if (this.name === 'fcntl' || takeRemovalRight(calls.addon, this.#file, file)) unlinkSync(this.path);
+      // A request that is queued is about to use the file, and removes it in turn.
+      if (this.order.queue?.removeSidecar() === false) return false;
+      // With fcntl we hold the byte of the removal lock already, with all others.
+      if (this.name === 'fcntl' || takeRemovalLock(calls.addon, this.#file, file)) unlinkSync(this.path);
     } catch {
       // A folder without write permission, say: the file stays, which is harmless.
     }
@@ -397,55 +334,36 @@ export class KernelLock implements Mechanism {
     return true;
   }
 
-  #explained(error: unknown): unknown {
-    const code = codeOf(error) ?? '';
-    if (!NO_LOCKS_HERE.has(code)) return error;
-    return new LockUnsupportedError(this.path, lockRefused(this.name, code), error);
+  #noStableIdentity(): LockUnsupportedError {
+    const why =
+      `the file at the path was another one than the file just opened there ${MAX_REPLACED} times in a row; ` +
+      'its file system seems to have no stable inode numbers';
+    return new LockUnsupportedError(this.path, why);
   }
 }
 
-/** What refuses is not told: the same codes come from file systems, old kernels and the filters of sandboxes. */
-export function lockRefused(name: string, code: string): string {
-  return `${name} locks are refused here (${code}): its file system, the kernel or a sandbox does not allow them`;
-}
-
-const { EAGAIN } = constants.errno;
-
-/** Opened without waiting, a file on which another process has a lease (Samba) is refused until the lease is given up. */
-function isLeased(error: unknown): boolean {
-  return codeOf(error) === 'EAGAIN' && (error as NodeJS.ErrnoException).syscall === 'open';
-}
-
-/** Waits of a path whose owners gave up but that cannot be interrupted: the path's next request adopts one. */
-const abandonedWaits = new WeakMap<FifoQueue, ParkedWait[]>();
-
-function abandonedOf(queue: FifoQueue): ParkedWait[] {
-  const abandoned = abandonedWaits.get(queue) ?? [];
-  abandonedWaits.set(queue, abandoned);
-  return abandoned;
-}
-
 class KernelGrant implements Grant {
-  #shown = false;
+  #isShown = false;
 
   constructor(
-    private readonly lock: KernelLock,
+    private readonly backend: KernelBackend,
     private readonly file: OpenFile,
-    private readonly shared: boolean,
+    private readonly mode: LockMode,
   ) {}
 
   get fd(): number {
-    this.#shown = true;
+    this.#isShown = true;
     return this.file.fd;
   }
 
   unlock(): void {
     // A descriptor that was shown may live on in a child: its open file must not carry a later lock of ours.
-    this.lock.unlock(this.file, this.shared, !this.#shown);
+    this.backend.unlock(this.file, this.mode, !this.#isShown);
   }
 
-  watch(lost: (error: Error) => void): () => void {
-    const gone = (): void => lost(new LockLostError(this.lock.path, 'its file was removed or replaced'));
-    return watchForLoss(this.lock.path, () => this.lock.calls.isCurrent(this.file), gone);
+  watch(onLoss: (error: Error) => void): () => void {
+    const { path, calls } = this.backend;
+    const gone = (): void => onLoss(new LockLostError(path, 'its file was removed or replaced'));
+    return watchForLoss(path, () => calls.isCurrent(this.file), gone);
   }
 }

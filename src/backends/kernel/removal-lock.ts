@@ -1,21 +1,23 @@
 /**
- * The right to take a lock file away from its path: to unlink it, or (`steal`) to put another one in its place.
+ * The removal lock: a process holds it while it takes a lock file away from its path, by unlinking it or (`steal`) by
+ * renaming another file over it.
  *
- * Who unlinks a path compares it with the open file first. Between the two a thief could put its own file there, which
- * would then be unlinked instead, and the next one to come would make a third file: two holders. So both take this byte
- * of the file that is at the path, far behind what anybody locks, and compare with it held; whoever does not get it
- * leaves the file alone (to unlink) or looks at the path again (to steal).
+ * The race without it: 1. Process A compares the path with its open file: they are the same. 2. A stealer renames its own
+ * file to the path. 3. A unlinks the path, and thereby the stealer's file. 4. A third process makes a new file and locks
+ * it: two holders. So both lock this byte of the file at the path, far behind all bytes that locks use, and compare with
+ * it held. A process that does not get it leaves the file alone (to unlink) or looks at the path again (to steal).
  */
-
 import { REMOVAL_BYTE } from '../../files/byte-layout.js';
 import type { LockFileOptions, OpenFile } from '../../files/lock-file.js';
-import { GRANTED, type NativeFallback } from '../../native/addon.js';
+import { type Addon, GRANTED } from '../../native/addon.js';
+import { NativeFile } from '../../native/native-file.js';
 
-/** Held until the open file is closed. False: somebody else has it, or the file is not at the path any more. */
-export function takeRemovalRight(addon: NativeFallback | undefined, options: LockFileOptions, file: OpenFile): boolean {
-  // Without such locks there is none; a thief is told by the signal of its handle if the worst happens.
+const RANGE = { start: REMOVAL_BYTE, length: 1 };
+
+/** Held until the open file is closed. False: another process has it, or the file is not at the path any more. */
+export function takeRemovalLock(addon: Addon | undefined, options: LockFileOptions, file: OpenFile): boolean {
+  // Where there are no such locks there is none; a stealer learns by the signal of its handle if the worst happens.
   if (addon?.hasOfd !== true || !file.writable) return true;
-  return (
-    addon.tryLock(addon.file(file.fd, options.path, options.followSymlinks, true, REMOVAL_BYTE, 1), false) === GRANTED
-  );
+  const { path, followSymlinks } = options;
+  return new NativeFile(addon, file.fd, { path, followSymlinks, range: RANGE }).tryLock('exclusive') === GRANTED;
 }

@@ -1,32 +1,35 @@
-/** How a lock of the kernel is stolen: by a fresh file in the place of the one that is locked. */
+/** How a lock of the kernel is stolen: by a new file in the place of the one that is locked. */
 import { randomUUID } from 'node:crypto';
 import { renameSync, rmSync } from 'node:fs';
-import { besides } from '../../files/canonical-path.js';
 import { type LockFileOptions, type OpenFile, openLockFile } from '../../files/lock-file.js';
-import type { KernelCalls } from './lock-calls.js';
-import { takeRemovalRight } from './removal-lock.js';
-
-/** Whoever has the right to remove the file for so long was stopped with it. Should he go on and unlink ours, we are told. */
-const PATIENCE = 100;
+import { siblingPath } from '../../files/sibling-files.js';
+import type { LockCalls } from './lock-calls.js';
+import { takeRemovalLock } from './removal-lock.js';
 
 /**
- * Puts a fresh file at the path, exclusively locked before anybody can see it. Whoever holds the one that was there, or
- * waits for it, finds that it is not at the path any more: holders by the watch of their grant, waiters on their grant
- * or, if they are movable, at once.
+ * A process that holds the removal lock during so many looks was stopped with it. Should it go on and unlink the new
+ * file, the stealer learns of the loss.
  */
-export function putInPlace(options: LockFileOptions, calls: KernelCalls): OpenFile {
+const REMOVAL_TRIES = 100;
+
+/**
+ * Puts a new file at the path, exclusively locked before other processes can see it. The holder of the old file, and its
+ * waiters, find that it is not at the path any more: holders by the watch of their grant, waiters on their grant or, if
+ * they follow the replacement, at once.
+ */
+export function replaceFile(options: LockFileOptions, calls: LockCalls): OpenFile {
   const { path } = options;
   // Not by pid: two PID namespaces have processes of one number.
-  const hidden = besides(path, `steal-${randomUUID()}`);
+  const hidden = siblingPath(path, `steal-${randomUUID()}`);
   const fresh = openLockFile({ ...options, path: hidden });
   try {
-    calls.opened(fresh);
-    // Granted, since nobody else knows the file; and said to be replaced, since it is not at our path yet.
-    (calls.tryPastLine ?? calls.tryLock)(fresh, false);
-    for (let attempt = 0; ; attempt++) {
+    calls.prepare(fresh);
+    // Granted, since no other process knows the file; and said to be replaced, since it is not at our path yet.
+    calls.tryLock(fresh, 'exclusive');
+    for (let tries = 0; ; tries++) {
       const current = openLockFile(options, { access: 'write if allowed' });
       try {
-        if (!takeRemovalRight(calls.addon, options, current) && attempt < PATIENCE) continue;
+        if (!takeRemovalLock(calls.addon, options, current) && tries < REMOVAL_TRIES) continue;
         renameSync(hidden, path);
         return fresh;
       } finally {

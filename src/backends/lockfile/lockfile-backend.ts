@@ -3,13 +3,23 @@ import { rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import type * as ProperLockfile from 'proper-lockfile';
-import type { Grant, Granted, Mechanism } from '../../core/backend.js';
+import {
+  type Backend,
+  type Capabilities,
+  type Grant,
+  type Inspection,
+  NO_INSPECTION,
+  type PendingAcquire,
+  type Stealable,
+  type SyncWaitable,
+} from '../../core/backend.js';
 import { codeOf, LockLostError, LockMismatchError, messageOf, systemError } from '../../errors.js';
 import { checkKind, lockFolderOf, MARK, statAt } from '../../files/lock-file.js';
 import { watchForLoss } from '../../files/loss-watcher.js';
 import { makeFolders } from '../../files/make-folders.js';
-import type { InternalLockOptions } from '../../options.js';
-import { poll, pollSync } from '../poll.js';
+import type { InternalLockOptions, LockMode } from '../../options.js';
+import type { PathState } from '../path-state.js';
+import { PollingRequest, pollSync } from '../poll.js';
 import { type TakeoverFs, takeoverFs } from './stale-takeover.js';
 
 const ELOOP = 40;
@@ -17,21 +27,28 @@ const ELOOP = 40;
 /** Loaded on first use, since loading it installs signal and exit listeners. */
 let properLockfile: typeof ProperLockfile | undefined;
 
-export class LockfileLock implements Mechanism {
+export class LockfileBackend implements Backend, SyncWaitable, Stealable {
   readonly name = 'lockfile';
-  readonly layers = { lock: 'proper-lockfile', wait: 'poll' } as const;
-  /** Where the folder is, however the path is spelled. */
+  readonly capabilities: Capabilities = {
+    layers: { lock: 'proper-lockfile', wait: 'poll' },
+    fairness: 'kernel',
+    answersAtOnce: true,
+    isSemaphore: false,
+  };
+  /** However the path is spelled. */
+  readonly #canonical: string;
   readonly #folder: string;
 
   constructor(
     readonly path: string,
-    readonly canonical: string,
     readonly options: InternalLockOptions,
+    state: PathState,
   ) {
-    this.#folder = lockFolderOf({ path: canonical, followSymlinks: false });
+    this.#canonical = state.name.path;
+    this.#folder = lockFolderOf({ path: this.#canonical, followSymlinks: false });
   }
 
-  tryLock(): Grant | null {
+  tryAcquire(): Grant | null {
     this.#refuseUnlockable();
     const grant = this.#makeFolder();
     try {
@@ -44,19 +61,23 @@ export class LockfileLock implements Mechanism {
     return grant;
   }
 
-  wait(_shared: boolean, granted: Granted): () => void {
-    return poll(() => this.tryLock(), granted);
+  request(): PendingAcquire {
+    return new PollingRequest(() => this.tryAcquire());
   }
 
-  waitSync(_shared: boolean, timeout: number): Grant | null {
-    return pollSync(() => this.tryLock(), timeout);
+  waitSync(_mode: LockMode, timeout: number): Grant | null {
+    return pollSync(() => this.tryAcquire(), timeout);
+  }
+
+  overlapsHeld(): boolean {
+    return false;
   }
 
   /** Its owner finds, by its watch or its next heartbeat, that the folder is not its own any more. */
-  steal(letGo: () => void): Grant {
-    letGo(); // Before it: proper-lockfile keeps one lock for each path.
+  steal(releaseOwn: () => void): Grant {
+    releaseOwn(); // Before it: proper-lockfile keeps one lock for each path.
     for (;;) {
-      const grant = this.tryLock();
+      const grant = this.tryAcquire();
       if (grant !== null) return grant;
       rmSync(this.#folder, { recursive: true, force: true });
     }
@@ -68,6 +89,11 @@ export class LockfileLock implements Mechanism {
     return stat?.isDirectory() === true && Number(stat.mtimeMs) >= Date.now() - this.options.stale;
   }
 
+  /** A lock folder does not tell which process made it. */
+  inspect(): Inspection {
+    return NO_INSPECTION;
+  }
+
   dispose(): void {}
 
   #makeFolder(retries = 100): LockfileGrant | null {
@@ -75,7 +101,7 @@ export class LockfileLock implements Mechanism {
     const fs = takeoverFs(this.options.stale);
     const grant = new LockfileGrant(this.path, this.#folder, fs);
     try {
-      grant.unlocker = properLockfile.lockSync(this.canonical, {
+      grant.unlocker = properLockfile.lockSync(this.#canonical, {
         realpath: false,
         lockfilePath: this.#folder,
         stale: this.options.stale,
@@ -100,7 +126,7 @@ export class LockfileLock implements Mechanism {
   }
 
   #refuseMarked(): void {
-    const stat = statAt(this.canonical, false);
+    const stat = statAt(this.#canonical, false);
     if (stat === undefined || (stat.mode & BigInt(MARK)) === 0n) return;
     throw new LockMismatchError(
       this.path,
@@ -138,10 +164,10 @@ class LockfileGrant implements Grant {
     }
   }
 
-  watch(lost: (error: Error) => void): () => void {
-    this.#onLoss = lost;
-    if (this.#loss !== undefined) lost(this.#loss);
-    const gone = (): void => lost(new LockLostError(this.path, 'its lock folder was removed or replaced'));
+  watch(onLoss: (error: Error) => void): () => void {
+    this.#onLoss = onLoss;
+    if (this.#loss !== undefined) onLoss(this.#loss);
+    const gone = (): void => onLoss(new LockLostError(this.path, 'its lock folder was removed or replaced'));
     const endWatch = watchForLoss(this.folder, () => this.fs.isOurs(this.folder), gone);
     return () => {
       this.#onLoss = undefined;

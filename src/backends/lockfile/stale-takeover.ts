@@ -1,16 +1,16 @@
 /**
  * The file system as proper-lockfile sees it through its `fs` option, with a cure for two races of its own.
  *
- * Takeover. proper-lockfile finds a stale folder and removes it, then makes its own. Two that find it stale at the
- * same time: the first removes it and makes a fresh one; the second removes *that* and makes another: two holders.
- * Here who removes a folder that is not ours first claims that very instance of it by making a folder of that name,
- * which only one can; then looks again, and removes it only if it is still that instance.
+ * Stale takeover. proper-lockfile removes a stale folder, then makes its own. The race: 1. Processes A and B find the
+ * same folder stale. 2. A removes it and makes a fresh one. 3. B removes that fresh one and makes another: two holders.
+ * Here a process that is to remove a stale folder first claims that very instance of it, by making a folder named after
+ * it, which only one process can; then it looks again, and removes the folder only if it is still that instance.
  *
  * Release after loss. An owner that was stopped for longer than `stale` and then releases before its next heartbeat
- * would remove its successor's folder: so only our own instance is removed.
+ * would remove its successor's folder: so a process removes only the instance that it made.
  *
- * What stays open: an owner that revives between the second look and the removal, and users of plain proper-lockfile,
- * who claim nothing.
+ * What stays open: an owner that revives between the second look and the removal, and processes that use plain
+ * proper-lockfile, which claim nothing.
  */
 import * as nodeFs from 'node:fs';
 import { codeOf, systemError } from '../../errors.js';
@@ -30,13 +30,13 @@ export interface TakeoverFs extends Record<string, unknown> {
 /**
  * Tells a folder from its successor at the same path. The inode number comes back at once on ext4, and
  * proper-lockfile's first mtime is a full second, the same for two folders of that second: so the ctime too, which
- * nobody can set.
+ * no program can set.
  */
 export function instanceOf({ ino, mtimeNs, ctimeNs }: nodeFs.BigIntStats): string {
   return `${ino}-${mtimeNs}-${ctimeNs}`;
 }
 
-/** One per attempt to lock: it remembers which folder is whose. */
+/** One per attempt to lock: it remembers which folder this process made. */
 export function takeoverFs(staleMs: number, fs: SyncFs = NODE_FS): TakeoverFs {
   let seen: string | undefined;
   let ours: string | undefined;
@@ -104,7 +104,7 @@ export function takeoverFs(staleMs: number, fs: SyncFs = NODE_FS): TakeoverFs {
     try {
       fs.rmdirSync(name);
     } catch {
-      // Dropped by who claimed it after us.
+      // Dropped by a process that claimed it after us.
     }
   }
 
@@ -113,7 +113,7 @@ export function takeoverFs(staleMs: number, fs: SyncFs = NODE_FS): TakeoverFs {
   }
 }
 
-/** What proper-lockfile itself says of a lock that somebody has. */
+/** The error of proper-lockfile itself for a lock that is held. */
 function taken(path: string): Error {
   return Object.assign(new Error(`'${path}' was taken over by another process`), { code: 'ELOCKED' });
 }

@@ -1,5 +1,5 @@
 // Lock files and sidecars, as JavaScript sees them.
-#include "binding.h"
+#include "napi_binding.h"
 
 static void free_file(napi_env env, void *file, void *hint) {
   (void)env, (void)hint;
@@ -54,15 +54,15 @@ static napi_value unlock(napi_env env, napi_callback_info info) {
   return number(env, -lock_undo(&file->target));
 }
 
-// --- the line of those who wait, on a sidecar file (ticket.h) --------------------------------------------------------
+// --- the ticket queue, on a sidecar file (ticket.h) --------------------------------------------------------------------
 
-// tryFirst(file, probe, shared): like tryLock, but contended where anybody stands in line; `probe` is any open sidecar.
-// REMOVED: that sidecar is not in use any more, and the lock was let go.
-static napi_value try_first(napi_env env, napi_callback_info info) {
+// tryIfQueueEmpty(file, probe, shared): like tryLock, but contended where there is a ticket; `probe` is any open sidecar.
+// REMOVED: that sidecar is not in use any more, and the lock was released.
+static napi_value try_if_queue_empty(napi_env env, napi_callback_info info) {
   ARGUMENTS(3);
   POINTER(lock_file, file, 0);
   POINTER(lock_file, probe, 1);
-  // Where there was a line the last time, look first: taking the lock for a moment would only wake who is at its head.
+  // Where requests were queued the last time, look first: taking the lock for a moment would only wake the first of them.
   if (probe->crowded && ticket_queue_empty(probe->target.fd) == EAGAIN) return number(env, CONTENDED);
   int locked = lock_try(&file->target, to_bool(env, arguments[2]));
   if (locked != 0 && locked != EAGAIN) return number(env, -locked);
@@ -74,33 +74,33 @@ static napi_value try_first(napi_env env, napi_callback_info info) {
   return number(env, queue == ESTALE ? REMOVED : status_of(queue));
 }
 
-static void give_up_ticket(lock_file *line) {
-  ticket_drop(line->target.fd);
-  line->ticket = NO_TICKET;
+static void drop_ticket(lock_file *sidecar) {
+  ticket_drop(sidecar->target.fd);
+  sidecar->ticket = NO_TICKET;
 }
 
-// tryTurn(file, line, shared): like tryLock, for who has a ticket; contended where anybody has an earlier one.
-static napi_value try_turn(napi_env env, napi_callback_info info) {
+// tryIfFirst(file, sidecar, shared): like tryLock, with a ticket; contended where there is an earlier one.
+static napi_value try_if_first(napi_env env, napi_callback_info info) {
   ARGUMENTS(3);
   POINTER(lock_file, file, 0);
-  POINTER(lock_file, line, 1);
+  POINTER(lock_file, sidecar, 1);
   off_t earlier;
-  int first = ticket_is_first(line->target.fd, line->ticket, &earlier);
+  int first = ticket_is_first(sidecar->target.fd, sidecar->ticket, &earlier);
   if (first != 0) return number(env, status_of(first));
   int locked = lock_try(&file->target, to_bool(env, arguments[2]));
   if (locked != 0 && locked != EAGAIN) return number(env, -locked);
   int identity = check_identity(&file->identity, file->target.fd);
-  if (locked == 0 && identity == 0) give_up_ticket(line);
+  if (locked == 0 && identity == 0) drop_ticket(sidecar);
   return number(env, status_of(identity != 0 ? identity : locked));
 }
 
-// isFirst(line): GRANTED: nobody has an earlier ticket, or without one: nobody has a ticket. Else CONTENDED or REMOVED.
+// isFirst(sidecar): GRANTED: there is no earlier ticket or, without a ticket of its own, none. Else CONTENDED or REMOVED.
 static napi_value is_first(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
-  POINTER(lock_file, line, 0);
+  POINTER(lock_file, sidecar, 0);
   off_t earlier;
-  if (line->ticket != NO_TICKET) return number(env, status_of(ticket_is_first(line->target.fd, line->ticket, &earlier)));
-  int empty = ticket_queue_empty(line->target.fd);
+  if (sidecar->ticket != NO_TICKET) return number(env, status_of(ticket_is_first(sidecar->target.fd, sidecar->ticket, &earlier)));
+  int empty = ticket_queue_empty(sidecar->target.fd);
   return number(env, empty == ESTALE ? REMOVED : status_of(empty));
 }
 
@@ -149,26 +149,26 @@ static napi_value is_probed(napi_env env, napi_callback_info info) {
   return boolean(env, HAS_OFD && ticket_taken(file->target.fd, F_WRLCK, PROBE_BYTE, PROBE_BYTE, &error) >= 0);
 }
 
-// draw(line, shared): GRANTED: it has a ticket; CONTENDED: another process is drawing; REPLACED: not the sidecar any more.
-static napi_value draw(napi_env env, napi_callback_info info) {
+// takeTicket(sidecar, shared): GRANTED; CONTENDED: another process is taking one; REPLACED: not the sidecar any more.
+static napi_value take_ticket(napi_env env, napi_callback_info info) {
   ARGUMENTS(2);
-  POINTER(lock_file, line, 0);
-  return number(env, status_of(ticket_draw(line->target.fd, &line->identity, to_bool(env, arguments[1]), false, &line->ticket)));
+  POINTER(lock_file, sidecar, 0);
+  return number(env, status_of(ticket_take(sidecar->target.fd, &sidecar->identity, to_bool(env, arguments[1]), false, &sidecar->ticket)));
 }
 
-// drop(line): gives up the ticket, if there is one.
-static napi_value drop(napi_env env, napi_callback_info info) {
+// dropTicket(sidecar): if there is one.
+static napi_value drop_ticket_of(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
-  POINTER(lock_file, line, 0);
-  if (line->ticket != NO_TICKET) give_up_ticket(line);
+  POINTER(lock_file, sidecar, 0);
+  if (sidecar->ticket != NO_TICKET) drop_ticket(sidecar);
   return NULL;
 }
 
-// removeSidecar(line): only by the holder of the main lock. GRANTED: it is gone.
+// removeSidecar(sidecar): only for the holder of the main lock. GRANTED: it is gone.
 static napi_value remove_sidecar(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
-  POINTER(lock_file, line, 0);
-  return number(env, status_of(ticket_remove_sidecar(line->target.fd, &line->identity)));
+  POINTER(lock_file, sidecar, 0);
+  return number(env, status_of(ticket_remove_sidecar(sidecar->target.fd, &sidecar->identity)));
 }
 
 const binding_function file_functions[] = {
@@ -176,14 +176,14 @@ const binding_function file_functions[] = {
     {"isCurrent", is_current},
     {"tryLock", try_lock},
     {"unlock", unlock},
-    {"tryFirst", try_first},
-    {"tryTurn", try_turn},
+    {"tryIfQueueEmpty", try_if_queue_empty},
+    {"tryIfFirst", try_if_first},
     {"isFirst", is_first},
     {"conflict", conflict},
     {"isLocked", is_locked},
     {"isProbed", is_probed},
-    {"draw", draw},
-    {"drop", drop},
+    {"takeTicket", take_ticket},
+    {"dropTicket", drop_ticket_of},
     {"removeSidecar", remove_sidecar},
     {NULL, NULL},
 };

@@ -1,43 +1,39 @@
-#include "waiter.h"
+#include "worker.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "cancel.h"
 
 enum { STACK_BYTES = 128 * 1024, IDLE_SECONDS = 2, JOIN_MS = 100 };
 
-struct waiter_group {
+struct worker_group {
   void (*wake)(void *);
   void *data;
-  waiter *finished, **finished_tail;
-  waiter *running;  // a doubly linked list
+  worker *ended, **ended_tail;
+  worker *running;  // a doubly linked list
   bool destroyed;
   int references;
 };
 
-struct waiter {
-  waiter *next, *previous;
-  waiter_group *group;
-  wait_order order;             // the descriptors are our own duplicates, -1 if none
-  lock_identity lock, line;
+struct worker {
+  worker *next, *previous;
+  worker_group *group;
+  worker_order order;
   enum { STARTING, PARKED, DONE } state;
   atomic_bool cancelled;
   int result;
-  int references;
+  int references;  // the caller's, the thread's, and that of the list
   pthread_t thread;
-  void *data;
-  char paths[];
 };
 
 typedef struct idle_thread {
   struct idle_thread *next;
   pthread_cond_t wake;
-  waiter *job;
+  worker *job;
 } idle_thread;
 
 // One mutex for everything: it is taken twice per wait, for a moment each.
@@ -76,43 +72,41 @@ static struct timespec from_now(double ms) {
 
 // --- with the mutex held -------------------------------------------------------------------------------------------
 
-static void release_group(waiter_group *group) {
+static void release_group(worker_group *group) {
   if (--group->references == 0) free(group);
 }
 
-static void release_locked(waiter *self) {
+static void release_locked(worker *self) {
   if (--self->references > 0) return;
   release_group(self->group);
+  self->order.kind->destroy(self->order.call);
   free(self);
 }
 
-static void leave_running(waiter *self) {
+static void leave_running(worker *self) {
   if (self->previous != NULL) self->previous->next = self->next;
   else self->group->running = self->next;
   if (self->next != NULL) self->next->previous = self->previous;
   self->next = self->previous = NULL;
 }
 
-// The one place where grant meets cancel. Cancelled first: nobody hears of the result, and a lock that was granted all
-// the same goes with the last descriptor of its open file: the thread closes its duplicate, the caller its own when it
-// cancels. Finished first: the result is listed, and cancelling finds nothing to interrupt.
-static void finish(waiter *self, int result) {
+// The one place where the end of a call meets cancel. Cancelled first: no code learns of the result, and `end` undoes it.
+// Ended first: the result is listed, and cancelling finds nothing to interrupt.
+static void finish(worker *self, int result) {
+  worker_group *group = self->group;
   self->state = DONE;
   self->result = result;
   leave_running(self);
   pthread_cond_broadcast(&any_done);
-  if (!atomic_load(&self->cancelled) && self->order.listed && !self->group->destroyed) {
-    waiter_group *group = self->group;
-    bool first = group->finished == NULL;
-    *group->finished_tail = self;
-    group->finished_tail = &self->next;
-    if (first) group->wake(group->data);
-  } else {
-    release_locked(self);
-  }
+  if (atomic_load(&self->cancelled) || !self->order.listed || group->destroyed) return;
+  bool first = group->ended == NULL;
+  self->references++;
+  *group->ended_tail = self;
+  group->ended_tail = &self->next;
+  if (first) group->wake(group->data);
 }
 
-static bool cancel_locked(waiter *self) {
+static bool cancel_locked(worker *self) {
   // A parked thread leaves that state under the mutex only, so it is there; one signal is enough. The signal is sent
   // before the flag is set: should sending fail, nothing has changed. A thread that handles the signal before it sees
   // the flag calls again on the inert descriptor, which fails at once, and then waits for this mutex.
@@ -123,67 +117,26 @@ static bool cancel_locked(waiter *self) {
 
 // --- the threads ---------------------------------------------------------------------------------------------------
 
-// Every step can be begun again after a signal that was not meant for it.
-static bool interrupted(const waiter *self, int result) { return result == EINTR && !atomic_load(&self->cancelled); }
-
-static int wait_for_turn(waiter *self) {
-  wait_order *order = &self->order;
-  int result = 0;
-  if (order->ticket == NO_TICKET) {
-    do result = ticket_draw(order->line_fd, &self->line, order->shared, true, &order->ticket);
-    while (interrupted(self, result));
-  }
-  if (result != 0 || order->draw_only) return result;
-  do result = ticket_wait_turn(order->line_fd, order->ticket);
-  while (interrupted(self, result));
-  return result;
-}
-
-static int wait_for_lock(waiter *self) {
-  wait_order *order = &self->order;
-  int result;
-  do result = lock_wait(&order->target, order->shared);
-  while (interrupted(self, result));
-  return result == 0 ? check_identity(&self->lock, order->target.fd) : result;
-}
-
-static int work(waiter *self) {
-  int result = self->order.line == NULL ? 0 : wait_for_turn(self);
-  return result != 0 || self->order.lock == NULL ? result : wait_for_lock(self);
-}
-
-static void close_both(const wait_order *order) {
-  if (order->line_fd >= 0) close(order->line_fd);
-  if (order->target.fd >= 0) close(order->target.fd);
-}
-
-static void run(waiter *self) {
+static void run(worker *self) {
+  const worker_order *order = &self->order;
   int result = ECANCELED;
   self->thread = pthread_self();
   if (!atomic_load(&self->cancelled)) {
     self->state = PARKED;
     pthread_mutex_unlock(&mutex);
-    cancel_open(self->order.line_fd, self->order.target.fd);
-    result = work(self);
+    cancel_open(order->fds[0], order->fds[1]);
+    result = order->kind->run(order->call, &self->cancelled);
     cancel_close();
-    // Passes the turn: the next in line parks behind the main lock while its holder works. Before the caller is told, who
-    // may remove the sidecar or draw another ticket at once. (One that is called off at this very moment and goes on to
-    // wait anew has lost its place in the line, no more.)
-    if (result == 0 && self->order.lock != NULL && self->order.line != NULL && !atomic_load(&self->cancelled)) {
-      ticket_drop(self->order.line_fd);
-      self->order.ticket = NO_TICKET;
-    }
     pthread_mutex_lock(&mutex);
   }
-  // The caller is told first: what is left to do here, it need not wait for.
-  wait_order order = self->order;
+  // The caller is told first: it need not wait for what is left to do here.
   bool cancelled = atomic_load(&self->cancelled);
   finish(self, result);
   pthread_mutex_unlock(&mutex);
-  if (cancelled && order.lock != NULL) lock_undo(&order.target);
-  close_both(&order);
-  if (cancelled) cancel_drain();  // nobody has sent it since the waiter was finished
+  order->kind->end(order->call, cancelled);
+  if (cancelled) cancel_drain();  // no thread sends the signal since the worker has ended
   pthread_mutex_lock(&mutex);
+  release_locked(self);
 }
 
 static void *thread_main(void *argument) {
@@ -211,7 +164,7 @@ static void *thread_main(void *argument) {
 }
 
 // Blocks every signal in the new thread: no foreign handler shall run on its small stack.
-static int create_thread(waiter *job) {
+static int create_thread(worker *job) {
   pthread_attr_t attributes;
   pthread_t thread;
   sigset_t all, before;
@@ -227,7 +180,7 @@ static int create_thread(waiter *job) {
   return error;
 }
 
-static int assign(waiter *job) {
+static int assign(worker *job) {
   idle_thread *idle = idle_threads;
   if (idle == NULL) return create_thread(job);
   idle_threads = idle->next;
@@ -238,71 +191,51 @@ static int assign(waiter *job) {
 
 // --- the interface -------------------------------------------------------------------------------------------------
 
-waiter_group *group_create(void (*wake)(void *), void *data) {
+worker_group *worker_group_create(void (*wake)(void *), void *data) {
   pthread_once(&once, initialize);
   cancel_prepare_thread();
-  waiter_group *group = calloc(1, sizeof *group);
+  worker_group *group = calloc(1, sizeof *group);
   if (group == NULL) return NULL;
-  *group = (waiter_group){.wake = wake, .data = data, .finished_tail = &group->finished, .references = 1};
+  *group = (worker_group){.wake = wake, .data = data, .ended_tail = &group->ended, .references = 1};
   return group;
 }
 
-void group_destroy(waiter_group *group) {
+void worker_group_destroy(worker_group *group) {
   pthread_mutex_lock(&mutex);
   group->destroyed = true;
-  for (waiter *one = group->running; one != NULL; one = one->next) cancel_locked(one);
+  for (worker *one = group->running; one != NULL; one = one->next) cancel_locked(one);
   struct timespec end = from_now(JOIN_MS);
   while (group->running != NULL && pthread_cond_timedwait(&any_done, &mutex, &end) != ETIMEDOUT) continue;
-  while (group->finished != NULL) {
-    waiter *one = group->finished;
-    group->finished = one->next;
+  while (group->ended != NULL) {
+    worker *one = group->ended;
+    group->ended = one->next;
     release_locked(one);
   }
   release_group(group);
   pthread_mutex_unlock(&mutex);
 }
 
-waiter *group_take(waiter_group *group) {
+worker *worker_group_take(worker_group *group) {
   pthread_mutex_lock(&mutex);
-  waiter *one = group->finished;
+  worker *one = group->ended;
   if (one != NULL) {
-    group->finished = one->next;
-    if (group->finished == NULL) group->finished_tail = &group->finished;
+    group->ended = one->next;
+    if (group->ended == NULL) group->ended_tail = &group->ended;
     one->next = NULL;
   }
   pthread_mutex_unlock(&mutex);
   return one;
 }
 
-// Duplicates, so that no closing of the caller's descriptor, nor another file under its number, can touch the wait.
-static int duplicate(bool wanted, int fd, int *result) {
-  *result = wanted ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
-  return wanted && *result < 0 ? errno : 0;
-}
-
-static char *copy_identity(lock_identity *copy, const lock_identity *identity, char *at) {
-  if (identity == NULL) return at;
-  *copy = *identity;
-  copy->path = strcpy(at, identity->path);
-  return at + strlen(at) + 1;
-}
-
-int waiter_start(waiter_group *group, const wait_order *order, void *data, waiter **result) {
-  size_t lock_size = order->lock == NULL ? 0 : strlen(order->lock->path) + 1;
-  size_t line_size = order->line == NULL ? 0 : strlen(order->line->path) + 1;
-  waiter *self = calloc(1, sizeof *self + lock_size + line_size);
+int worker_start(worker_group *group, const worker_order *order, worker **result) {
+  worker *self = calloc(1, sizeof *self);
   if (self == NULL) return ENOMEM;
   self->group = group;
   self->order = *order;
-  copy_identity(&self->line, order->line, copy_identity(&self->lock, order->lock, self->paths));
   self->references = 2;
-  self->data = data;
-  int error = duplicate(order->line != NULL, order->line_fd, &self->order.line_fd);
-  int lock_error = duplicate(order->lock != NULL, order->target.fd, &self->order.target.fd);
-  if (error == 0) error = lock_error;
 
   pthread_mutex_lock(&mutex);
-  if (error == 0) error = assign(self);
+  int error = assign(self);
   if (error == 0) {
     group->references++;
     self->next = group->running;
@@ -311,23 +244,19 @@ int waiter_start(waiter_group *group, const wait_order *order, void *data, waite
   }
   pthread_mutex_unlock(&mutex);
 
-  if (error != 0) {
-    close_both(&self->order);
-    free(self);
-    return error;
-  }
-  *result = self;
-  return 0;
+  if (error != 0) free(self);
+  else *result = self;
+  return error;
 }
 
-bool waiter_cancel(waiter *self) {
+bool worker_cancel(worker *self) {
   pthread_mutex_lock(&mutex);
   bool interrupted = cancel_locked(self);
   pthread_mutex_unlock(&mutex);
   return interrupted;
 }
 
-bool waiter_join(waiter *self, double ms) {
+bool worker_join(worker *self, double ms) {
   struct timespec end = from_now(ms);
   pthread_mutex_lock(&mutex);
   while (self->state != DONE && pthread_cond_timedwait(&any_done, &mutex, &end) != ETIMEDOUT) continue;
@@ -336,21 +265,19 @@ bool waiter_join(waiter *self, double ms) {
   return done;
 }
 
-int waiter_result(const waiter *self) { return self->result; }
+int worker_result(const worker *self) { return self->result; }
 
-int64_t waiter_ticket(const waiter *self) { return self->order.ticket; }
+void *worker_call(const worker *self) { return self->order.call; }
 
-void *waiter_data(const waiter *self) { return self->data; }
+int worker_id(const worker *self) { return self->order.id; }
 
-void waiter_set_data(waiter *self, void *data) { self->data = data; }
-
-void waiter_release(waiter *self) {
+void worker_release(worker *self) {
   pthread_mutex_lock(&mutex);
   release_locked(self);
   pthread_mutex_unlock(&mutex);
 }
 
-int waiter_threads(void) {
+int worker_threads(void) {
   pthread_mutex_lock(&mutex);
   int count = threads;
   pthread_mutex_unlock(&mutex);

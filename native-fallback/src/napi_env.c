@@ -1,9 +1,9 @@
 // The addon, as it is loaded into a JavaScript environment (main thread, Worker).
-#include "binding.h"
+#include "napi_binding.h"
 
 static void on_environment_end(void *data) {
   environment *self = data;
-  bulletin_close(&self->bulletin);
+  registry_close(&self->published);
   waits_close(self);
   for (int i = 0; i < self->closed_at_end_count; i++) close(self->closed_at_end[i]);
   free(self->closed_at_end);
@@ -19,7 +19,7 @@ NAPI_MODULE_INIT() {
     free(self);
     return throw_error(env, "no thread-safe function");
   }
-  bulletin_open(&self->bulletin);
+  registry_open(&self->published);
   // Runs before the thread-safe function ends (last added, first run), so no thread calls a dead one.
   napi_add_env_cleanup_hook(env, on_environment_end, self);
 

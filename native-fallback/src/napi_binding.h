@@ -1,5 +1,5 @@
-// Node-API glue: JavaScript values in, calls of lock.h, ticket.h and waiter.h, plain numbers out. Statuses: see
-// native-fallback.ts. What its files share.
+// Node-API glue: JavaScript values in, calls of lock.h, ticket.h and lock_wait.h, plain numbers out. Statuses: see
+// src/native/addon.ts. What its files share.
 #ifndef FAIRLOCK_BINDING_H
 #define FAIRLOCK_BINDING_H
 
@@ -8,30 +8,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bulletin.h"
-#include "waiter.h"
+#include "thread_registry.h"
+#include "lock_wait.h"
 
 enum { GRANTED = 0, CONTENDED = 1, REPLACED = 2, REMOVED = 3 };  // errors are -errno
 
 // A wait, as JavaScript knows it: by its number, which is its place in the table, counted from 1.
 typedef struct {
-  waiter *one;  // NULL: a free place
+  worker *one;  // NULL: a free place
   int client;
-  struct lock_file *line;  // JavaScript keeps it as long as the wait lasts
+  struct lock_file *sidecar;  // JavaScript keeps it as long as the wait lasts
   bool keeps_alive;
 } wait_slot;
 
 // One per JavaScript environment (main thread, Worker).
 typedef struct {
   napi_env env;
-  waiter_group *group;
+  worker_group *group;
   napi_threadsafe_function wake;
   napi_ref *clients;  // what each copy of the library is called back by
   int client_count;
   wait_slot *slots;
   int slot_count, first_free;
   int waiting;  // waits that keep the event loop alive
-  bulletin bulletin;
+  registry published;
   int *closed_at_end;  // descriptors that nothing else closes when the environment ends
   int closed_at_end_count;
 } environment;
@@ -41,7 +41,7 @@ typedef struct lock_file {
   lock_target target;
   lock_identity identity;
   int64_t ticket;  // of a sidecar
-  bool crowded;    // the last look found somebody in line
+  bool crowded;    // the last look found a ticket
   char path[];
 } lock_file;
 
@@ -110,12 +110,12 @@ typedef struct {
   napi_callback call;
 } binding_function;
 
-extern const binding_function file_functions[];     // files.c: lock files and sidecars
-extern const binding_function wait_functions[];     // waits.c
-extern const binding_function process_functions[];  // process.c
+extern const binding_function file_functions[];     // napi_files.c: lock files and sidecars
+extern const binding_function wait_functions[];     // napi_waits.c
+extern const binding_function process_functions[];  // napi_process.c
 
-// The waits of an environment: at its beginning and at its end. False: they cannot be had, and the environment is the
-// caller's still; else it is freed when the last of them is gone.
+// The waits of an environment: at its beginning and at its end. False: there can be none, and the environment is still
+// the caller's; else it is freed when the last of them is gone.
 bool waits_open(environment *self);
 void waits_close(environment *self);
 

@@ -1,32 +1,32 @@
-#include "bulletin.h"
+#include "thread_registry.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static bulletin *first;
+static registry *first;
 
-void bulletin_open(bulletin *self) {
+void registry_open(registry *self) {
   pthread_mutex_lock(&mutex);
-  bulletin **link = &first;
+  registry **link = &first;
   while (*link != NULL) link = &(*link)->next;
   *link = self;
   pthread_mutex_unlock(&mutex);
 }
 
-void bulletin_close(bulletin *self) {
+void registry_close(registry *self) {
   pthread_mutex_lock(&mutex);
-  bulletin **link = &first;
+  registry **link = &first;
   while (*link != self) link = &(*link)->next;
   *link = self->next;
   for (int i = 0; i < self->count; i++) free(self->texts[i]);
   free(self->texts);
-  *self = (bulletin){0};
+  *self = (registry){0};
   pthread_mutex_unlock(&mutex);
 }
 
-static int free_place(bulletin *self) {
+static int free_place(registry *self) {
   for (int i = 0; i < self->count; i++)
     if (self->texts[i] == NULL) return i;
   int count = self->count == 0 ? 16 : self->count * 2;
@@ -39,7 +39,7 @@ static int free_place(bulletin *self) {
   return place;
 }
 
-int bulletin_post(bulletin *self, char *text) {
+int registry_publish(registry *self, char *text) {
   pthread_mutex_lock(&mutex);
   int place = free_place(self);
   if (place >= 0) self->texts[place] = text;
@@ -48,7 +48,7 @@ int bulletin_post(bulletin *self, char *text) {
   return place;
 }
 
-void bulletin_remove(bulletin *self, int place) {
+void registry_unpublish(registry *self, int place) {
   pthread_mutex_lock(&mutex);
   if (place >= 0 && place < self->count) {
     free(self->texts[place]);
@@ -57,9 +57,9 @@ void bulletin_remove(bulletin *self, int place) {
   pthread_mutex_unlock(&mutex);
 }
 
-void bulletin_read(const bulletin *self, void (*read)(void *data, const char *text), void *data) {
+void registry_read(const registry *self, void (*read)(void *data, const char *text), void *data) {
   pthread_mutex_lock(&mutex);
-  for (const bulletin *one = first; one != NULL; one = one->next)
+  for (const registry *one = first; one != NULL; one = one->next)
     for (int i = 0; one != self && i < one->count; i++)
       if (one->texts[i] != NULL) read(data, one->texts[i]);
   pthread_mutex_unlock(&mutex);

@@ -1,7 +1,7 @@
 // Waits, as JavaScript sees them.
-#include "binding.h"
+#include "napi_binding.h"
 
-// The event loop lives as long as somebody waits.
+// The event loop lives as long as there are waits.
 static void keep_alive(environment *self, wait_slot *slot, bool keep) {
   if (slot->keeps_alive == keep) return;
   slot->keeps_alive = keep;
@@ -34,30 +34,29 @@ static wait_slot *slot_at(environment *self, int number) {
 
 static void free_slot(environment *self, wait_slot *slot) {
   keep_alive(self, slot, false);
-  waiter_set_data(slot->one, NULL);
-  waiter_release(slot->one);
+  worker_release(slot->one);
   *slot = (wait_slot){0};
   if (slot - self->slots < self->first_free) self->first_free = (int)(slot - self->slots);
 }
 
-// On a waiter's thread.
+// On a worker's thread.
 static void on_finished(void *data) { napi_call_threadsafe_function(((environment *)data)->wake, NULL, napi_tsfn_nonblocking); }
 
-// On the JavaScript thread: tells of everybody who is done.
+// On the JavaScript thread: tells of all waits that have ended.
 static void deliver(napi_env env, napi_value unused, void *context, void *data) {
   (void)unused, (void)data;
   environment *self = context;
   if (env == NULL || self->group == NULL) return;
   napi_value global = NULL;
   napi_get_global(env, &global);
-  for (waiter *one = group_take(self->group); one != NULL; one = group_take(self->group)) {
-    int id = (int)(intptr_t)waiter_data(one);
+  for (worker *one = worker_group_take(self->group); one != NULL; one = worker_group_take(self->group)) {
+    int id = worker_id(one);
     wait_slot *slot = slot_at(self, id);
-    if (slot != NULL) {  // else it was cancelled after it had finished
+    if (slot != NULL && slot->one == one) {  // else it was cancelled after it had ended
       napi_handle_scope scope;
       napi_open_handle_scope(env, &scope);
-      if (slot->line != NULL) slot->line->ticket = waiter_ticket(one);
-      napi_value results[] = {number(env, id), number(env, status_of(waiter_result(one)))};
+      if (slot->sidecar != NULL) slot->sidecar->ticket = lock_wait_ticket(one);
+      napi_value results[] = {number(env, id), number(env, status_of(worker_result(one)))};
       napi_value function = NULL, thrown = NULL;
       napi_get_reference_value(env, self->clients[slot->client], &function);
       free_slot(self, slot);
@@ -67,12 +66,12 @@ static void deliver(napi_env env, napi_value unused, void *context, void *data) 
         napi_fatal_exception(env, thrown);
       napi_close_handle_scope(env, scope);
     }
-    waiter_release(one);
+    worker_release(one);
   }
 }
 
 // connect(callback): a client's number, to be given to its waits; its callback is called with the number and the status
-// of each of its waits that is over. Several copies of the library may share this environment, so none replaces another.
+// of each of its waits that has ended. Several copies of the library may share this environment, so none replaces another.
 static napi_value connect_client(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
   napi_ref callback;
@@ -90,50 +89,52 @@ static bool is_object(napi_env env, napi_value value) {
   return type != napi_undefined && type != napi_null;
 }
 
-// Arguments: client, file, line, shared.
-static napi_value start(napi_env env, environment *self, napi_value *arguments, bool draw_only, bool listed) {
+// Arguments: client, file, sidecar, shared.
+static napi_value start(napi_env env, environment *self, napi_value *arguments, bool ticket_only, bool listed) {
   if (self->group == NULL) return throw_error(env, "the environment is ending");
   int client = to_int(env, arguments[0]);
   if (client < 0 || client >= self->client_count) return throw_error(env, "client: not connected");
   lock_file *lock = is_object(env, arguments[1]) ? to_pointer(env, arguments[1]) : NULL;
-  lock_file *line = is_object(env, arguments[2]) ? to_pointer(env, arguments[2]) : NULL;
+  lock_file *sidecar = is_object(env, arguments[2]) ? to_pointer(env, arguments[2]) : NULL;
   int id = take_slot(self);
   if (id == 0) return number(env, -ENOMEM);
-  wait_order order = {.shared = to_bool(env, arguments[3]), .draw_only = draw_only, .listed = listed, .ticket = NO_TICKET};
+  lock_wait_order order = {.shared = to_bool(env, arguments[3]), .ticket_only = ticket_only, .ticket = NO_TICKET};
+  order.listed = listed;
+  order.id = id;
   if (lock != NULL) {
     order.lock = &lock->identity;
     order.target = lock->target;
   }
-  if (line != NULL) {
-    order.line = &line->identity;
-    order.line_fd = line->target.fd;
-    order.ticket = line->ticket;
+  if (sidecar != NULL) {
+    order.sidecar = &sidecar->identity;
+    order.sidecar_fd = sidecar->target.fd;
+    order.ticket = sidecar->ticket;
   }
   wait_slot *slot = &self->slots[id - 1];
-  int error = waiter_start(self->group, &order, (void *)(intptr_t)id, &slot->one);
+  int error = lock_wait_start(self->group, &order, &slot->one);
   if (error != 0) return number(env, -error);
-  slot->line = line;
+  slot->sidecar = sidecar;
   slot->client = client;
   if (listed) keep_alive(self, slot, true);
   return number(env, id);
 }
 
-// wait(client, file | undefined, line | undefined, shared): the number of a wait, or a negative errno. For its turn in the line,
-// then for the file.
+// wait(client, file | undefined, sidecar | undefined, shared): the number of a wait, or a negative errno. For its turn in
+// the ticket queue, then for the lock.
 static napi_value wait_async(napi_env env, napi_callback_info info) {
   ARGUMENTS(4);
   return start(env, self, arguments, false, true);
 }
 
-// waitToDraw(client, line, shared): takes a ticket as soon as no other process is taking one.
-static napi_value wait_to_draw(napi_env env, napi_callback_info info) {
+// waitForTicket(client, sidecar, shared): takes a ticket as soon as no other process is taking one.
+static napi_value wait_for_ticket(napi_env env, napi_callback_info info) {
   ARGUMENTS(3);
   napi_value no_file = NULL;
   napi_get_undefined(env, &no_file);
   return start(env, self, (napi_value[]){arguments[0], no_file, arguments[1], arguments[2]}, true, true);
 }
 
-// waitSync(client, file, line | undefined, shared): a wait to be asked with join().
+// waitSync(client, file, sidecar | undefined, shared): a wait to be asked with join().
 static napi_value wait_sync(napi_env env, napi_callback_info info) {
   ARGUMENTS(4);
   return start(env, self, arguments, false, false);
@@ -143,39 +144,30 @@ static napi_value wait_sync(napi_env env, napi_callback_info info) {
 static napi_value join(napi_env env, napi_callback_info info) {
   ARGUMENTS(2);
   wait_slot *slot = slot_at(self, to_int(env, arguments[0]));
-  if (slot == NULL || !waiter_join(slot->one, to_double(env, arguments[1]))) return NULL;
-  int status = status_of(waiter_result(slot->one));
+  if (slot == NULL || !worker_join(slot->one, to_double(env, arguments[1]))) return NULL;
+  int status = status_of(worker_result(slot->one));
   free_slot(self, slot);
   return number(env, status);
 }
 
-// cancel(wait): nothing is told of it any more, and its number is free. False: it cannot be interrupted and goes on, but
+// cancel(wait): its end is not told any more, and its number is free. False: it cannot be interrupted and goes on, but
 // keeps no process alive.
 static napi_value cancel(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
   wait_slot *slot = slot_at(self, to_int(env, arguments[0]));
   if (slot == NULL) return boolean(env, true);
-  bool cancelled = waiter_cancel(slot->one);
+  bool cancelled = worker_cancel(slot->one);
   if (cancelled) free_slot(self, slot);
   else keep_alive(self, slot, false);
   return boolean(env, cancelled);
 }
 
-// adopt(wait): somebody waits for it again.
-static napi_value adopt(napi_env env, napi_callback_info info) {
-  ARGUMENTS(1);
-  wait_slot *slot = slot_at(self, to_int(env, arguments[0]));
-  if (slot != NULL) keep_alive(self, slot, true);
-  return NULL;
-}
-
 const binding_function wait_functions[] = {
     {"wait", wait_async},
-    {"waitToDraw", wait_to_draw},
+    {"waitForTicket", wait_for_ticket},
     {"waitSync", wait_sync},
     {"join", join},
     {"cancel", cancel},
-    {"adopt", adopt},
     {"connect", connect_client},
     {NULL, NULL},
 };
@@ -191,15 +183,15 @@ bool waits_open(environment *self) {
   napi_create_string_utf8(env, "fairlock", NAPI_AUTO_LENGTH, &name);
   if (napi_create_threadsafe_function(env, NULL, NULL, name, 0, 1, self, free_environment, self, deliver, &self->wake) != napi_ok) return false;
   napi_unref_threadsafe_function(env, self->wake);
-  self->group = group_create(on_finished, self);
+  self->group = worker_group_create(on_finished, self);
   return true;
 }
 
 void waits_close(environment *self) {
-  group_destroy(self->group);
+  worker_group_destroy(self->group);
   self->group = NULL;
   for (int i = 0; i < self->slot_count; i++)
-    if (self->slots[i].one != NULL) waiter_release(self->slots[i].one);
+    if (self->slots[i].one != NULL) worker_release(self->slots[i].one);
   free(self->slots);
   free(self->clients);  // the references go with the environment
   self->clients = NULL;

@@ -1,8 +1,6 @@
 /** Held and pending requests beyond this thread: of the process's other threads, and of other processes. */
 import { threadId } from 'node:worker_threads';
-import { besidesWhat } from '../files/canonical-path.js';
-import { isTicket, locksIn, modeByteOf } from '../inspect/proc-locks.js';
-import { loadNativeFallback } from '../native/addon.js';
+import { isTicket, locksIn, modeByteOf, parseSiblingName, publish, published } from '../inspect/index.js';
 import { nameOf } from './file-names.js';
 import type { LockMode } from './lock.js';
 import type { LockInfo } from './types.js';
@@ -12,11 +10,11 @@ export interface Seen {
   pending: Required<LockInfo>[];
 }
 
-interface Post {
+interface Publication {
   directory: string;
   held: boolean;
   info: Required<LockInfo>;
-  /** Since when it is what it is. */
+  /** When it was granted or, if it is pending, made. */
   at: number;
 }
 
@@ -26,21 +24,18 @@ function clientOf(pid: number): string {
   return `pid-${pid}`;
 }
 
-/** Tells the other threads of this process. Returns what takes it back. */
-export function tellThreads(directory: string, held: boolean, info: Required<LockInfo>): () => void {
-  const addon = loadNativeFallback().api;
-  if (addon === undefined) return () => {};
-  const post: Post = { directory, held, info, at: performance.timeOrigin + performance.now() };
-  const place = addon.post(JSON.stringify(post));
-  return () => addon.removePost(place);
+/** Publishes a request to the other threads of this process. Returns a function that takes it back. */
+export function publishInfo(directory: string, held: boolean, info: Required<LockInfo>): () => void {
+  const one: Publication = { directory, held, info, at: performance.timeOrigin + performance.now() };
+  return publish(JSON.stringify(one));
 }
 
-/** What the other threads have told. Without the addon nothing is known of them. */
+/** What the other threads have published. Without the addon nothing is known of them. */
 export function inOtherThreads(directory: string): Seen {
-  const posts = (loadNativeFallback().api?.posts() ?? []).map((text) => JSON.parse(text) as Post);
-  const here = posts.filter((post) => post.directory === directory).sort((a, b) => a.at - b.at);
+  const all = published().map((text) => JSON.parse(text) as Publication);
+  const here = all.filter((one) => one.directory === directory).sort((a, b) => a.at - b.at);
   const infos = (held: boolean): Required<LockInfo>[] =>
-    here.filter((post) => post.held === held).map(({ info }) => info);
+    here.filter((one) => one.held === held).map(({ info }) => info);
   return { held: infos(true), pending: infos(false) };
 }
 
@@ -52,8 +47,8 @@ export function inOtherProcesses(directory: string): Seen {
   const readers = new Set(locks.filter((lock) => lock.shared).map((lock) => `${lock.name}\0${lock.start}`));
   for (const { pid, name: file, kind, shared, start } of locks) {
     if (pid === process.pid) continue;
-    const beside = besidesWhat(file);
-    const waitedFor = beside?.what === 'queue' ? beside.owner : undefined;
+    const sibling = parseSiblingName(file);
+    const waitedFor = sibling?.what === 'queue' ? sibling.owner : undefined;
     const name = nameOf(waitedFor ?? file);
     if (name === undefined) continue;
     const info = (mode: LockMode): Required<LockInfo> => ({ name, mode, clientId: clientOf(pid) });

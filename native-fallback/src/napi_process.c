@@ -1,5 +1,5 @@
-// What concerns the process: becoming another program, and what its threads let each other know.
-#include "binding.h"
+// What concerns the process: becoming another program, and what its threads publish to each other.
+#include "napi_binding.h"
 #include <errno.h>
 #include <sys/resource.h>
 
@@ -77,18 +77,18 @@ static napi_value limit_descriptors(napi_env env, napi_callback_info info) {
   return number(env, setrlimit(RLIMIT_NOFILE, &limit) == 0 ? 0 : -errno);
 }
 
-// post(text): puts it up for the other threads of this process; its place, or a negative errno.
-static napi_value post(napi_env env, napi_callback_info info) {
+// publish(text): to the other threads of this process; its place, or a negative errno.
+static napi_value publish(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
   char *text = to_string(env, arguments[0]);
-  int place = text == NULL ? -1 : bulletin_post(&self->bulletin, text);
+  int place = text == NULL ? -1 : registry_publish(&self->published, text);
   return number(env, place < 0 ? -ENOMEM : place);
 }
 
-// remove(place): takes it down.
-static napi_value remove_post(napi_env env, napi_callback_info info) {
+// unpublish(place)
+static napi_value unpublish(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
-  bulletin_remove(&self->bulletin, to_int(env, arguments[0]));
+  registry_unpublish(&self->published, to_int(env, arguments[0]));
   return NULL;
 }
 
@@ -105,13 +105,13 @@ static void add_text(void *data, const char *text) {
   napi_set_element(texts->env, texts->list, texts->length++, one);
 }
 
-// posts(): what the other threads have put up.
-static napi_value posts(napi_env env, napi_callback_info info) {
+// published(): what the other threads have published.
+static napi_value published(napi_env env, napi_callback_info info) {
   environment *self = NULL;
   napi_get_cb_info(env, info, NULL, NULL, NULL, (void **)&self);
   text_list texts = {.env = env};
   napi_create_array(env, &texts.list);
-  bulletin_read(&self->bulletin, add_text, &texts);
+  registry_read(&self->published, add_text, &texts);
   return texts.list;
 }
 
@@ -137,15 +137,15 @@ static napi_value close_at_end(napi_env env, napi_callback_info info) {
 
 static napi_value threads(napi_env env, napi_callback_info info) {
   (void)info;
-  return number(env, waiter_threads());
+  return number(env, worker_threads());
 }
 
 const binding_function process_functions[] = {
     {"exec", exec},
     {"limitDescriptors", limit_descriptors},
-    {"post", post},
-    {"removePost", remove_post},
-    {"posts", posts},
+    {"publish", publish},
+    {"unpublish", unpublish},
+    {"published", published},
     {"closeAtEnd", close_at_end},
     {"threads", threads},
     {NULL, NULL},

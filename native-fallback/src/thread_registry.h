@@ -1,0 +1,21 @@
+// Texts that the JavaScript environments of one process publish to each other.
+#ifndef FAIRLOCK_THREAD_REGISTRY_H
+#define FAIRLOCK_THREAD_REGISTRY_H
+
+// The texts of one environment.
+typedef struct registry {
+  struct registry *next;
+  char **texts;  // NULL: a free place
+  int count;
+} registry;
+
+void registry_open(registry *self);
+// Unpublishes everything.
+void registry_close(registry *self);
+// The text is the registry's from now on. Its place, below 0 if there is no memory.
+int registry_publish(registry *self, char *text);
+void registry_unpublish(registry *self, int place);
+// Reads the texts of all others, oldest environment first.
+void registry_read(const registry *self, void (*read)(void *data, const char *text), void *data);
+
+#endif

@@ -1,0 +1,92 @@
+/** A request for a permit: it waits for its turn, if requests queue, then for whichever permit is released first. */
+import type { Grant } from '../../core/backend.js';
+import { systemError } from '../../errors.js';
+import { withDescriptors } from '../../files/lock-file.js';
+import { GRANTED } from '../../native/addon.js';
+import { NativeWait } from '../../native/native-wait.js';
+import { clearImmediate, setImmediate } from '../../timers.js';
+import type { Ticket } from '../fifo/ticket-queue.js';
+import { ParkedWait, type ParkOutcome } from './parked-wait.js';
+import { PendingRequest } from './pending-request.js';
+import type { SemaphoreBackend } from './semaphore-backend.js';
+
+export class PendingPermit extends PendingRequest {
+  /** One thread for each permit. */
+  #waits: ParkedWait[] = [];
+  #turn: NativeWait | undefined;
+  #again: NodeJS.Immediate | undefined;
+  /** Its turn has come: it competes for the permits, and only with processes that do not queue. */
+  #isFirst: boolean;
+
+  constructor(
+    private readonly backend: SemaphoreBackend,
+    ticket: Ticket | undefined,
+  ) {
+    super(ticket);
+    this.#isFirst = ticket === undefined;
+  }
+
+  protected override tryAcquire(): Grant | null {
+    return this.#isFirst ? this.backend.tryPermits(this.ticket) : this.backend.tryWith(this.ticket);
+  }
+
+  protected override park(): boolean {
+    if (this.#isFirst) this.#parkOnEach();
+    else this.#parkForTurn();
+    return true;
+  }
+
+  protected override unpark(): void {
+    this.#turn?.cancel();
+    if (this.#again !== undefined) clearImmediate(this.#again);
+    for (const wait of this.#waits.splice(0)) wait.cancel();
+  }
+
+  #parkForTurn(): void {
+    const { ticket } = this;
+    if (ticket === undefined) throw new Error('unreachable: a turn without a ticket');
+    const { sidecar } = ticket;
+    ticket.park();
+    const onTurn = (status: number): void => {
+      this.#turn = undefined;
+      if (status !== GRANTED) throw this.backend.explained(systemError(-status, 'fcntl', this.backend.file.path));
+      this.#isFirst = true;
+      this.tryThenWait();
+    };
+    const onEnd = (status: number): void => this.step(() => onTurn(status));
+    this.#turn = withDescriptors(() => NativeWait.forLock({ sidecar }, 'exclusive', onEnd));
+  }
+
+  /** The first wait that is granted wins, and the others are cancelled. */
+  #parkOnEach(): void {
+    try {
+      for (let permit = 0; permit < this.backend.permits; permit++) {
+        const wait = this.#parkOn(permit);
+        if (wait !== undefined) this.#waits.push(wait);
+      }
+    } catch (error) {
+      this.unpark();
+      throw error;
+    }
+    // The file was replaced during each of the opens.
+    if (this.#waits.length === 0) this.#again = setImmediate(() => this.step(() => this.tryThenWait()));
+  }
+
+  #parkOn(permit: number): ParkedWait | undefined {
+    const file = this.backend.openFor(permit);
+    if (file === undefined) return undefined;
+    const onOutcome = (outcome: ParkOutcome): void => {
+      this.#waits = this.#waits.filter((wait) => wait.file !== file);
+      this.unpark();
+      if (outcome === 'granted') this.granted(this.backend.grant(file, permit, this.ticket));
+      else if (outcome === 'replaced') this.tryThenWait();
+      else throw this.backend.explained(outcome);
+    };
+    try {
+      return new ParkedWait(file, undefined, 'exclusive', (outcome) => this.step(() => onOutcome(outcome)));
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+  }
+}
