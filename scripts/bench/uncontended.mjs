@@ -4,7 +4,7 @@ import { closeSync, openSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { FifoMutex, InterProcessLock } from 'fairlock';
-import { loadNativeFallback } from '../../dist/native/addon.js';
+import { loadAddon } from '../../dist/native/addon.js';
 import { buildYardstick, folder, machine, median, table } from './support.mjs';
 
 const require = createRequire(import.meta.url);
@@ -12,7 +12,7 @@ const path = join(folder, 'lock');
 const ROUNDS = 9;
 const yardstick = buildYardstick();
 const fsExt = attempt(() => require('fs-ext'));
-const addon = loadNativeFallback().api;
+const addon = loadAddon().api;
 const properLockfile = require('proper-lockfile');
 const fd = openSync(path, 'w+');
 writeFileSync(path, '');

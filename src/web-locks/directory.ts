@@ -79,10 +79,14 @@ export class Directory {
   async #later(request: Request, { name, mode, signal }: RequestOptions): Promise<LockHandle> {
     const { lock } = this.#lockOf(name);
     const options = signal === undefined ? {} : { signal };
+    const acquire = (): Promise<LockHandle> =>
+      mode === 'shared' ? lock.acquireRead(options) : lock.acquireWrite(options);
+    let waiting = acquire();
+    // Once it is queued: what is seen as pending comes before any later request.
     request.unpublish = publishInfo(this.path, false, request.info);
     try {
-      for (;;) {
-        const handle = await (mode === 'shared' ? lock.acquireRead(options) : lock.acquireWrite(options));
+      for (;; waiting = acquire()) {
+        const handle = await waiting;
         // If it was stolen before we learned of the grant, no callback has seen it, and we go on waiting.
         if (!handle.signal.aborted) return handle;
         handle.release();

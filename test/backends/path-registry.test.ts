@@ -27,12 +27,12 @@ describe('registry', () => {
       '../../src/backends/path-registry.js?copy' as never
     );
     expect(other.queueFor).not.toBe(queueFor);
-    expect(other.queueFor('/some/key')).toBe(queueFor('/some/key'));
-    expect(queueFor('/some/key')).not.toBe(queueFor('/other/key'));
+    expect(other.queueFor({ path: '/some/key' })).toBe(queueFor({ path: '/some/key' }));
+    expect(queueFor({ path: '/some/key' })).not.toBe(queueFor({ path: '/other/key' }));
   });
 
   it('forgets queues that nobody uses', async () => {
-    const weak = (() => new WeakRef(queueFor('/forgotten')))();
+    const weak = (() => new WeakRef(queueFor({ path: '/forgotten' })))();
     await until(() => {
       globalThis.gc?.();
       return weak.deref() === undefined;

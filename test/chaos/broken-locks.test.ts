@@ -46,13 +46,16 @@ describe('the checker of the chaos', () => {
     let count = 0;
     const acquire: Subject['acquire'] = async (mode, options) =>
       ++count % 10_000 === 0 ? nothing() : works.acquire(mode, options);
-    expect(await violationsOf({ ...works, acquire }, 25_000, {})).toEqual(
-      expect.arrayContaining([expect.stringMatching(/two holders/)]),
-    );
+    // A hold that is granted beside another one may be over before that one has begun: then there were no two holders.
+    let found: string[] = [];
+    for (let tries = 0; tries < 20 && !found.some((one) => one.includes('two holders')); tries++) {
+      found = await violationsOf({ ...works, acquire }, 25_000, {});
+    }
+    expect(found).toEqual(expect.arrayContaining([expect.stringMatching(/two holders/)]));
   });
 
   it('catches one that lets a newcomer barge in', async () => {
-    // Whoever asks while it is free for a moment is served before the queue.
+    // A request that is made while it is free for a moment is served before the queue.
     let held = false;
     let count = 0;
     const queue: (() => void)[] = [];

@@ -4,7 +4,7 @@ import { chmodSync, existsSync, linkSync, mkdirSync, renameSync, rmSync, symlink
 import { join } from 'node:path';
 import { afterAll, describe, expect, it, vi } from 'vitest';
 import { LeaderElection, runOnce } from '../../src/cluster/index.js';
-import { besides } from '../../src/files/canonical-path.js';
+import { siblingPath } from '../../src/files/sibling-files.js';
 import { hasFlock, hasParking, isRoot } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
 import { Actor, run, runScript } from '../support/programs.js';
@@ -35,7 +35,7 @@ describe.runIf(hasFlock)('runOnce', () => {
 
   it('a folder in the place of the next record is found before fn runs', async () => {
     const file = path();
-    mkdirSync(`${besides(file, 'once')}.new`);
+    mkdirSync(`${siblingPath(file, 'once')}.new`);
     const fn = vi.fn();
     await expect(runOnce(file, fn, { key: 'k' })).rejects.toThrow();
     expect(fn).not.toHaveBeenCalled();
@@ -67,7 +67,7 @@ describe.runIf(hasFlock)('runOnce', () => {
       });
       expect(await runOnce(file, again, { key: 'first' })).toBe('a'.repeat(20_000));
       expect(again).not.toHaveBeenCalled();
-      rmSync(besides(file, 'once'));
+      rmSync(siblingPath(file, 'once'));
     },
   );
 
@@ -127,7 +127,7 @@ describe.runIf(hasFlock)('runOnce', () => {
     chmodSync(where, 0o1777);
     const file = join(where, 'lock');
     await runOnce(file, () => 1, { key: 'a', ignoreUmask: true });
-    chmodSync(besides(file, 'once'), 0o666);
+    chmodSync(siblingPath(file, 'once'), 0o666);
     const script = `
       import { runOnce } from 'fairlock/cluster';
       process.setgid(12345); process.setuid(12345);
@@ -215,7 +215,10 @@ describe.runIf(hasFlock)('an election', () => {
       writeFileSync(file, '', { mode: 0o666 });
       chmodSync(file, 0o666);
       const leader = { pid: 1, thread: 0, command: 'init', since: new Date().toISOString() };
-      writeFileSync(besides(file, 'leader'), `${JSON.stringify({ format: 'fairlock-leader 1', token: 5, leader })}\n`);
+      writeFileSync(
+        siblingPath(file, 'leader'),
+        `${JSON.stringify({ format: 'fairlock-leader 1', token: 5, leader })}\n`,
+      );
       const script = `
       import { LeaderElection } from 'fairlock/cluster';
       process.setgid(12345); process.setuid(12345);
@@ -249,7 +252,7 @@ describe.runIf(hasParking && isRoot)('a reader of the sidecar that locks all of 
     const actor = Actor.start();
     await actor.call('create', 'InterProcessLock', file, { fairness: 'fifo' });
     await actor.call('acquire');
-    const sidecar = besides(file, 'queue');
+    const sidecar = siblingPath(file, 'queue');
     const reader: ChildProcess = (await import('node:child_process')).spawn('python3', [
       '-c',
       `import fcntl, os, struct, sys

@@ -5,7 +5,7 @@ import { setImmediate } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, it, vi } from 'vitest';
 import { LeaderElection, type Term } from '../../src/cluster/index.js';
-import { besides } from '../../src/files/canonical-path.js';
+import { siblingPath } from '../../src/files/sibling-files.js';
 import { InterProcessLock, LockClosedError, LockLostError, LockTimeoutError } from '../../src/index.js';
 import { hasFlock, hasParking, hasStrace } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
@@ -194,7 +194,7 @@ describe('the fencing token', () => {
     const file = path();
     const token = (): Promise<number> => new LeaderElection(file).run((term) => term.token);
     const tokens = [await token(), await token()];
-    unlinkSync(besides(file, 'leader'));
+    unlinkSync(siblingPath(file, 'leader'));
     rmSync(file, { force: true });
     await until(() => Date.now() > (tokens[1] as number));
     tokens.push(await token());
@@ -206,15 +206,15 @@ describe('the fencing token', () => {
     const file = path();
     const election = new LeaderElection(file);
     await election.run(() => {});
-    writeFileSync(besides(file, 'leader'), '{"format":"fairlock-leader 1","token":');
+    writeFileSync(siblingPath(file, 'leader'), '{"format":"fairlock-leader 1","token":');
     const never = vi.fn();
     await expect(election.run(never)).rejects.toMatchObject({
       code: 'ERR_LOCK_RECORD_DAMAGED',
-      path: besides(file, 'leader'),
+      path: siblingPath(file, 'leader'),
     });
     expect(() => election.leader()).toThrow(/damaged/);
     expect(never).not.toHaveBeenCalled();
-    rmSync(besides(file, 'leader'));
+    rmSync(siblingPath(file, 'leader'));
     expect(await election.run(() => 'mended')).toBe('mended');
   });
 
@@ -222,7 +222,7 @@ describe('the fencing token', () => {
     'is never handed out twice, whichever system call the leader is killed at',
     async () => {
       const file = path();
-      const record = besides(file, 'leader');
+      const record = siblingPath(file, 'leader');
       const script = `
       import { LeaderElection } from 'fairlock/cluster';
       import { writeSync } from 'node:fs';

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, it, vi } from 'vitest';
 import { runOnce } from '../../src/cluster/index.js';
-import { besides } from '../../src/files/canonical-path.js';
+import { siblingPath } from '../../src/files/sibling-files.js';
 import { LockLostError, LockTimeoutError } from '../../src/index.js';
 import { hasParking } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
@@ -86,7 +86,7 @@ describe('runOnce', () => {
 
   it('a damaged record is an error, and nothing is run', async () => {
     const file = path();
-    const record = besides(file, 'once');
+    const record = siblingPath(file, 'once');
     const fn = vi.fn();
     for (const text of [
       '',
@@ -130,7 +130,7 @@ describe('runOnce', () => {
     await expect(runOnce(file, () => {}, { key: 'k', onFailure: 'hope' as 'pass' })).rejects.toThrow(
       "onFailure: expected 'pass' or 'retry'",
     );
-    expect([existsSync(file), existsSync(besides(file, 'once'))]).toEqual([false, false]);
+    expect([existsSync(file), existsSync(siblingPath(file, 'once'))]).toEqual([false, false]);
   });
 
   it.runIf(hasParking)('a lost lock is an error, and is not taken for done', async () => {

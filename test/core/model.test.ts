@@ -1,11 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { queueFor } from '../../src/backends/path-registry.js';
-import { selectMechanism } from '../../src/backends/select.js';
+import { pathState } from '../../src/backends/path-state.js';
+import { selectBackend } from '../../src/backends/select.js';
 import type { Clock } from '../../src/core/clock.js';
-import { QueuedLock } from '../../src/core/lock-core.js';
+import { LockCore } from '../../src/core/lock-core.js';
 import { FifoMutex, type LockHandle } from '../../src/index.js';
-import { lockOptions } from '../../src/options.js';
+import { lockOptions } from '../../src/validate.js';
 import { FakeClock } from '../support/fake-clock.js';
 import { testFolder } from '../support/paths.js';
 import { outcome, settle, until } from '../support/waiting.js';
@@ -21,14 +21,13 @@ const subjects: Record<string, (clock: Clock) => Subject> = {
   FifoMutex: (clock) => new FifoMutex({ clock }),
   'a lock on a file': (clock) => {
     const file = path();
-    const queue = queueFor(file);
-    const lock = new QueuedLock(
-      file,
-      queue,
-      selectMechanism(file, file, { ...lockOptions({}), movable: false, directories: true }, queue),
-      clock,
-    );
-    return { acquire: (options) => lock.acquire(false, options), tryAcquire: () => lock.tryAcquire(false) };
+    const state = pathState({ path: file });
+    const options = { ...lockOptions({}), followsReplacement: false, directories: true };
+    const lock = new LockCore(file, state.queue, selectBackend(file, options, state), clock);
+    return {
+      acquire: (options) => lock.acquire('exclusive', options),
+      tryAcquire: () => lock.tryAcquire('exclusive') as LockHandle | null,
+    };
   },
 };
 

@@ -1,65 +1,79 @@
-/** One waiting request, in front of a mechanism in memory that grants and fails when it is told to. */
+/** One waiting request, in front of a backend in memory that grants and fails when it is told to. */
 import { describe, expect, it } from 'vitest';
-import type { Grant, Granted, Mechanism } from '../../src/core/backend.js';
+import { inProcess } from '../../src/backends/in-process.js';
+import {
+  type Backend,
+  type Done,
+  type Grant,
+  type Inspection,
+  NO_INSPECTION,
+  type PendingAcquire,
+} from '../../src/core/backend.js';
 import { FifoQueue } from '../../src/core/fifo-queue.js';
-import { QueuedLock } from '../../src/core/lock-core.js';
+import { LockCore } from '../../src/core/lock-core.js';
 import type { LockHandle, WaitInfo } from '../../src/index.js';
 import { FakeClock } from '../support/fake-clock.js';
 import { outcome, settle, until } from '../support/waiting.js';
 
-/** A lock of this process that others may hold, and that tells what is asked of it. */
-class Manual implements Mechanism {
+/** A lock of this process that others may hold, and that records what is asked of it. */
+class Manual implements Backend {
   readonly name = undefined;
-  readonly layers = { lock: 'none', wait: 'none' } as const;
+  readonly capabilities = { ...inProcess.capabilities };
   readonly asked: string[] = [];
   heldElsewhere = true;
   refusal: Error | undefined;
-  waiting: Granted | undefined;
+  waiting: Done | undefined;
 
   readonly #grant: Grant = { fd: undefined, unlock: () => void this.asked.push('unlock'), watch: () => () => {} };
 
-  tryLock(): Grant | null {
+  tryAcquire(): Grant | null {
     this.asked.push('try');
     return this.heldElsewhere ? null : this.#grant;
   }
-  wait(_shared: boolean, granted: Granted): () => void {
-    this.asked.push('wait');
-    if (this.refusal !== undefined) throw this.refusal;
-    this.waiting = granted;
-    return () => {
-      this.asked.push('cancel');
-      this.waiting = undefined;
+  request(): PendingAcquire {
+    return {
+      start: (done, justTried) => {
+        const grant = justTried ? null : this.tryAcquire();
+        if (grant !== null) return done(undefined, grant);
+        this.asked.push('wait');
+        if (this.refusal !== undefined) return done(this.refusal);
+        this.waiting = done;
+      },
+      cancel: () => {
+        if (this.waiting !== undefined) this.asked.push('cancel');
+        this.waiting = undefined;
+      },
     };
-  }
-  waitSync(): null {
-    return null;
   }
   isLocked(): boolean {
     return this.heldElsewhere;
   }
+  inspect(): Inspection {
+    return NO_INSPECTION;
+  }
   dispose(): void {}
 
   grant(): void {
-    const granted = this.waiting;
+    const done = this.waiting;
     this.waiting = undefined;
-    granted?.(undefined, this.#grant);
+    done?.(undefined, this.#grant);
   }
   fail(error: Error): void {
-    const granted = this.waiting;
+    const done = this.waiting;
     this.waiting = undefined;
-    granted?.(error);
+    done?.(error);
   }
 }
 
-function create(path?: string): { manual: Manual; clock: FakeClock; lock: QueuedLock } {
+function create(path?: string): { manual: Manual; clock: FakeClock; lock: LockCore } {
   const [manual, clock] = [new Manual(), new FakeClock()];
-  return { manual, clock, lock: new QueuedLock(path, new FifoQueue(), manual, clock) };
+  return { manual, clock, lock: new LockCore(path, new FifoQueue(), manual, clock) };
 }
 
 describe('a request', () => {
   it('that comes first has just tried, and waits without trying again', async () => {
     const { manual, lock } = create();
-    const first = lock.acquire(false, {});
+    const first = lock.acquire('exclusive', {});
     expect(manual.asked).toEqual(['try', 'wait']);
     manual.grant();
     (await first).release();
@@ -68,7 +82,11 @@ describe('a request', () => {
 
   it('whose turn comes later tries first, and is granted without a wait if that will do', async () => {
     const { manual, lock } = create();
-    const [first, second, third] = [lock.acquire(false, {}), lock.acquire(false, {}), lock.acquire(false, {})];
+    const [first, second, third] = [
+      lock.acquire('exclusive', {}),
+      lock.acquire('exclusive', {}),
+      lock.acquire('exclusive', {}),
+    ];
     expect(manual.asked).toEqual(['try', 'wait']);
     manual.grant();
     const handle = await first;
@@ -84,7 +102,7 @@ describe('a request', () => {
 
   it('rejects with the error of its wait, and the next one goes on', async () => {
     const { manual, lock } = create();
-    const [first, second] = [lock.acquire(false, {}), lock.acquire(false, {})];
+    const [first, second] = [lock.acquire('exclusive', {}), lock.acquire('exclusive', {})];
     const error = new Error('EIO');
     manual.fail(error);
     await expect(first).rejects.toBe(error);
@@ -95,9 +113,9 @@ describe('a request', () => {
   it('rejects with what the beginning of its wait throws, and the next one goes on', async () => {
     const { manual, lock } = create();
     manual.refusal = new Error('EMFILE');
-    await expect(lock.acquire(false, {})).rejects.toBe(manual.refusal);
+    await expect(lock.acquire('exclusive', {})).rejects.toBe(manual.refusal);
     manual.refusal = undefined;
-    const next = lock.acquire(false, {});
+    const next = lock.acquire('exclusive', {});
     manual.grant();
     (await next).release();
     expect(lock.queue.waiting).toBe(0);
@@ -105,8 +123,8 @@ describe('a request', () => {
 
   it('that is cancelled ends its wait before the next one begins its own', async () => {
     const { manual, clock, lock } = create();
-    const first = lock.acquire(false, { timeout: 10 });
-    const second = lock.acquire(false, {});
+    const first = lock.acquire('exclusive', { timeout: 10 });
+    const second = lock.acquire('exclusive', {});
     clock.advance(10);
     await expect(first).rejects.toMatchObject({ code: 'ERR_LOCK_TIMEOUT', timeout: 10 });
     expect(manual.asked).toEqual(['try', 'wait', 'cancel', 'try', 'wait']);
@@ -118,7 +136,7 @@ describe('a request', () => {
     const { manual, clock, lock } = create();
     const controller = new AbortController();
     const seen = outcome(
-      lock.acquire(false, { timeout: 10, signal: controller.signal, onWait: () => {}, waitNotice: 5 }),
+      lock.acquire('exclusive', { timeout: 10, signal: controller.signal, onWait: () => {}, waitNotice: 5 }),
     );
     expect(clock.timers).toBe(2);
     manual.grant();
@@ -135,7 +153,7 @@ describe('a request', () => {
     const told: WaitInfo[] = [];
     const controller = new AbortController();
     const seen = outcome(
-      lock.acquire(false, {
+      lock.acquire('exclusive', {
         timeout: 10,
         signal: controller.signal,
         onWait: (info) => told.push(info),
@@ -151,7 +169,7 @@ describe('a request', () => {
 
   it.each([undefined, Infinity])('has no timer without a timeout (%s) and a notice', async (timeout) => {
     const { manual, clock, lock } = create();
-    const wait = lock.acquire(false, {
+    const wait = lock.acquire('exclusive', {
       ...(timeout === undefined ? {} : { timeout }),
       onWait: () => {},
       waitNotice: Infinity,
@@ -165,8 +183,8 @@ describe('a request', () => {
     const { manual, clock, lock } = create();
     const told: string[] = [];
     const waits = [
-      lock.acquire(false, { onWait: ({ ahead }) => told.push(`a second, ${ahead} ahead`) }),
-      lock.acquire(false, { onWait: ({ ahead }) => told.push(`at once, ${ahead} ahead`), waitNotice: 0 }),
+      lock.acquire('exclusive', { onWait: ({ ahead }) => told.push(`a second, ${ahead} ahead`) }),
+      lock.acquire('exclusive', { onWait: ({ ahead }) => told.push(`at once, ${ahead} ahead`), waitNotice: 0 }),
     ];
     clock.advance(0);
     expect(told).toEqual(['at once, 1 ahead']);
@@ -185,7 +203,7 @@ describe('a request', () => {
     for (const path of [undefined, '/nowhere/lock']) {
       const { manual, clock, lock } = create(path);
       const error = new Error('not me');
-      const wait = lock.acquire(false, {
+      const wait = lock.acquire('exclusive', {
         waitNotice: 1,
         onWait: () => {
           throw error;
@@ -200,12 +218,12 @@ describe('a request', () => {
   it('onWait is not called any more if the lock was granted while the holders were looked up', async () => {
     const { manual, clock, lock } = create('/nowhere/lock');
     const told: WaitInfo[] = [];
-    const wait = lock.acquire(false, { waitNotice: 1, onWait: (info) => told.push(info) });
+    const wait = lock.acquire('exclusive', { waitNotice: 1, onWait: (info) => told.push(info) });
     clock.advance(1);
     manual.grant();
     const handle: LockHandle = await wait;
     // A look of its own is over when this one is, which began later.
-    await lock.partiesLater();
+    await lock.status.later();
     await settle();
     expect(told).toEqual([]);
     handle.release();
@@ -213,8 +231,8 @@ describe('a request', () => {
 
   it('of a path names a holder that cannot be seen when it times out, and gives up its place at once', async () => {
     const { manual, clock, lock } = create('/nowhere/lock');
-    const wait = lock.acquire(false, { timeout: 5 });
-    const next = lock.acquire(false, {});
+    const wait = lock.acquire('exclusive', { timeout: 5 });
+    const next = lock.acquire('exclusive', {});
     clock.advance(5);
     expect(manual.asked).toEqual(['try', 'wait', 'cancel', 'try', 'wait']);
     await expect(wait).rejects.toMatchObject({
@@ -229,7 +247,7 @@ describe('a request', () => {
 
   it('that is closed while it waits rejects, and those behind it do not get its turn first', async () => {
     const { manual, lock } = create();
-    const waits = [1, 2, 3].map(() => lock.acquire(false, {}).catch((error: { code: string }) => error.code));
+    const waits = [1, 2, 3].map(() => lock.acquire('exclusive', {}).catch((error: { code: string }) => error.code));
     lock.close();
     expect(await Promise.all(waits)).toEqual(Array(3).fill('ERR_LOCK_CLOSED'));
     expect(manual.asked).toEqual(['try', 'wait', 'cancel']);

@@ -1,7 +1,7 @@
 /** What can be tested here: probed, never guessed from the platform's name. */
 import { spawnSync } from 'node:child_process';
 import { layers } from '../../src/index.js';
-import { loadNativeFallback } from '../../src/native/addon.js';
+import { loadAddon } from '../../src/native/addon.js';
 
 const { 'fs-ext': fsExt, 'native-fallback': addon } = layers();
 
@@ -9,7 +9,7 @@ const { 'fs-ext': fsExt, 'native-fallback': addon } = layers();
 export const hasFlock = fsExt.loaded || addon.loaded;
 /** Waits park in the kernel. */
 export const hasParking = addon.loaded;
-export const hasFcntl = loadNativeFallback().api?.hasOfd === true;
+export const hasFcntl = loadAddon().api?.hasOfd === true;
 export const isRoot = process.getuid?.() === 0;
 /** System calls can be looked at, and processes killed at a given one. */
 export const hasStrace = spawnSync('strace', ['-o', '/dev/null', 'true']).status === 0;

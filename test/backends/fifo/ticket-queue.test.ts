@@ -1,6 +1,6 @@
 import { existsSync, linkSync, readFileSync, statSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { sidecarOf } from '../../../src/backends/fifo/ticket-queue.js';
+import { sidecarOf } from '../../../src/files/sibling-files.js';
 import {
   InterProcessLock,
   type InterProcessLockOptions,
@@ -291,7 +291,7 @@ describe('fairness', () => {
 describe('the algorithm', () => {
   it('holds in every interleaving of 3 processes with crashes, aborts and a lost counter', async () => {
     const { code, stdout } = await run(process.execPath, [
-      new URL('../../../../scripts/model-check.mjs', import.meta.url).pathname,
+      new URL('../../../scripts/model-check.mjs', import.meta.url).pathname,
       '--losses',
       ...(isSoak ? [] : ['--quick']),
     ]);

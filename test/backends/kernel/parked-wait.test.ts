@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { InterProcessLock } from '../../../src/index.js';
-import { loadNativeFallback } from '../../../src/native/addon.js';
+import { loadAddon } from '../../../src/native/addon.js';
 import { hasParking } from '../../support/capabilities.js';
 import { openDescriptors, testFolder } from '../../support/paths.js';
 import { Actor, program, run } from '../../support/programs.js';
@@ -78,7 +78,7 @@ describe.runIf(hasParking)('parked waits', () => {
 
   it('1 000 paths: all granted when the other process lets go; threads and descriptors back where they were', async () => {
     const { locks, letGo } = await holdElsewhere(1000);
-    const addon = loadNativeFallback().api;
+    const addon = loadAddon().api;
     const before = { descriptors: openDescriptors(), threads: threads() - (addon?.threads() ?? 0) };
     const waits = locks.map((lock) => lock.acquire());
     await until(() => addon?.threads() === 1000);
@@ -186,7 +186,7 @@ describe.runIf(hasParking)('a process with a wait pending', () => {
     expect(await whileItWaits(script)).toMatchObject({ code: 0, stdout: 'given up\n' });
   });
 
-  it('has a signal of somebody else in the place of ours: the wait goes on, is adopted, and nothing is lost', async () => {
+  it('has another handler for our signal: the wait goes on, later requests poll, and nothing is lost', async () => {
     const script = `
       // libuv takes every signal that ours could be.
       const { createRequire } = await import('node:module');

@@ -158,7 +158,7 @@ describe('a lock folder that is held for a while', () => {
   it('is kept by fairlock run as well', async () => {
     const file = path();
     const holder = new LineProgram(process.execPath, [
-      new URL('../../../../dist/cli/main.js', import.meta.url).pathname,
+      new URL('../../../dist/cli/main.js', import.meta.url).pathname,
       ...['run', '--mechanism', 'lockfile', file, '--', 'sh', '-c', 'echo held; read line; echo done'],
     ]);
     expect(await holder.line()).toBe('held');
