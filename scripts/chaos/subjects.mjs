@@ -1,9 +1,9 @@
 // What the processes of the chaos compete for: every mechanism, both orders; exclusive, shared, permits and terms.
+import { subscribe } from 'node:diagnostics_channel';
 import { appendFileSync, readFileSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { InterProcessReaderWriterLock, InterProcessSemaphore } from 'fairlock';
 import { LeaderElection } from 'fairlock/cluster';
-import { Ticket, TicketQueue } from '../../dist/backends/fifo/ticket-queue.js';
 
 /** How each is made, and what the checker is to know. `clients`: other programs that take part; `removed`: strangers remove it. */
 export const RESOURCES = {
@@ -27,25 +27,14 @@ export function pathOf(name, folder) {
   return join(folder, name.replaceAll(/\W+/g, '-'));
 }
 
-/** What is told when the ticket of the request that is being made has its place; the queue itself tells. */
-let onTicket;
-const toldBy = new WeakMap();
-const { join: joinQueue } = TicketQueue.prototype;
-const { draw } = Ticket.prototype;
-TicketQueue.prototype.join = function (shared) {
-  const told = onTicket;
-  const ticket = joinQueue.call(this, shared);
-  if (told !== undefined && !toldBy.has(ticket)) toldBy.set(ticket, told);
-  return ticket;
-};
-Ticket.prototype.draw = function (done) {
-  // Taken at once, inside `join`, or later, when `join` has noted it.
-  if (!toldBy.has(this) && onTicket !== undefined) toldBy.set(this, onTicket);
-  draw.call(this, () => {
-    if (this.failure === undefined) toldBy.get(this)?.();
-    done();
-  });
-};
+/** By the number of the request: called when it has its place in the queue of all processes. */
+const onQueued = new Map();
+let ofRequestBeingMade;
+subscribe('fairlock:request', ({ request }) => {
+  if (ofRequestBeingMade !== undefined) onQueued.set(request, ofRequestBeingMade);
+});
+subscribe('fairlock:queued', ({ request }) => onQueued.get(request)?.());
+for (const end of ['fairlock:grant', 'fairlock:cancel']) subscribe(end, ({ request }) => onQueued.delete(request));
 
 /** @param journals a folder on a disk that is never full */
 export function subjectOf(name, folder, journals) {
@@ -69,11 +58,11 @@ export function subjectOf(name, folder, journals) {
     name,
     shared,
     acquire(mode, waiting, told) {
-      onTicket = told;
+      ofRequestBeingMade = told;
       try {
         return mode === 'shared' ? lock.acquireRead(waiting) : lock.acquireWrite(waiting);
       } finally {
-        onTicket = undefined;
+        ofRequestBeingMade = undefined;
       }
     },
     try: (mode) => (mode === 'shared' ? lock.tryAcquireRead() : lock.tryAcquireWrite()),

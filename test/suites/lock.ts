@@ -7,7 +7,8 @@ import { outcome, settle, until } from '../support/waiting.js';
 export interface ExclusiveLock extends Disposable {
   readonly held: boolean;
   acquire(options?: AcquireOptions): Promise<LockHandle>;
-  tryAcquire(): LockHandle | null;
+  /** A promise where what is behind the lock answers later. */
+  tryAcquire(): LockHandle | null | Promise<LockHandle | null>;
   withLock<T>(fn: (handle: LockHandle) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T>;
   close(): void;
 }
@@ -18,10 +19,10 @@ export function lockSuite(name: string, create: () => ExclusiveLock): void {
       const lock = create();
       const handle = await lock.acquire();
       expect([lock.held, handle.released, handle.shared]).toEqual([true, false, false]);
-      expect(lock.tryAcquire()).toBeNull();
+      expect(await lock.tryAcquire()).toBeNull();
       handle.release();
       expect([lock.held, handle.released]).toEqual([false, true]);
-      const again = lock.tryAcquire();
+      const again = await lock.tryAcquire();
       expect(again?.released).toBe(false);
       again?.release();
     });
@@ -36,7 +37,7 @@ export function lockSuite(name: string, create: () => ExclusiveLock): void {
       expect(order).toEqual(Array.from({ length: 50 }, (_, i) => i));
     });
 
-    it('is never overtaken by who releases and asks again, in whatever microtask', async () => {
+    it('is never overtaken by a holder that releases and asks again, in whatever microtask', async () => {
       for (let microtasks = 0; microtasks < 8; microtasks++) {
         const lock = create();
         const order: string[] = [];
@@ -47,11 +48,12 @@ export function lockSuite(name: string, create: () => ExclusiveLock): void {
         });
         holder.release();
         for (let i = 0; i < microtasks; i++) await null;
-        expect(order.length === 0 ? lock.tryAcquire() : null).toBeNull();
+        const tried = order.length === 0 ? lock.tryAcquire() : null;
         const again = lock.acquire().then((handle) => {
           order.push('again');
           return handle;
         });
+        expect(await tried).toBeNull();
         (await waiter).release();
         (await again).release();
         expect(order).toEqual(['waiter', 'again']);
@@ -71,7 +73,7 @@ export function lockSuite(name: string, create: () => ExclusiveLock): void {
       third.value?.release();
     });
 
-    it('times out, and who timed out disturbs nobody', async () => {
+    it('times out, and the request that timed out disturbs no other', async () => {
       const lock = create();
       const holder = await lock.acquire();
       const impatient = lock.acquire({ timeout: 1 });
@@ -134,7 +136,7 @@ export function lockSuite(name: string, create: () => ExclusiveLock): void {
       const next = await lock.acquire();
       release();
       expect(next.released).toBe(false);
-      expect(lock.tryAcquire()).toBeNull();
+      expect(await lock.tryAcquire()).toBeNull();
       next.release();
     });
 
@@ -164,7 +166,7 @@ export function lockSuite(name: string, create: () => ExclusiveLock): void {
       expect(lock.held).toBe(false);
     });
 
-    it('close rejects who waits, keeps what is held, and refuses what comes', async () => {
+    it('close rejects the waiters, keeps what is held, and refuses new requests', async () => {
       const lock = create();
       const holder = await lock.acquire();
       const waiters = [lock.acquire(), lock.acquire(), lock.acquire()].map((one) =>
@@ -174,7 +176,7 @@ export function lockSuite(name: string, create: () => ExclusiveLock): void {
       await Promise.all(waiters);
       expect([holder.released, lock.held]).toEqual([false, true]);
       await expect(lock.acquire()).rejects.toMatchObject({ code: 'ERR_LOCK_CLOSED' });
-      expect(() => lock.tryAcquire()).toThrow(LockClosedError);
+      await expect((async () => lock.tryAcquire())()).rejects.toThrow(LockClosedError);
       holder.release();
       expect(lock.held).toBe(false);
       lock[Symbol.dispose]();
