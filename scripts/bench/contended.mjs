@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { buildYardstick, folder, here, machine, table } from './support.mjs';
+import { buildBaseline, folder, here, machine, table } from './support.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -15,11 +15,11 @@ const { values } = parseArgs({
     hold: { type: 'string', default: '100,2000' },
   },
 });
-const yardstick = buildYardstick();
+const baseline = buildBaseline();
 const contender = (strategy) => [process.execPath, here('contender.mjs'), strategy];
 const strategies = {
-  'C, blocking flock': [yardstick, 'flock'],
-  'C, the fifo strategy': [yardstick, 'fifo'],
+  'C, blocking flock': [baseline, 'flock'],
+  'C, the fifo strategy': [baseline, 'fifo'],
   ...Object.fromEntries(
     ['fairlock kernel', 'fairlock fifo', 'fs-ext in the pool', 'fs-native-extensions', 'proper-lockfile'].map(
       (name) => [name, contender(name)],

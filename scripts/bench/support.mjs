@@ -12,10 +12,10 @@ export function here(name) {
   return fileURLToPath(new URL(name, import.meta.url));
 }
 
-/** The yardsticks in C, built for this run. */
-export function buildYardstick() {
-  const binary = join(folder, 'yardstick');
-  execFileSync('cc', ['-O2', '-std=gnu11', '-D_GNU_SOURCE', here('yardstick.c'), '-o', binary], { stdio: 'inherit' });
+/** The baselines in C, built for this run. */
+export function buildBaseline() {
+  const binary = join(folder, 'baseline');
+  execFileSync('cc', ['-O2', '-std=gnu11', '-D_GNU_SOURCE', here('baseline.c'), '-o', binary], { stdio: 'inherit' });
   return binary;
 }
 

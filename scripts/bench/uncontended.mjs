@@ -5,12 +5,12 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { FifoMutex, InterProcessLock } from 'fairlock';
 import { loadAddon } from '../../dist/native/addon.js';
-import { buildYardstick, folder, machine, median, table } from './support.mjs';
+import { buildBaseline, folder, machine, median, table } from './support.mjs';
 
 const require = createRequire(import.meta.url);
 const path = join(folder, 'lock');
 const ROUNDS = 9;
-const yardstick = buildYardstick();
+const baseline = buildBaseline();
 const fsExt = attempt(() => require('fs-ext'));
 const addon = loadAddon().api;
 const properLockfile = require('proper-lockfile');
@@ -49,7 +49,7 @@ const mutex = new FifoMutex();
 const sync = new InterProcessLock(join(folder, 'sync'));
 const subjects = {
   'C: flock + stat + unlock': () =>
-    Number(execFileSync(yardstick, ['uncontended', path, '200000'], { encoding: 'utf8' })),
+    Number(execFileSync(baseline, ['uncontended', path, '200000'], { encoding: 'utf8' })),
   ...(fsExt && {
     'fs-ext: flockSync pair': () =>
       perCallSync(100_000, () => {

@@ -82,7 +82,7 @@ function layerFindings(): Finding[] {
   const advice = {
     'fs-ext': layers()['native-fallback'].loaded ? undefined : 'npm install fs-ext: it is compiled on this machine',
     'native-fallback':
-      'without it waits are polled, and fcntl locks, strict order, semaphores and gc are not available. There is a binary for some platforms only: see docs/layers.md',
+      'without it waits are polled, and fcntl locks, strict order, semaphores and gc are not available. There is a binary for some platforms only: see docs/mechanisms.md',
   };
   return (['fs-ext', 'native-fallback'] as const).map((what) => {
     const { loaded, reason } = layers()[what];

@@ -85,7 +85,7 @@ export class Directory {
     // Once it is queued: what is seen as pending comes before any later request.
     request.unpublish = publishInfo(this.path, false, request.info);
     try {
-      for (;; waiting = acquire()) {
+      for (; ; waiting = acquire()) {
         const handle = await waiting;
         // If it was stolen before we learned of the grant, no callback has seen it, and we go on waiting.
         if (!handle.signal.aborted) return handle;

@@ -1,6 +1,6 @@
-// The yardsticks of the benchmarks, in C: what the system calls alone cost.
-//   yardstick uncontended PATH TIMES                 flock + stat + unlock; prints ns per round
-//   yardstick flock|fifo PATH HOLD_US WARM START END OUT
+// The baselines of the benchmarks, in C: what the system calls alone cost.
+//   baseline uncontended PATH TIMES                 flock + stat + unlock; prints ns per round
+//   baseline flock|fifo PATH HOLD_US WARM START END OUT
 //                                                    one of several processes that contend: see contender.mjs
 // `fifo` is the strategy of fairness 'fifo', by the very functions that fairlock uses (native-fallback/src/ticket.h).
 #include <stdio.h>
@@ -41,7 +41,7 @@ static void acquire_fifo(int fd, int line, const lock_identity *sidecar) {
     if (ticket_queue_empty(line) == 0) return;
     flock(fd, LOCK_UN);
   }
-  must(-ticket_draw(line, sidecar, false, true, &ticket), "draw");
+  must(-ticket_take(line, sidecar, false, true, &ticket), "take");
   must(-ticket_wait_turn(line, ticket), "turn");
   must(flock(fd, LOCK_EX), "flock");
   fstat(fd, &stat_now);
@@ -55,7 +55,7 @@ int main(int count, char **arguments) {
   int64_t hold = atoll(arguments[3]) * 1000, warm = atoll(arguments[4]), start = atoll(arguments[5]), end = atoll(arguments[6]);
   int fd = must(open(arguments[2], O_RDWR | O_CREAT, 0666), arguments[2]);
   char path[4096];
-  snprintf(path, sizeof path, "%s.yardstick-queue", arguments[2]);
+  snprintf(path, sizeof path, "%s.baseline-queue", arguments[2]);
   int line = must(open(path, O_RDWR | O_CREAT, 0666), path);
   struct stat stat_line;
   must(fstat(line, &stat_line), path);
