@@ -1,5 +1,5 @@
-// The CommonJS build, beside the ESM one in dist: each file on its own, so that the subpath exports share what they share
-// in the ESM build. The types are the same files, read as CommonJS by the package.json beside them.
+// The CommonJS build, beside the ESM one in dist: each file on its own, so that the subpath exports share what they
+// share in the ESM build. The types are the same files, read as CommonJS by the package.json beside them.
 import { cpSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -23,7 +23,9 @@ const { metafile } = await build({
   external: ['fs-ext', 'proper-lockfile'],
   define: { FAIRLOCK_VERSION: JSON.stringify(version), FAIRLOCK_CLI: 'true' },
   banner: {
-    js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
+    js:
+      "import { createRequire as __createRequire } from 'node:module'; const require = " +
+      '__createRequire(import.meta.url);',
   },
   metafile: true,
 });

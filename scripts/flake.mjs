@@ -1,6 +1,6 @@
 // npm run flake [-- --runs 30 --load 2 --disk --memory] [test files …]
-// Runs the suite, or a part of it, many times, beside spinning processes, a busy disk or tight memory. The output of every
-// run that fails is kept, and a table at the end says which tests failed how often.
+// Runs the suite, or a part of it, many times, beside spinning processes, a busy disk or tight memory. The output of
+// every run that fails is kept, and a table at the end says which tests failed how often.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -89,6 +89,7 @@ const table = new Table({ head: ['test', 'failed', 'in runs'], style: { head: []
 for (const [test, where] of failures) table.push([test, `${where.length} of ${runs.length}`, where.join(', ')]);
 if (failures.size > 0) console.log(`${table}\nthe output of these runs is in ${values.keep}/`);
 console.log(
-  `${runs.length} runs, ${failures.size} tests failed at least once; ${Math.min(...runs)} to ${Math.max(...runs)} s a run`,
+  `${runs.length} runs, ${failures.size} tests failed at least once; ${Math.min(...runs)} to ` +
+    `${Math.max(...runs)} s a run`,
 );
 process.exit(failures.size > 0 ? 1 : 0);

@@ -6,8 +6,8 @@
 const PROCESSES = 3;
 const ROUNDS = process.argv.includes('--quick') ? 1 : 2;
 
-// A process: where it is, its ticket, the byte it waits for, the bytes it has waited for (and locks, shared). Locks die with
-// their owner, as in the kernel.
+// A process: where it is, its ticket, the byte it waits for, the bytes it has waited for (and locks, shared). Locks die
+// with their owner, as in the kernel.
 const initial = {
   processes: Array.from({ length: PROCESSES }, () => ({
     at: 'ask',

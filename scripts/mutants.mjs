@@ -1,5 +1,5 @@
-// npm run mutants: faults put by hand into the mechanisms and the fairness code, where Stryker cannot follow since the tests
-// fork programs that use what is built. Each is built in a copy of the project, and some test must fail.
+// npm run mutants: faults put by hand into the mechanisms and the fairness code, where Stryker cannot follow since the
+// tests fork programs that use what is built. Each is built in a copy of the project, and some test must fail.
 import { spawnSync } from 'node:child_process';
 import { chmodSync, cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

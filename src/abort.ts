@@ -1,4 +1,7 @@
-/** Abort signals: this realm's, another one's (Jest, vm), or those of a polyfill that knows neither `reason` nor `throwIfAborted`. */
+/**
+ * Abort signals: this realm's, another one's (Jest, vm), or those of a polyfill that knows neither `reason` nor
+ * `throwIfAborted`.
+ */
 import { clearInterval, setInterval } from './timers.js';
 
 export function isAbortSignal(value: unknown): value is AbortSignal {
@@ -69,8 +72,8 @@ let alive = 0;
 let keeper: unknown;
 
 /**
- * A wait that its signal can end keeps the process alive: the timer of `AbortSignal.timeout()` does not, and the process
- * would end before it fires.
+ * A wait that its signal can end keeps the process alive: the timer of `AbortSignal.timeout()` does not, and the
+ * process would end before it fires.
  */
 function keepAlive(change: 1 | -1): void {
   alive += change;

@@ -22,7 +22,10 @@ export class LockError extends Error {
 /** What is known of the others at the moment of a timeout. */
 export interface Situation {
   holders: LockParty[];
-  /** Requests that wait, of this thread and, as far as the system tells, of other processes; without the one that timed out. */
+  /**
+   * Requests that wait, of this thread and, as far as the system tells, of other processes; without the one that timed
+   * out.
+   */
   waiters: number;
   /** What may be the reason. */
   warning?: string | undefined;
@@ -119,8 +122,8 @@ function on(path: string | undefined): string {
 }
 
 /**
- * Node's names and texts of system errors. Not by an import of node:util: from Node 26 on that makes a stderr that is a pipe
- * non-blocking for all processes that share it, and those that do not expect it lose output.
+ * Node's names and texts of system errors. Not by an import of node:util: from Node 26 on that makes a stderr that is a
+ * pipe non-blocking for all processes that share it, and those that do not expect it lose output.
  */
 export function systemErrors(): Map<number, [string, string]> {
   const { getBuiltinModule } = process as { getBuiltinModule?: (name: string) => unknown };

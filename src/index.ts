@@ -1,4 +1,14 @@
 export type { Clock } from './core/clock.js';
+export type {
+  CancelEvent as LockCancelEvent,
+  GrantEvent as LockGrantEvent,
+  LockEvent,
+  LossEvent as LockLossEvent,
+  QueuedEvent as LockQueuedEvent,
+  ReleaseEvent as LockReleaseEvent,
+  RequestEvent as LockRequestEvent,
+  StealEvent as LockStealEvent,
+} from './core/events.js';
 export type { LockHandle, PermitHandle } from './core/handle.js';
 export {
   LockClosedError,

@@ -18,9 +18,10 @@ export interface InterProcessLockOptions {
    */
   mechanism?: 'auto' | MechanismName;
   /**
-   * Order between processes: the kernel's, in which a process that releases and asks again may overtake waiters; strictly
-   * first come, first served (`'fifo'`, Linux with the addon, not with `lockfile` or `range`); or fifo where it is
-   * available (`'auto'`). All processes that use a path should agree: those without fifo are excluded, but overtake.
+   * Order between processes: the kernel's, in which a process that releases and asks again may overtake waiters;
+   * strictly first come, first served (`'fifo'`, Linux with the addon, not with `lockfile` or `range`); or fifo where
+   * it is available (`'auto'`). All processes that use a path should agree: those without fifo are excluded, but
+   * overtake.
    * @default 'kernel'
    */
   fairness?: 'kernel' | 'fifo' | 'auto';
@@ -82,8 +83,8 @@ export interface AcquireOptions {
   /** Aborting it ends the wait; `acquire` rejects with its reason. No effect once the lock is granted. */
   signal?: AbortSignal;
   /**
-   * Called once, after `waitNotice` ms of waiting and a look at the system, which does not block, with the holders. What it
-   * throws rejects `acquire`.
+   * Called once, after `waitNotice` ms of waiting and a look at the system, which does not block, with the holders.
+   * What it throws rejects `acquire`.
    */
   onWait?: (info: WaitInfo) => void;
   /** After how many ms of waiting `onWait` is called. @default 1000 */

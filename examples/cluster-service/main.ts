@@ -30,8 +30,8 @@ async function primary(): Promise<void> {
   const start = performance.now();
   const say = (text: string): void => console.log(`${((performance.now() - start) / 1000).toFixed(3)} s  ${text}`);
   let ending = false;
-  // One address for the whole life of the service: a worker that asks for port 0 gets that of the workers that listen, and
-  // another one where none does, as when the only one that was up has just been killed.
+  // One address for the whole life of the service: a worker that asks for port 0 gets that of the workers that listen,
+  // and another one where none does, as when the only one that was up has just been killed.
   const port = Number(values.port) || (await freePort());
   const fork = (): Worker => cluster.fork({ SERVICE_FOLDER: folder, SERVICE_PORT: String(port) });
   const end = (): void => {

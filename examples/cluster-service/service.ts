@@ -1,4 +1,5 @@
-// One worker of the service. All that the workers agree on goes through lock files in one folder: the primary does nothing.
+// One worker of the service. All that the workers agree on goes through lock files in one folder: the primary does
+// nothing.
 import { appendFileSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type ServerResponse } from 'node:http';
 import { join } from 'node:path';

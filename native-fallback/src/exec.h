@@ -5,10 +5,10 @@
 typedef struct {
   const char *file;
   char *const *argv, *const *envp;
-  int fd, as;               // the program inherits `fd` under the number `as`
-  const int *inherited;     // other descriptors that it inherits, besides 0 to 2
+  int fd, as;            // the program inherits `fd` under the number `as`
+  const int *inherited;  // other descriptors that it inherits, besides 0 to 2
   int inherited_count;
-  const int *ignored;       // signals that it ignores; all others have their default action
+  const int *ignored;  // signals that it ignores; all others have their default action
   int ignored_count;
 } program;
 

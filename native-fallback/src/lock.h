@@ -25,8 +25,8 @@ typedef struct {
   off_t start, length;  // length 0: to the end, wherever that is
 } lock_target;
 
-// flock(2) has no question "is it locked?": the lock has to be tried. This byte, locked shared meanwhile, tells processes
-// whose own try fails that they met such a question, and not a holder.
+// flock(2) has no question "is it locked?": the lock has to be tried. This byte, locked shared meanwhile, tells
+// processes whose own try fails that they met such a question, and not a holder.
 #define PROBE_BYTE (((off_t)1 << 52) + 1)
 
 // What is at a path, to tell an open file from another one that has taken its place.

@@ -39,9 +39,9 @@ static int run(void *call, const atomic_bool *cancelled) {
   int result = order->sidecar == NULL ? 0 : wait_for_turn(self, cancelled);
   if (result != 0 || order->lock == NULL) return result;
   result = wait_for_lock(self, cancelled);
-  // Passes the turn: the next request parks behind the main lock while its holder works. Before the caller is told, which
-  // may remove the sidecar or take another ticket at once. (A wait that is cancelled at this very moment, and whose
-  // request waits anew, has lost its place in the queue, no more.)
+  // Passes the turn: the next request parks behind the main lock while its holder works. Before the caller is told,
+  // which may remove the sidecar or take another ticket at once. (A wait that is cancelled at this very moment, and
+  // whose request waits anew, has lost its place in the queue, no more.)
   if (result == 0 && order->sidecar != NULL && !atomic_load(cancelled)) {
     ticket_drop(order->sidecar_fd);
     order->ticket = NO_TICKET;
@@ -54,8 +54,8 @@ static void close_both(const lock_wait_order *order) {
   if (order->target.fd >= 0) close(order->target.fd);
 }
 
-// A lock that was granted though the wait was cancelled goes with the last descriptor of its open file: this thread closes
-// its duplicate, the caller its own when it cancels.
+// A lock that was granted though the wait was cancelled goes with the last descriptor of its open file: this thread
+// closes its duplicate, the caller its own when it cancels.
 static void end(void *call, bool cancelled) {
   lock_wait *self = call;
   if (cancelled && self->order.lock != NULL) lock_undo(&self->order.target);

@@ -21,8 +21,8 @@ typedef struct {
   int id;
 } lock_wait_order;
 
-// Descriptors are duplicated, paths copied. The worker's result: 0: granted; ESTALE: granted on a file that is not at the
-// path any more; else the error of the system call.
+// Descriptors are duplicated, paths copied. The worker's result: 0: granted; ESTALE: granted on a file that is not at
+// the path any more; else the error of the system call.
 int lock_wait_start(worker_group *group, const lock_wait_order *order, worker **result);
 // The ticket of such a worker, NO_TICKET if none (any more).
 int64_t lock_wait_ticket(const worker *wait);

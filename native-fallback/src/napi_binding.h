@@ -45,12 +45,12 @@ typedef struct lock_file {
   char path[];
 } lock_file;
 
-#define ARGUMENTS(count)                                                      \
-  napi_value arguments[count];                                                \
-  size_t given = count;                                                       \
-  environment *self;                                                          \
-  napi_get_cb_info(env, info, &given, arguments, NULL, (void **)&self);       \
-  (void)self;                                                                 \
+#define ARGUMENTS(count)                                                \
+  napi_value arguments[count];                                          \
+  size_t given = count;                                                 \
+  environment *self;                                                    \
+  napi_get_cb_info(env, info, &given, arguments, NULL, (void **)&self); \
+  (void)self;                                                           \
   if (given < count) return throw_error(env, "too few arguments")
 
 static inline napi_value throw_error(napi_env env, const char *message) {
@@ -96,8 +96,8 @@ static inline void *to_pointer(napi_env env, napi_value value) {
 }
 
 // The object behind an argument; a call with anything else is undefined.
-#define POINTER(type, name, index)                        \
-  type *name = to_pointer(env, arguments[index]);         \
+#define POINTER(type, name, index)                \
+  type *name = to_pointer(env, arguments[index]); \
   if (name == NULL) return NULL
 
 static inline int status_of(int error) {

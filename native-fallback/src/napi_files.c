@@ -10,7 +10,8 @@ static void free_file(napi_env env, void *file, void *hint) {
 static napi_value make_file(napi_env env, napi_callback_info info) {
   ARGUMENTS(6);
   size_t length = 0;
-  if (napi_get_value_string_utf8(env, arguments[1], NULL, 0, &length) != napi_ok) return throw_error(env, "path: not a string");
+  if (napi_get_value_string_utf8(env, arguments[1], NULL, 0, &length) != napi_ok)
+    return throw_error(env, "path: not a string");
   lock_file *file = calloc(1, sizeof *file + length + 1);
   if (file == NULL) return throw_error(env, "out of memory");
   napi_get_value_string_utf8(env, arguments[1], file->path, length + 1, &length);
@@ -54,15 +55,17 @@ static napi_value unlock(napi_env env, napi_callback_info info) {
   return number(env, -lock_undo(&file->target));
 }
 
-// --- the ticket queue, on a sidecar file (ticket.h) --------------------------------------------------------------------
+// --- the ticket queue, on a sidecar file (ticket.h)
+// --------------------------------------------------------------------
 
-// tryIfQueueEmpty(file, probe, shared): like tryLock, but contended where there is a ticket; `probe` is any open sidecar.
-// REMOVED: that sidecar is not in use any more, and the lock was released.
+// tryIfQueueEmpty(file, probe, shared): like tryLock, but contended where there is a ticket; `probe` is any open
+// sidecar. REMOVED: that sidecar is not in use any more, and the lock was released.
 static napi_value try_if_queue_empty(napi_env env, napi_callback_info info) {
   ARGUMENTS(3);
   POINTER(lock_file, file, 0);
   POINTER(lock_file, probe, 1);
-  // Where requests were queued the last time, look first: taking the lock for a moment would only wake the first of them.
+  // Where requests were queued the last time, look first: taking the lock for a moment would only wake the first of
+  // them.
   if (probe->crowded && ticket_queue_empty(probe->target.fd) == EAGAIN) return number(env, CONTENDED);
   int locked = lock_try(&file->target, to_bool(env, arguments[2]));
   if (locked != 0 && locked != EAGAIN) return number(env, -locked);
@@ -94,12 +97,14 @@ static napi_value try_if_first(napi_env env, napi_callback_info info) {
   return number(env, status_of(identity != 0 ? identity : locked));
 }
 
-// isFirst(sidecar): GRANTED: there is no earlier ticket or, without a ticket of its own, none. Else CONTENDED or REMOVED.
+// isFirst(sidecar): GRANTED: there is no earlier ticket or, without a ticket of its own, none. Else CONTENDED or
+// REMOVED.
 static napi_value is_first(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
   POINTER(lock_file, sidecar, 0);
   off_t earlier;
-  if (sidecar->ticket != NO_TICKET) return number(env, status_of(ticket_is_first(sidecar->target.fd, sidecar->ticket, &earlier)));
+  if (sidecar->ticket != NO_TICKET)
+    return number(env, status_of(ticket_is_first(sidecar->target.fd, sidecar->ticket, &earlier)));
   int empty = ticket_queue_empty(sidecar->target.fd);
   return number(env, empty == ESTALE ? REMOVED : status_of(empty));
 }
@@ -153,7 +158,8 @@ static napi_value is_probed(napi_env env, napi_callback_info info) {
 static napi_value take_ticket(napi_env env, napi_callback_info info) {
   ARGUMENTS(2);
   POINTER(lock_file, sidecar, 0);
-  return number(env, status_of(ticket_take(sidecar->target.fd, &sidecar->identity, to_bool(env, arguments[1]), false, &sidecar->ticket)));
+  return number(env, status_of(ticket_take(sidecar->target.fd, &sidecar->identity, to_bool(env, arguments[1]), false,
+                                           &sidecar->ticket)));
 }
 
 // dropTicket(sidecar): if there is one.

@@ -50,12 +50,15 @@ static int to_ints(napi_env env, napi_value list, int *numbers, int room) {
 enum { MOST_DESCRIPTORS = 1024, MOST_SIGNALS = 64 };
 
 // exec(file, argv, envp, fd, as, inherited, ignored): becomes another program, which inherits the descriptor `fd` under
-// the number `as`, and `inherited` as they are, and ignores the signals `ignored`; returns a negative errno if that fails.
+// the number `as`, and `inherited` as they are, and ignores the signals `ignored`; returns a negative errno if that
+// fails.
 static napi_value exec(napi_env env, napi_callback_info info) {
   ARGUMENTS(7);
-  char *file = to_string(env, arguments[0]), **argv = to_strings(env, arguments[1]), **envp = to_strings(env, arguments[2]);
+  char *file = to_string(env, arguments[0]), **argv = to_strings(env, arguments[1]),
+       **envp = to_strings(env, arguments[2]);
   int inherited[MOST_DESCRIPTORS], ignored[MOST_SIGNALS];
-  program next = {.file = file, .argv = argv, .envp = envp, .fd = to_int(env, arguments[3]), .as = to_int(env, arguments[4])};
+  program next = {
+      .file = file, .argv = argv, .envp = envp, .fd = to_int(env, arguments[3]), .as = to_int(env, arguments[4])};
   next.inherited = inherited;
   next.inherited_count = to_ints(env, arguments[5], inherited, MOST_DESCRIPTORS);
   next.ignored = ignored;
@@ -141,12 +144,8 @@ static napi_value threads(napi_env env, napi_callback_info info) {
 }
 
 const binding_function process_functions[] = {
-    {"exec", exec},
-    {"limitDescriptors", limit_descriptors},
-    {"publish", publish},
-    {"unpublish", unpublish},
-    {"published", published},
-    {"closeAtEnd", close_at_end},
-    {"threads", threads},
-    {NULL, NULL},
+    {"exec", exec},           {"limitDescriptors", limit_descriptors},
+    {"publish", publish},     {"unpublish", unpublish},
+    {"published", published}, {"closeAtEnd", close_at_end},
+    {"threads", threads},     {NULL, NULL},
 };

@@ -40,7 +40,9 @@ static void free_slot(environment *self, wait_slot *slot) {
 }
 
 // On a worker's thread.
-static void on_finished(void *data) { napi_call_threadsafe_function(((environment *)data)->wake, NULL, napi_tsfn_nonblocking); }
+static void on_finished(void *data) {
+  napi_call_threadsafe_function(((environment *)data)->wake, NULL, napi_tsfn_nonblocking);
+}
 
 // On the JavaScript thread: tells of all waits that have ended.
 static void deliver(napi_env env, napi_value unused, void *context, void *data) {
@@ -71,11 +73,13 @@ static void deliver(napi_env env, napi_value unused, void *context, void *data) 
 }
 
 // connect(callback): a client's number, to be given to its waits; its callback is called with the number and the status
-// of each of its waits that has ended. Several copies of the library may share this environment, so none replaces another.
+// of each of its waits that has ended. Several copies of the library may share this environment, so none replaces
+// another.
 static napi_value connect_client(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
   napi_ref callback;
-  if (napi_create_reference(env, arguments[0], 1, &callback) != napi_ok) return throw_error(env, "callback: not a function");
+  if (napi_create_reference(env, arguments[0], 1, &callback) != napi_ok)
+    return throw_error(env, "callback: not a function");
   napi_ref *clients = realloc(self->clients, (size_t)(self->client_count + 1) * sizeof *clients);
   if (clients == NULL) return throw_error(env, "out of memory");
   self->clients = clients;
@@ -119,8 +123,8 @@ static napi_value start(napi_env env, environment *self, napi_value *arguments, 
   return number(env, id);
 }
 
-// wait(client, file | undefined, sidecar | undefined, shared): the number of a wait, or a negative errno. For its turn in
-// the ticket queue, then for the lock.
+// wait(client, file | undefined, sidecar | undefined, shared): the number of a wait, or a negative errno. For its turn
+// in the ticket queue, then for the lock.
 static napi_value wait_async(napi_env env, napi_callback_info info) {
   ARGUMENTS(4);
   return start(env, self, arguments, false, true);
@@ -181,7 +185,9 @@ bool waits_open(environment *self) {
   napi_env env = self->env;
   napi_value name;
   napi_create_string_utf8(env, "fairlock", NAPI_AUTO_LENGTH, &name);
-  if (napi_create_threadsafe_function(env, NULL, NULL, name, 0, 1, self, free_environment, self, deliver, &self->wake) != napi_ok) return false;
+  if (napi_create_threadsafe_function(env, NULL, NULL, name, 0, 1, self, free_environment, self, deliver,
+                                      &self->wake) != napi_ok)
+    return false;
   napi_unref_threadsafe_function(env, self->wake);
   self->group = worker_group_create(on_finished, self);
   return true;

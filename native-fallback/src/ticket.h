@@ -4,7 +4,8 @@
 //   byte BASE + t     locked exclusively by the process with ticket t, until it has the main lock or cancels; a process
 //                     that dies drops it, and so the queue repairs itself
 //
-//   byte MODES + t    locked shared by the process with ticket t if its request is for a shared lock. Nothing depends on
+//   byte MODES + t    locked shared by the process with ticket t if its request is for a shared lock. Nothing depends
+//   on
 //                     it: it tells other processes which kind of lock is waited for
 //
 // The content is a magic header, so that no file of another program is ever written, and a counter of tickets. Nothing
@@ -37,7 +38,8 @@ static inline int ticket_byte(int fd, off_t byte, short type, bool wait) {
   return lock_call(&target, type, wait);
 }
 
-// A lock in [from, to] (to < 0: to the end) that conflicts with `type`, held by another open file: its first byte there;
+// A lock in [from, to] (to < 0: to the end) that conflicts with `type`, held by another open file: its first byte
+// there;
 // -1 if there is none. `after`, if not NULL: the first byte behind it, -1 if it goes to the end.
 static inline off_t ticket_conflict(int fd, short type, off_t from, off_t to, off_t *after, int *error) {
   struct flock range = byte_range(type, from, to < 0 ? 0 : to - from + 1);
@@ -61,16 +63,17 @@ static inline int ticket_queue_empty(int fd) {
   return error != 0 ? error : found < 0 ? 0 : EAGAIN;
 }
 
-// 0: there is no earlier ticket. EAGAIN: there is one. F_RDLCK, so that only tickets answer: shared locks are of processes
-// that wait for their predecessors, and a process that is stopped there must not block the first of the queue.
+// 0: there is no earlier ticket. EAGAIN: there is one. F_RDLCK, so that only tickets answer: shared locks are of
+// processes that wait for their predecessors, and a process that is stopped there must not block the first of the
+// queue.
 static inline int ticket_is_first(int fd, int64_t ticket, off_t *earlier) {
   int error = 0;
   *earlier = ticket == 0 ? -1 : ticket_taken(fd, F_RDLCK, TICKET_BASE, TICKET_BASE + ticket - 1, &error);
   return error != 0 ? error : *earlier < 0 ? 0 : EAGAIN;
 }
 
-// The ticket after the last byte that any process has locked, shared or not. A process that may only read the sidecar can
-// lock ranges too (shared): EBUSY if they leave no ticket, or are so many that they were made to keep others busy.
+// The ticket after the last byte that any process has locked, shared or not. A process that may only read the sidecar
+// can lock ranges too (shared): EBUSY if they leave no ticket, or are so many that they were made to keep others busy.
 static inline int64_t ticket_after_all_others(int fd, off_t from, int *error) {
   off_t after = from;
   for (int ranges = 0; ranges < TICKET_RANGES; ranges++) {
@@ -137,9 +140,9 @@ static inline void ticket_drop(int fd) {
   lock_undo(&all);
 }
 
-// Waits until there is no earlier ticket. 1. For the predecessor's. 2. When that is dropped, its process may have cancelled
-// while an earlier ticket is still there: so it looks, and waits for the one it finds. Can be begun again after EINTR. The
-// shared locks that are granted on the way block no process, and go with the ticket.
+// Waits until there is no earlier ticket. 1. For the predecessor's. 2. When that is dropped, its process may have
+// cancelled while an earlier ticket is still there: so it looks, and waits for the one it finds. Can be begun again
+// after EINTR. The shared locks that are granted on the way block no process, and go with the ticket.
 static inline int ticket_wait_turn(int fd, int64_t ticket) {
   off_t wait_for = TICKET_BASE + ticket - 1;
   while (ticket > 0) {
@@ -151,8 +154,8 @@ static inline int ticket_wait_turn(int fd, int64_t ticket) {
   return 0;
 }
 
-// Removes a sidecar without tickets. Only for the holder of the main lock: no other process is first then, and a process
-// that takes a ticket after this finds, under byte 0, that the sidecar is not at its path any more.
+// Removes a sidecar without tickets. Only for the holder of the main lock: no other process is first then, and a
+// process that takes a ticket after this finds, under byte 0, that the sidecar is not at its path any more.
 static inline int ticket_remove_sidecar(int fd, const lock_identity *identity) {
   int error = ticket_byte(fd, 0, F_WRLCK, false);
   if (error != 0) return error;

@@ -90,8 +90,8 @@ static void leave_running(worker *self) {
   self->next = self->previous = NULL;
 }
 
-// The one place where the end of a call meets cancel. Cancelled first: no code learns of the result, and `end` undoes it.
-// Ended first: the result is listed, and cancelling finds nothing to interrupt.
+// The one place where the end of a call meets cancel. Cancelled first: no code learns of the result, and `end` undoes
+// it. Ended first: the result is listed, and cancelling finds nothing to interrupt.
 static void finish(worker *self, int result) {
   worker_group *group = self->group;
   self->state = DONE;

@@ -1,5 +1,5 @@
-// Blocking calls that can be cancelled, each on a thread that belongs to it. It knows nothing of locks: see lock_wait.h.
-// README.md explains threads and signals.
+// Blocking calls that can be cancelled, each on a thread that belongs to it. It knows nothing of locks: see
+// lock_wait.h. README.md explains threads and signals.
 #ifndef FAIRLOCK_WORKER_H
 #define FAIRLOCK_WORKER_H
 
@@ -9,8 +9,8 @@
 typedef struct worker worker;
 typedef struct worker_group worker_group;
 
-// The workers of one JavaScript environment. `wake` is called on a worker's thread, with the one mutex of worker.c held,
-// when there is something for `worker_group_take` to take.
+// The workers of one JavaScript environment. `wake` is called on a worker's thread, with the one mutex of worker.c
+// held, when there is something for `worker_group_take` to take.
 worker_group *worker_group_create(void (*wake)(void *), void *data);
 // Cancels all workers of the group. No `wake` after it. Waits for their threads, but for 100 ms at most.
 void worker_group_destroy(worker_group *group);
@@ -21,8 +21,8 @@ worker *worker_group_take(worker_group *group);
 typedef struct {
   // On the thread: blocks, and returns 0 or an errno. After EINTR it goes on, unless `*cancelled`.
   int (*run)(void *call, const atomic_bool *cancelled);
-  // On the thread, once the outcome is told: gives back what the call used. `cancelled`: the outcome is told to no code,
-  // so what was gained is to be undone.
+  // On the thread, once the outcome is told: gives back what the call used. `cancelled`: the outcome is told to no
+  // code, so what was gained is to be undone.
   void (*end)(void *call, bool cancelled);
   // With the last reference.
   void (*destroy)(void *call);

@@ -1,5 +1,5 @@
-// Exercises worker.c and lock_wait.c without Node, for the sanitizers (npm run sanitize): many threads' worth of grants against
-// cancels, joins, and groups that end under their waits. Exits non-zero if anything is wrong.
+// Exercises worker.c and lock_wait.c without Node, for the sanitizers (npm run sanitize): many threads' worth of grants
+// against cancels, joins, and groups that end under their waits. Exits non-zero if anything is wrong.
 #include <assert.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -23,7 +23,8 @@ static lock_target open_target(bool ofd) {
 }
 
 static int start(worker_group *group, lock_target target, bool shared, bool listed, int id, worker **result) {
-  lock_wait_order order = {.shared = shared, .listed = listed, .ticket = NO_TICKET, .lock = &identity, .target = target, .id = id};
+  lock_wait_order order = {
+      .shared = shared, .listed = listed, .ticket = NO_TICKET, .lock = &identity, .target = target, .id = id};
   return lock_wait_start(group, &order, result);
 }
 

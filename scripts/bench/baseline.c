@@ -52,7 +52,8 @@ int main(int count, char **arguments) {
   if (count == 4) return uncontended(arguments[2], atol(arguments[3]));
   if (count != 8) return 2;
   bool fifo = strcmp(arguments[1], "fifo") == 0;
-  int64_t hold = atoll(arguments[3]) * 1000, warm = atoll(arguments[4]), start = atoll(arguments[5]), end = atoll(arguments[6]);
+  int64_t hold = atoll(arguments[3]) * 1000, warm = atoll(arguments[4]), start = atoll(arguments[5]),
+          end = atoll(arguments[6]);
   int fd = must(open(arguments[2], O_RDWR | O_CREAT, 0666), arguments[2]);
   char path[4096];
   snprintf(path, sizeof path, "%s.baseline-queue", arguments[2]);

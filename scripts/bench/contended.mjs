@@ -49,7 +49,10 @@ async function contend([command, ...args], processes, hold) {
   });
 }
 
-/** For one acquisition: how many requests made after it were served before it; the largest and how many are over the bound. */
+/**
+ * For one acquisition: how many requests made after it were served before it; the largest and how many are over the
+ * bound.
+ */
 function measure(perProcess) {
   const grants = perProcess.flatMap((pairs) =>
     Array.from({ length: pairs.length / 2 }, (_, i) => ({ asked: pairs[2 * i], granted: pairs[2 * i + 1] })),

@@ -1,6 +1,6 @@
 // One of several Node processes that contend for a lock: contender.mjs STRATEGY PATH HOLD_US WARM START END OUT.
-// WARM, START and END in ns of the monotonic clock; OUT gets pairs of (asked, granted). From WARM to START the processes
-// contend without holding, so that the code of the contended path is compiled when it is measured.
+// WARM, START and END in ns of the monotonic clock; OUT gets pairs of (asked, granted). From WARM to START the
+// processes contend without holding, so that the code of the contended path is compiled when it is measured.
 import { openSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { InterProcessLock } from 'fairlock';

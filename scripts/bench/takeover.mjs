@@ -1,5 +1,5 @@
-// 8 candidates in processes of their own; the leader is killed with SIGKILL 50 times: how long until the next one leads?
-// With its token on the disk, that is: the term is told of when `run` calls its function.
+// 8 candidates in processes of their own; the leader is killed with SIGKILL 50 times: how long until the next one
+// leads? With its token on the disk, that is: the term is told of when `run` calls its function.
 import { fork } from 'node:child_process';
 import { join } from 'node:path';
 import { folder, here, machine, median, table } from './support.mjs';

@@ -77,7 +77,9 @@ function linkOf(fd) {
   }
 }
 
-/** Without the sources that Node's loader was reading in a Worker when that was terminated: those it leaves open itself. */
+/**
+ * Without the sources that Node's loader was reading in a Worker when that was terminated: those it leaves open itself.
+ */
 function state() {
   const listeners = ['SIGINT', 'SIGTERM', 'SIGHUP', 'exit', 'warning'].map((name) => process.listenerCount(name));
   const descriptors = readdirSync('/proc/self/fd').map(linkOf).sort();

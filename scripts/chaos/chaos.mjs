@@ -1,7 +1,7 @@
 // npm run chaos [-- --seconds 60 --seed 1 --report FILE]
 // Processes, Worker threads, Python and flock(1) compete for locks of every kind while they are killed, stopped,
-// terminated, aborted and timed out at random, lock files are removed and replaced, the disk is full and descriptors run
-// out. Then the history that all of them wrote is checked. Exit code 0 if every promise was kept.
+// terminated, aborted and timed out at random, lock files are removed and replaced, the disk is full and descriptors
+// run out. Then the history that all of them wrote is checked. Exit code 0 if every promise was kept.
 import { fork, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -161,7 +161,8 @@ for (const [name, { removed }] of Object.entries(RESOURCES)) {
   const gap = removed ? undefined : gapIn(`${pathOf(name, logs)}.journal`);
   if (gap !== undefined) violations.push(`${name}: the journal does not go on at ${gap}`);
 }
-// What a process that was killed has left is taken away by the next one that needs its place; nothing else may be there.
+// What a process that was killed has left is taken away by the next one that needs its place; nothing else may be
+// there.
 const LEFT = /^(\..+\.fairlock-(queue|leader|leader\.new|steal-.+)|lockfile\.lock(\.takeover-.+)?)$/;
 const known = new Set(names.map((name) => basename(pathOf(name, folder))));
 for (const name of readdirSync(folder))
@@ -176,7 +177,8 @@ const problems = [...crashes, ...violations];
 const table = new Table({ head: ['', ...Object.keys(Object.values(figures)[0])], style: { head: [], border: [] } });
 for (const [name, row] of Object.entries(figures)) table.push([name, ...Object.values(row)]);
 const report = [
-  `Chaos: ${seconds} s, seed ${seed}, on ${cpus()[0]?.model}, ${availableParallelism()} processors, Linux ${release()}, Node ${process.version}`,
+  `Chaos: ${seconds} s, seed ${seed}, on ${cpus()[0]?.model}, ${availableParallelism()} processors, Linux ` +
+    `${release()}, Node ${process.version}`,
   `${events.length} events, ${total} grants; ${Object.entries(done)
     .map(([what, n]) => `${n} ${what}`)
     .join(', ')}`,

@@ -32,8 +32,8 @@ export function readHistory(folder) {
 
 /**
  * A holder that is stopped between its look at the path and its unlink removes the file that a stranger has put there
- * meanwhile, under the next holder: so what a stranger did may show a while later. (What no stranger touches has resources
- * of its own, of which no overlap is explained.)
+ * meanwhile, under the next holder: so what a stranger did may show a while later. (What no stranger touches has
+ * resources of its own, of which no overlap is explained.)
  */
 const STOPPED_NS = 500e6;
 
@@ -141,8 +141,9 @@ function tokensOf(held) {
 }
 
 /**
- * In a thread requests are granted in the order in which they were made. Where two may hold together, one that is granted
- * at once (try, sync) may be written down before an earlier one whose promise was resolved, but not yet awaited.
+ * In a thread requests are granted in the order in which they were made. Where two may hold together, one that is
+ * granted at once (try, sync) may be written down before an earlier one whose promise was resolved, but not yet
+ * awaited.
  */
 function orderInThreads(held, { permits }) {
   const found = [];

@@ -5,7 +5,10 @@ import { join } from 'node:path';
 import { InterProcessReaderWriterLock, InterProcessSemaphore } from 'fairlock';
 import { LeaderElection } from 'fairlock/cluster';
 
-/** How each is made, and what the checker is to know. `clients`: other programs that take part; `removed`: strangers remove it. */
+/**
+ * How each is made, and what the checker is to know. `clients`: other programs that take part; `removed`: strangers
+ * remove it.
+ */
 export const RESOURCES = {
   flock: { options: { mechanism: 'flock' }, shared: true, clients: ['flock', 'flock(1)'] },
   'flock, fifo': { options: { mechanism: 'flock', fairness: 'fifo' }, shared: true, fifo: true },

@@ -31,7 +31,9 @@ async function inOneProcess(mutex) {
   return served;
 }
 
-/** The workers are processes. All ask, in the order of their numbers, while the lock is held here; then it is let go. */
+/**
+ * The workers are processes. All ask, in the order of their numbers, while the lock is held here; then it is let go.
+ */
 async function inProcesses(fairness) {
   const [lockPath, counter, log] = ['lock', 'counter', 'log'].map((name) => join(folder, `${fairness}-${name}`));
   writeFileSync(counter, '0');

@@ -73,6 +73,7 @@ let hasWarned = false;
 function warnOfFallback(why: string): void {
   if (hasWarned) return;
   hasWarned = true;
-  const text = `${why}. Falling back to lock folders with a heartbeat: a crashed holder keeps the lock until it is stale`;
+  const consequence = 'a crashed holder keeps the lock until it is stale';
+  const text = `${why}. Falling back to lock folders with a heartbeat: ${consequence}`;
   process.emitWarning(text, { type: 'FairlockWarning', code: 'FAIRLOCK_FALLBACK' });
 }

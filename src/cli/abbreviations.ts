@@ -1,4 +1,6 @@
-/** Abbreviated options of `run`: flock(1) takes any beginning of a long option that only one option has (getopt_long). */
+/**
+ * Abbreviated options of `run`: flock(1) takes any beginning of a long option that only one option has (getopt_long).
+ */
 
 /** Of flock(1) and of `fairlock run`; true: a value follows. */
 const LONG_OPTIONS: Record<string, boolean> = {

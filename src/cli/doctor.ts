@@ -1,6 +1,6 @@
 /**
  * `fairlock doctor`: which layers load, and what the file system of a folder really does. Some file systems report
- * success and exclude nobody, so locks are tried out between two processes.
+ * success without excluding any process, so locks are tried out between two processes.
  */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -30,16 +30,20 @@ interface Finding {
 const FILE_SYSTEMS: [RegExp, string][] = [
   [
     /^nfs/,
-    'locks go to the server: it needs its lock service (or NFS 4), and handover takes seconds where a client is cut off',
+    'locks go to the server: it needs its lock service (or NFS 4), and handover takes seconds where a ' +
+      'client is cut off',
   ],
   [/^(cifs|smb)/, 'locks go to the server, and may be mandatory there'],
   [/^9p$/, 'shared from a host: locks may end at this guest, where programs on the host do not see them'],
   [
     /^(virtiofs|fuse\.(virtiofs|osxfs|grpcfuse|gcsfuse|sshfs|s3fs|rclone)|vboxsf|prl_fs)/,
-    'locks may end at this machine, or exclude nobody: the trial below tells',
+    'locks may end at this machine, or exclude no process at all: the trial below tells',
   ],
   [/^fuse/, 'locks are as good as the program behind it: the trial below tells'],
-  [/^overlay$/, 'fine within one container; another container that mounts the same lower folder has files of its own'],
+  [
+    /^overlay$/,
+    'fine within one container; another container that mounts the same lower folder has files ' + 'of its own',
+  ],
   [/^(tmpfs|ramfs|devtmpfs)$/, 'fine; gone after a reboot'],
 ];
 
@@ -82,7 +86,8 @@ function layerFindings(): Finding[] {
   const advice = {
     'fs-ext': layers()['native-fallback'].loaded ? undefined : 'npm install fs-ext: it is compiled on this machine',
     'native-fallback':
-      'without it waits are polled, and fcntl locks, strict order, semaphores and gc are not available. There is a binary for some platforms only: see docs/mechanisms.md',
+      'without it waits are polled, and fcntl locks, strict order, semaphores and gc are not available. ' +
+      'There is a binary for some platforms only: see docs/mechanisms.md',
   };
   return (['fs-ext', 'native-fallback'] as const).map((what) => {
     const { loaded, reason } = layers()[what];

@@ -1,4 +1,4 @@
-/** `fairlock gc`: removes lock files that nobody uses. */
+/** `fairlock gc`: removes lock files without holders and waiters. */
 import { lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { LockError } from '../index.js';
@@ -51,11 +51,11 @@ function candidates(folder: string): Set<string> {
   const found = new Set<string>();
   for (const name of names) {
     const path = join(folder, name);
-    const beside = parseSiblingName(name);
-    if (beside?.what !== 'queue') {
+    const sibling = parseSiblingName(name);
+    if (sibling?.what !== 'queue') {
       if (isLockFile(path)) found.add(path);
-    } else if (isSidecar(path) && lstatSync(join(folder, beside.owner), { throwIfNoEntry: false }) === undefined) {
-      found.add(join(folder, beside.owner));
+    } else if (isSidecar(path) && lstatSync(join(folder, sibling.owner), { throwIfNoEntry: false }) === undefined) {
+      found.add(join(folder, sibling.owner));
     }
   }
   return found;

@@ -42,7 +42,8 @@ program
   .command('run')
   .summary('run a command while holding a lock, as flock(1) does')
   .description(
-    'Run COMMAND while holding the lock FILE (a file, which is made if need be, or a directory).\nThe command inherits the lock: it stays locked if fairlock is killed.',
+    'Run COMMAND while holding the lock FILE (a file, which is made if need be, or a directory).\nThe ' +
+      'command inherits the lock: it stays locked if fairlock is killed.',
   )
   .usage('[OPTION…] FILE -- COMMAND [ARG…]\n       fairlock run [OPTION…] FILE -c STRING')
   .argument('<file>')
@@ -68,8 +69,8 @@ program
   .option('-c, --command <string>', 'after FILE: run it by the shell')
   .option('-o, --close', 'COMMAND does not inherit the lock')
   .option('-F, --no-fork', 'become COMMAND instead of starting it')
-  .option('-v, --verbose', 'say how long it took, and who holds the lock')
-  .option('--fair', 'strict order between all who use --fair')
+  .option('-v, --verbose', 'say how long it took, and which process holds the lock')
+  .option('--fair', 'strict order between all processes that use --fair')
   .addOption(
     new Option('--mechanism <name>', 'what to lock with')
       .choices(['auto', 'flock', 'fcntl', 'lockfile'])
@@ -116,7 +117,9 @@ program
   .command('gc')
   .summary('remove lock files that are not in use')
   .description(
-    "Remove fairlock's lock files in DIRECTORY that no process holds or waits for: empty files with fairlock's mark, and the files of its queues. Each is locked first; other fairlock processes may come and go meanwhile.",
+    "Remove fairlock's lock files in DIRECTORY that no process holds or waits for: empty files with " +
+      "fairlock's mark, and the files of its queues. Each is locked first; other fairlock processes may " +
+      'come and go meanwhile.',
   )
   .argument('<directory>')
   .option('--dry-run', 'only say what would be removed')
@@ -137,7 +140,8 @@ program
   .command('doctor')
   .summary('whether locks work here')
   .description(
-    'Tell which native layers load, and try out, with two processes, what the file system of DIRECTORY (default: this one) does.',
+    'Tell which native layers load, and try out, with two processes, what the file system of DIRECTORY ' +
+      '(default: this one) does.',
   )
   .argument('[directory]')
   .addHelpText('after', '\nExit codes: 0 all is well; 1 something is not; 66 nothing can be tried out there.')
@@ -150,7 +154,8 @@ program
   .command('wrapper')
   .summary('run a command with a lock folder of its own in OSLO_LOCK_PATH')
   .description(
-    "Run COMMAND with a lock folder of its own in OSLO_LOCK_PATH, and remove it afterwards (oslo.concurrency's lockutils-wrapper).",
+    'Run COMMAND with a lock folder of its own in OSLO_LOCK_PATH, and remove it afterwards ' +
+      "(oslo.concurrency's lockutils-wrapper).",
   )
   .usage('-- COMMAND [ARG…]')
   .argument('[command...]')

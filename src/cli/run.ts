@@ -16,7 +16,7 @@ import { lockDescriptor, runCommand, wordsOfCommand } from './child.js';
 import { CANNOT_CREATE, CliError, NO_INPUT, OS_ERROR, UNAVAILABLE, USAGE } from './exit-codes.js';
 import { reasonOf } from './reasons.js';
 import { hasBrokenArguments, type Surroundings, say, surroundings } from './surroundings.js';
-import { announceWait, heldBy } from './waiting-line.js';
+import { announceWait, heldBy } from './wait-notice.js';
 
 export interface RunOptions {
   shared: boolean;
@@ -34,7 +34,8 @@ export interface RunOptions {
 
 export async function run(file: string, words: readonly string[], options: RunOptions): Promise<number> {
   const around = surroundings(); // Before anything else is opened.
-  if (hasBrokenArguments()) throw new CliError('an argument is not UTF-8, and Node cannot pass it on as it is', USAGE);
+  if (hasBrokenArguments())
+    throw new CliError('an argument is not UTF-8, and Node cannot pass it on as it ' + 'is', USAGE);
   const command = commandOf(words);
   if (!options.fork && options.close) throw new CliError('the --no-fork and --close options are incompatible', USAGE);
   if (options.permits !== undefined && options.shared)
@@ -49,7 +50,7 @@ export async function run(file: string, words: readonly string[], options: RunOp
   const fd = options.close ? undefined : handle.fd;
   const code = await runCommand({ ...command, fd, surroundings: around }, () => UNAVAILABLE);
   // As with flock(1), what the command left running in the background keeps a kernel's lock that it inherited: so it is
-  // not released here, it goes with this process. A lock folder, which nobody inherits, is removed.
+  // not released here, it goes with this process. A lock folder, which no command inherits, is removed.
   if (handle.fd === undefined || options.close) handle.release();
   return code;
 }
@@ -129,7 +130,8 @@ function becomeCommand(
   const { api: addon, reason } = loadAddon();
   if (addon === undefined || handle.fd === undefined) {
     throw new CliError(
-      `--no-fork needs the addon native-fallback and a lock of the kernel${reason === undefined ? '' : `: ${reason}`}`,
+      `--no-fork needs the addon native-fallback and a lock of the ` +
+        `kernel${reason === undefined ? '' : `: ${reason}`}`,
       UNAVAILABLE,
     );
   }

@@ -1,4 +1,4 @@
-/** `fairlock status`: who holds, who waits. */
+/** `fairlock status`: holders and waiters. */
 import { readdirSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { clearScreenDown, cursorTo } from 'node:readline';
@@ -6,25 +6,27 @@ import { setTimeout } from 'node:timers/promises';
 import { lockedAmong, parseSiblingName } from '../inspect/index.js';
 import { cut, printable } from '../printable.js';
 import { CliError, NO_INPUT, UNAVAILABLE } from './exit-codes.js';
-import { type PartiesAt, type Party, partiesAt } from './parties.js';
+import { type LockStatus, type Party, statusOf } from './lock-status.js';
 import { ago, reasonOf } from './reasons.js';
 
 const EVERY_MS = 1000;
 const HEAD = ['FILE', 'PID', 'COMMAND', 'STATE', 'MODE', 'MECHANISM', 'STARTED'];
 /** Drawn by none, as ps(1) does. */
-const BORDERS =
-  'top top-mid top-left top-right bottom bottom-mid bottom-left bottom-right left left-mid mid mid-mid right right-mid'.split(
-    ' ',
-  );
+const EDGES = ['top', 'bottom', 'left', 'mid', 'right'];
+const BORDERS = [
+  ...EDGES,
+  ...['top-mid', 'top-left', 'top-right', 'bottom-mid', 'bottom-left', 'bottom-right'],
+  ...['left-mid', 'mid-mid', 'right-mid'],
+];
 
 export async function status(
   paths: readonly string[],
   { json, watch }: { json: boolean; watch: boolean },
 ): Promise<number> {
   if (process.platform !== 'linux')
-    throw new CliError(`${process.platform} does not tell who holds a lock`, UNAVAILABLE);
+    throw new CliError(`${process.platform} does not tell which processes hold a lock`, UNAVAILABLE);
   const show = async (): Promise<string> => {
-    const found = paths.flatMap((path) => (isFolder(path) ? busyIn(path) : [partiesAt(path)]));
+    const found = paths.flatMap((path) => (isFolder(path) ? busyIn(path) : [statusOf(path)]));
     return json ? `${JSON.stringify(found, undefined, 2)}\n` : asTable(found);
   };
   if (!watch) {
@@ -47,13 +49,13 @@ function isFolder(path: string): boolean {
     return statSync(path).isDirectory();
   } catch (error) {
     // A lock folder needs no file that it locks.
-    if (partiesAt(path).holders.length > 0) return false;
+    if (statusOf(path).holders.length > 0) return false;
     throw new CliError(`${path}: ${reasonOf(error)}`, NO_INPUT);
   }
 }
 
-/** The locks in a folder, and the folder itself if it is one, that somebody holds or waits for. */
-function busyIn(folder: string): PartiesAt[] {
+/** The locks in a folder, and the folder itself if it is one, with holders or waiters. */
+function busyIn(folder: string): LockStatus[] {
   const entries = readdirSync(folder, { withFileTypes: true }).filter(
     ({ name }) => parseSiblingName(name) === undefined,
   );
@@ -62,10 +64,10 @@ function busyIn(folder: string): PartiesAt[] {
     .filter((entry) => entry.isDirectory() && entry.name.endsWith('.lock'))
     .map(({ name }) => join(folder, name.slice(0, -5)));
   const candidates = new Set([...lockedAmong([folder, ...files]), ...lockFolders]);
-  return [...candidates].map(partiesAt).filter(({ holders, waiters }) => holders.length + waiters.length > 0);
+  return [...candidates].map(statusOf).filter(({ holders, waiters }) => holders.length + waiters.length > 0);
 }
 
-async function asTable(found: readonly PartiesAt[]): Promise<string> {
+async function asTable(found: readonly LockStatus[]): Promise<string> {
   const rows = found.flatMap(({ path, holders, waiters }) => [
     ...holders.map((party) => row(path, party, 'holds')),
     ...waiters.map((party, i) => row(path, party, `waits #${i + 1}`)),

@@ -31,9 +31,9 @@ interface Descriptor {
 }
 
 /**
- * All but Node's own: event queues, pipes, and one /dev/null, opened after them. Its own pipes are those of which it has both
- * ends and its parent none, and that are as young as the process; a jobserver's pipe, of which make passes both ends too, is
- * older, is the parent's as well, and is named in MAKEFLAGS.
+ * All but Node's own: event queues, pipes, and one /dev/null, opened after them. Its own pipes are those of which it
+ * has both ends and its parent none, and that are as young as the process; a jobserver's pipe, of which make passes
+ * both ends too, is older, is the parent's as well, and is named in MAKEFLAGS.
  */
 function inheritedDescriptors(): number[] {
   const open = list('/proc/self/fd')
@@ -68,8 +68,8 @@ function describe(fd: number): Descriptor[] {
 }
 
 /**
- * Only what can be found out: that nohup(1) was before us, since shells note the last program in `_`. Programs that do not
- * set it leave it as it was, and the signal as ignored as it was.
+ * Only what can be found out: that nohup(1) was before us, since shells note the last program in `_`. Programs that do
+ * not set it leave it as it was, and the signal as ignored as it was.
  */
 function ignoredSignals(): NodeJS.Signals[] {
   return basename(process.env._ ?? '') === 'nohup' ? ['SIGHUP'] : [];
@@ -94,8 +94,8 @@ export function hasBrokenArguments(): boolean {
 }
 
 /**
- * Writes a line to stderr, at once. Not by process.stderr: that makes a pipe non-blocking for all processes that share it,
- * and those that do not expect it lose output.
+ * Writes a line to stderr, at once. Not by process.stderr: that makes a pipe non-blocking for all processes that share
+ * it, and those that do not expect it lose output.
  */
 export function say(text: string): void {
   try {

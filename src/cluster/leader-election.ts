@@ -6,9 +6,12 @@ import { type AcquireOptions, InterProcessLock, type InterProcessLockOptions, ty
 import { canonicalPath, isHeldBy } from '../inspect/index.js';
 import { clearTimeout, setTimeout } from '../timers.js';
 import { callback, lockOptions, optionsObject, withoutUndefined } from '../validate.js';
-import { type Leader, Office } from './office.js';
+import { type Leader, LeaderRecord } from './leader-record.js';
 
-/** As for `InterProcessLock`, but with `fairness` 'auto': candidates lead in the order in which they asked, where that is available. */
+/**
+ * As for `InterProcessLock`, but with `fairness` 'auto': candidates lead in the order in which they asked, where that
+ * is available.
+ */
 export type LeaderElectionOptions = Pick<
   InterProcessLockOptions,
   'mechanism' | 'fairness' | 'mode' | 'ignoreUmask' | 'followSymlinks' | 'stale' | 'update'
@@ -24,7 +27,7 @@ const ELECTION_OPTIONS = [
   'update',
 ] as const satisfies (keyof LeaderElectionOptions)[];
 
-/** What may pass: a candidate that cannot write its token because of it tries again. */
+/** Errors that may pass: a candidate that cannot write its token because of one tries again. */
 const PASSING = new Set(['ENOSPC', 'EDQUOT', 'EIO', 'EMFILE', 'ENFILE', 'ENOMEM', 'EFBIG']);
 /** Until it tries again. */
 const TRY_AGAIN_MS = 1000;
@@ -39,7 +42,10 @@ export interface Term {
   readonly token: number;
   /** When it began. */
   readonly since: Date;
-  /** Aborted when the term is to end (`resign()`, `close()`), when the lock was lost (`LockLostError`), and when the term has ended. */
+  /**
+   * Aborted when the term is to end (`resign()`, `close()`), when the lock was lost (`LockLostError`), and when the
+   * term has ended.
+   */
   readonly signal: AbortSignal;
 }
 
@@ -50,23 +56,25 @@ interface Events {
 }
 
 /**
- * A candidate for election on a lock file: the holder of the lock is the leader. When the leader dies, however it dies, the kernel hands
- * the lock to the next candidate; there is no heartbeat, and no lease that would have to run out first.
+ * A candidate for election on a lock file: the holder of the lock is the leader. When the leader dies, however it dies,
+ * the kernel grants the lock to the next candidate; there is no heartbeat, and no lease that would have to run out
+ * first.
  *
  * - `run(fn)` leads for one term: while `fn` runs, then no longer.
  * - `for await (const term of election)` leads again and again: the body of the loop is the term; after it the
- *   candidate stands again, at the end of the line.
+ *   candidate stands again, at the end of the queue.
  *
  * Events: `elected` when a term of this object begins, `resigned` when it has ended and the lock is free, `tokenError`
- * when it was elected and could not write its token because the disk is full or for another reason that may pass: then it
- * stays a candidate and tries again a second later. The first of these is a warning too (`FAIRLOCK_TOKEN_UNWRITTEN`).
+ * when it was elected and could not write its token because the disk is full or for another reason that may pass: then
+ * it stays a candidate and tries again a second later. The first of these is a warning too
+ * (`FAIRLOCK_TOKEN_UNWRITTEN`).
  */
 export class LeaderElection extends EventEmitter<Events> implements AsyncIterable<Term>, Disposable {
   /** The absolute path of the lock file. */
   readonly path: string;
   readonly #lock: InterProcessLock;
   readonly #followSymlinks: boolean;
-  readonly #office: Office;
+  readonly #record: LeaderRecord;
   readonly #closed = new AbortController();
   #term: RunningTerm | undefined;
   #warned = false;
@@ -82,7 +90,7 @@ export class LeaderElection extends EventEmitter<Events> implements AsyncIterabl
     this.path = this.#lock.path;
     const resolved = lockOptions(given);
     this.#followSymlinks = resolved.followSymlinks;
-    this.#office = new Office(this.path, resolved);
+    this.#record = new LeaderRecord(this.path, resolved);
   }
 
   /** Whether this object leads, and has not been told to end its term. */
@@ -155,24 +163,24 @@ export class LeaderElection extends EventEmitter<Events> implements AsyncIterabl
   }
 
   /**
-   * The leader among all processes; null if there is none. Its `pid` is 0 where the lock is held by a process that cannot
-   * be seen from here (another PID namespace, another user). A snapshot.
+   * The leader among all processes; null if there is none. Its `pid` is 0 where the lock is held by a process that
+   * cannot be seen from here (another PID namespace, another user). A snapshot.
    * @throws {RecordDamagedError}
    */
   leader(): Leader | null {
-    const occupant = this.#office.occupant();
-    if (occupant === null) return null;
+    const last = this.#record.lastLeader();
+    if (last === null) return null;
     const holds =
       this.#lock.mechanism === 'lockfile'
         ? undefined
-        : isHeldBy(canonicalPath(this.path, this.#followSymlinks), occupant.pid);
-    if (holds === true) return occupant;
+        : isHeldBy(canonicalPath(this.path, this.#followSymlinks), last.pid);
+    if (holds === true) return last;
     // Its open files cannot be seen, or it holds nothing that can: the kernel knows whether the lock is held at all.
     if (!this.#lock.isLocked()) return null;
-    if (holds === undefined) return isAlive(occupant.pid) ? occupant : null;
+    if (holds === undefined) return isAlive(last.pid) ? last : null;
     const others = this.#lock.inspect().holders;
     // A holder that can be seen is the next leader, whose record is not written yet.
-    return others.length > 0 && others.every(({ pid }) => pid === 0) ? { ...occupant, pid: 0 } : null;
+    return others.length > 0 && others.every(({ pid }) => pid === 0) ? { ...last, pid: 0 } : null;
   }
 
   /**
@@ -197,13 +205,13 @@ export class LeaderElection extends EventEmitter<Events> implements AsyncIterabl
 
   #begin(handle: LockHandle): RunningTerm {
     const since = new Date();
-    const term = new RunningTerm(this.#office.enter(since), since, handle);
+    const term = new RunningTerm(this.#record.beginTerm(since), since, handle);
     this.#term = term;
     return term;
   }
 
   #end(term: RunningTerm): void {
-    if (!term.lost) this.#office.leave(term.token);
+    if (!term.lost) this.#record.endTerm(term.token);
     term.end();
     if (this.#term === term) this.#term = undefined;
   }

@@ -27,7 +27,8 @@ export function recordPlace(path: string, followSymlinks: boolean): string {
   if (stat !== undefined && mountOf(canonical) !== mountOf(dirname(canonical))) {
     throw new LockMismatchError(
       path,
-      'it is mounted by itself, and the record beside it would be another one in each folder. Mount its folder instead',
+      'it is mounted by itself, and the record beside it would be another one in each folder. Mount its ' +
+        'folder instead',
     );
   }
   return canonical;

@@ -36,7 +36,10 @@ export interface RecordOptions {
 
 /** A record's next content: its file is made, and its space taken, before it is known. */
 export interface Draft<T> {
-  /** @param durable whether it must outlive a loss of power, not only of the process. @throws the old record is as it was */
+  /**
+   * @param durable whether it must outlive a loss of power, not only of the process. @throws the old record is as it
+   * was
+   */
   commit(content: T, durable?: boolean): void;
   discard(): void;
 }
@@ -76,8 +79,8 @@ export class RecordFile<T extends object> {
   }
 
   /**
-   * Makes the file that will replace the record, with room for what the record holds now and so many bytes more. What can
-   * keep a record from being written (the name, permissions, space) comes out here.
+   * Makes the file that will replace the record, with room for what the record holds now and so many bytes more. What
+   * can keep a record from being written (the name, permissions, space) comes out here.
    */
   reserve(more: number): Draft<T> {
     const fresh = `${this.path}.new`;
@@ -160,7 +163,8 @@ export class RecordFile<T extends object> {
     if (record.uid === user || folder.uid === user) return;
     const error = systemError(osConstants.errno.EPERM, 'rename', this.path);
     const advice =
-      'in a sticky folder only its owner can replace it; use a folder without the sticky bit that the users share by a group';
+      'in a sticky folder only its owner can replace it; use a folder without the sticky bit that the ' +
+      'users share by a group';
     throw Object.assign(error, { message: `${error.message} (${advice})` });
   }
 

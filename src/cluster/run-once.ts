@@ -41,12 +41,12 @@ const ONCE_OPTIONS = ['key', 'onFailure', 'mechanism', 'mode', 'ignoreUmask', 'f
 /**
  * Of all processes that call it with this path and key one runs `fn`; the others wait and get what it returned. Later
  * calls get it at once. If the process that runs `fn` dies, the next waiter runs it. It counts as done when its outcome
- * is on the disk, in a record beside the lock file: if the process is killed between the last step of `fn` and that, the
- * next one runs it again. What can be known before `fn` runs (the record's name, permissions, some space for it) is
- * checked before. An outcome of more than 4 KB that does not fit on the disk all the same is lost, but `fn` is not run again.
+ * is on the disk, in a record beside the lock file: if the process is killed between the last step of `fn` and that,
+ * the next one runs it again. What can be known before `fn` runs (the record's name, permissions, some space for it) is
+ * checked before. An outcome of more than 4 KB that does not fit on the disk all the same is lost, but `fn` is not run
+ * again.
  *
- * The outcome must be what JSON can express, and comes back to everybody, the one that ran `fn` included, as JSON gives
- * it back.
+ * The outcome must be what JSON can express. All callers get it as JSON gives it back, the one that ran `fn` too.
  *
  * @throws what `fn` throws: to all that were waiting, as an error of the same name, message and code
  * @throws {TypeError} the outcome cannot be expressed in JSON (this is passed on like a failure)

@@ -25,8 +25,8 @@ export type Done = (error: unknown, grant?: Grant) => void;
 /** One request that could not be granted at once, from its place in the order between processes to its grant. */
 export interface PendingAcquire {
   /**
-   * The request has come to the head of its thread's queue: from now on it competes for the lock. `done` is called once,
-   * during this call or later. Throws nothing.
+   * The request has come to the head of its thread's queue: from now on it competes for the lock. `done` is called
+   * once, during this call or later. Throws nothing.
    * @param justTried `tryAcquire()` failed a moment ago for this request, so the first try can be skipped
    */
   start(done: Done, justTried: boolean): void;

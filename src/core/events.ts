@@ -1,7 +1,7 @@
 /**
- * What happens to a lock, on the channels of node:diagnostics_channel, for metrics, tracing and tests. While a channel has
- * no subscriber an event costs one look. A subscriber that throws is reported by Node as an uncaught exception; the lock
- * goes on.
+ * What happens to a lock, on the channels of node:diagnostics_channel, for metrics, tracing and tests. While a channel
+ * has no subscriber an event costs one look. A subscriber that throws is reported by Node as an uncaught exception; the
+ * lock goes on.
  */
 import { channel } from 'node:diagnostics_channel';
 import type { LockMode, MechanismName } from '../options.js';

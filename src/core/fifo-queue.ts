@@ -1,6 +1,6 @@
 /**
- * The queue in front of a lock, of one path and thread: the holders, the one waiter that competes for the lock beyond the
- * queue, and the waiters behind it. No clock, no promise, no file.
+ * The queue in front of a lock, of one path and thread: the holders, the one waiter that competes for the lock beyond
+ * the queue, and the waiters behind it. No clock, no promise, no file.
  *
  *     enter ─▶ [ waiting: first … last ] ─▶ head ──granted──▶ holders ──released──▶
  *                     └──── leave ────┘       └── leave

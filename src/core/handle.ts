@@ -8,8 +8,9 @@ export interface LockHandle extends Disposable, AsyncDisposable {
   readonly released: boolean;
   readonly shared: boolean;
   /**
-   * Aborted with `LockLostError` if the lock is lost while it is held: its file was removed or replaced by a process that
-   * does not take the lock, or the heartbeat of a lockfile was missed. Watched from the first access until release.
+   * Aborted with `LockLostError` if the lock is lost while it is held: its file was removed or replaced by a process
+   * that does not take the lock, or the heartbeat of a lockfile was missed. Watched from the first access until
+   * release.
    */
   readonly signal: AbortSignal;
   /**
@@ -18,8 +19,8 @@ export interface LockHandle extends Disposable, AsyncDisposable {
    */
   readonly fd: number | undefined;
   /**
-   * Releases the lock. Bound, idempotent, never throws. The next waiter of this thread has begun to compete by then; its
-   * promise is resolved before this returns if the lock is free for it.
+   * Releases the lock. Bound, idempotent, never throws. The next waiter of this thread has begun to compete by then;
+   * its promise is resolved before this returns if the lock is free for it.
    */
   readonly release: () => void;
 }

@@ -20,13 +20,16 @@ const collected = new FinalizationRegistry<LeakOwner>((owner) => {
   leaked.add(owner);
   const what = owner.path === undefined ? 'an in-process lock' : `the lock '${owner.path}'`;
   process.emitWarning(
-    `A handle of ${what} was garbage-collected without release(). The lock stays held until the process (or Worker) ` +
+    `A handle of ${what} was garbage-collected without release(). The lock stays held until the process ` +
+      `(or Worker) ` +
       "ends. Use withLock(), 'using' or try/finally.",
     { type: 'FairlockWarning', code: 'FAIRLOCK_HANDLE_LOST' },
   );
 });
 
-/** Owners whose lock stays held for ever: their queues must not be forgotten, or new ones would take the lock for free. */
+/**
+ * Owners whose lock stays held for ever: their queues must not be forgotten, or new ones would take the lock for free.
+ */
 const leaked = new Set<LeakOwner>();
 
 /**

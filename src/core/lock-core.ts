@@ -138,7 +138,9 @@ export class LockCore implements HandleOwner, LockParts {
     return this.#handleOf(grant, mode, undefined);
   }
 
-  /** While the backend decides, the lock counts as held in this thread, so that requests that arrive meanwhile queue. */
+  /**
+   * While the backend decides, the lock counts as held in this thread, so that requests that arrive meanwhile queue.
+   */
   async #tryLater(mode: LockMode): Promise<LockHandle | null> {
     if (!this.queue.isFree(mode)) return null;
     this.queue.hold(mode);

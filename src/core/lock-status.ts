@@ -7,7 +7,10 @@ import type { Backend } from './backend.js';
 import type { FifoQueue, Waiter } from './fifo-queue.js';
 import { WAITS_FOR_ITSELF } from './reentrancy.js';
 
-/** How long, in ms, a timeout may be late for the sake of naming the holders; and how long acquireSync may look for them. */
+/**
+ * How long, in ms, a timeout may be late for the sake of naming the holders; and how long acquireSync may look for
+ * them.
+ */
 const TIMEOUT_LOOK_MS = 100;
 const SYNC_LOOK_MS = 50;
 

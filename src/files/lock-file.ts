@@ -37,7 +37,7 @@ export interface LockFileOptions {
 
 /**
  * What the file is opened for. An open for writing is in the way of others: a program's file cannot be executed
- * meanwhile, and who watches it is told that it was written. So only where the lock needs it.
+ * meanwhile, and programs that watch it are told that it was written. So only where the lock needs it.
  */
 export type Access = 'read' | 'write' | 'write if allowed';
 
@@ -198,7 +198,8 @@ function openReadOnly(path: string, flags: number, refusal: unknown): Opened {
 function needsWriteAccess(error: unknown, path: string): unknown {
   if (statAt(path, true)?.isFile() !== true) return error;
   const advice =
-    'this kind of lock needs write access to the file; in a folder that several users share, create it with the option ignoreUmask';
+    'this kind of lock needs write access to the file; in a folder that several users share, create it ' +
+    'with the option ignoreUmask';
   return Object.assign(error as Error, { message: `${messageOf(error)} (${advice})` });
 }
 
@@ -208,8 +209,10 @@ function warnOfContent(path: string): void {
   if (warned) return;
   warned = true;
   process.emitWarning(
-    `'${path}' has content of its own and is locked itself. A program that saves it by renaming another file over it takes the locked file away, ` +
-      'and two processes may hold the lock. Lock a file beside it, with lockBeside(file), or say that it is meant, with the option dataFile',
+    `'${path}' has content of its own and is locked itself. A program that saves it by renaming another ` +
+      `file over it takes the locked file away, ` +
+      'and two processes may hold the lock. Lock a file beside it, with lockBeside(file), or say that it ' +
+      'is meant, with the option dataFile',
     { type: 'FairlockWarning', code: 'FAIRLOCK_DATA_FILE' },
   );
 }
@@ -237,7 +240,8 @@ function mark(options: LockFileOptions, fd: number, stat: BigIntStats): boolean 
   if (isFolder(folder)) {
     throw new LockMismatchError(
       options.path,
-      `the lock folder '${folder}' exists, so a process without native locks (mechanism 'lockfile', proper-lockfile) uses this path. ` +
+      `the lock folder '${folder}' exists, so a process without native locks (mechanism 'lockfile', ` +
+        `proper-lockfile) uses this path. ` +
         `Let all use one mechanism; if no process uses the folder any more, remove it`,
     );
   }

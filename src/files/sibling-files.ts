@@ -1,7 +1,9 @@
 /** The files that fairlock keeps beside a lock file, and their names. */
 import { basename, dirname, join } from 'node:path';
 
-/** `queue`: the sidecar with the tickets; `leader` and `once`: records; `steal-…`: a new lock file before its renaming. */
+/**
+ * `queue`: the sidecar with the tickets; `leader` and `once`: records; `steal-…`: a new lock file before its renaming.
+ */
 export type Sibling = 'queue' | 'leader' | 'once' | `steal-${string}`;
 
 export function siblingPath(canonical: string, what: Sibling): string {

@@ -1,6 +1,6 @@
 /**
- * What the doors of the library (command line, cluster, web locks, testing) may know of its files, of other processes and of
- * the addon. They import this and the package's own entry, so that everything behind it can change.
+ * What the doors of the library (command line, cluster, web locks, testing) may know of its files, of other processes
+ * and of the addon. They import this and the package's own entry, so that everything behind it can change.
  */
 export { canonicalPath } from '../files/canonical-path.js';
 export { closeCachedFiles } from '../files/descriptor-cache.js';

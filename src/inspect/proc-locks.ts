@@ -91,8 +91,8 @@ export function* partiesOf(path: string, kinds: readonly string[]): Looking<Part
     if (line.file === file && kinds.includes(line.kind)) seen.set([line.waiting, line.pid, line.shared].join(), line);
   }
   const lines = [...seen.values()];
-  // An open-file-description lock belongs to no process, and a flock may have outlived the one that took it, in a child:
-  // the processes that have the open file are to be looked up.
+  // An open-file-description lock belongs to no process, and a flock may have outlived the one that took it, in a
+  // child: the processes that have the open file are to be looked up.
   const isNamed = ({ pid, waiting }: KernelLockLine): boolean => pid > 0 && (waiting || existsSync(`/proc/${pid}`));
   const byOpenFile = lines.every(isNamed) ? { holders: [], waiters: [] } : yield* partiesByOpenFile(identity, kinds);
   const holders = [...lines.filter((line) => !line.waiting && isNamed(line)).map(party), ...byOpenFile.holders];

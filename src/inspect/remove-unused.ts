@@ -34,9 +34,10 @@ export function isSidecar(path: string): boolean {
 }
 
 /**
- * Takes the lock in every way in which a process could hold it, without waiting: flock, and all bytes of the file (fcntl,
- * semaphores). Then it has no holder. A process that waits for the file, or has just opened it, finds on its grant that
- * the file is not at the path any more, and takes the next one: if it uses fairlock. flock(1) and others do not look.
+ * Takes the lock in every way in which a process could hold it, without waiting: flock, and all bytes of the file
+ * (fcntl, semaphores). Then it has no holder. A process that waits for the file, or has just opened it, finds on its
+ * grant that the file is not at the path any more, and takes the next one: if it uses fairlock. flock(1) and others do
+ * not look.
  * @returns false where the lock is held, or a request is queued
  * @throws {LockUnsupportedError} without the addon; system errors
  */

@@ -11,11 +11,11 @@ export interface Acquirable {
 }
 
 /**
- * Acquires all of the locks or none. They are acquired one after the other in an order of their files that is the same for
- * all callers (in all processes, however the paths are spelled), so that two callers never wait for each other.
+ * Acquires all of the locks or none. They are acquired one after the other in an order of their files that is the same
+ * for all callers (in all processes, however the paths are spelled), so that two callers never wait for each other.
  *
- * The handle releases all of them; its `signal` is aborted when the first of them is lost. `timeout` and `signal` are for
- * all together; `onWait` may be called once for each.
+ * The handle releases all of them; its `signal` is aborted when the first of them is lost. `timeout` and `signal` are
+ * for all together; `onWait` may be called once for each.
  * @throws {TypeError} no locks, one that cannot be acquired, or the same lock twice
  * @throws what `InterProcessLock.acquire` throws; what was acquired by then is released
  */

@@ -66,10 +66,11 @@ export abstract class FileLock implements Disposable {
   }
 
   /**
-   * Whether the lock is held, by this or another process, shared or not: for a look, since the answer may be out of date
-   * as soon as it is there (to do something only if the lock is free, use `tryAcquire`). The kernel is asked, so holders of
-   * other users and in other containers count too. `fcntl` has such a question. `flock` has none: the lock is taken and
-   * given back in some microseconds, in which a try of flock(1) `-n` and other programs may fail; fairlock's notice.
+   * Whether the lock is held, by this or another process, shared or not: for a look, since the answer may be out of
+   * date as soon as it is there (to do something only if the lock is free, use `tryAcquire`). The kernel is asked, so
+   * holders of other users and in other containers count too. `fcntl` has such a question. `flock` has none: the lock
+   * is taken and given back in some microseconds, in which a try of flock(1) `-n` and other programs may fail;
+   * fairlock's notice.
    * @throws system errors; {LockUnsupportedError}
    */
   isLocked(): boolean {

@@ -9,9 +9,9 @@ import { InterProcessLock } from './inter-process-lock.js';
  * are replaced when they are saved (a lock on the file itself goes with the old one), for databases (closing the lock's
  * descriptor would drop the database's own locks), for programs (a file that is open for writing cannot be executed).
  *
- * All names of the file, by links, lead to one lock. It excludes Python's `FileLock("<file>.lock")` and `flock <file>.lock`.
- * A process that locks `file` by proper-lockfile makes a folder of that name: the two never both hold, the one that comes
- * second gets an error.
+ * All names of the file, by links, lead to one lock. It excludes Python's `FileLock("<file>.lock")` and `flock
+ * <file>.lock`. A process that locks `file` by proper-lockfile makes a folder of that name: the two never both hold,
+ * the one that comes second gets an error.
  * @throws what the constructor of `InterProcessLock` throws
  */
 export function lockBeside(file: string | URL, options?: InterProcessLockOptions): InterProcessLock {

@@ -1,4 +1,4 @@
-/** Locks by name, forgotten when nobody uses them any more. */
+/** Locks by name, forgotten when no code uses them any more. */
 import { FifoMutex, ReaderWriterLock } from '../index.js';
 
 class WeakContainer<Lock extends object> {

@@ -40,7 +40,7 @@ export interface LockOptions extends Pick<AcquireOptions, 'timeout' | 'signal'> 
   blocking?: boolean;
 }
 
-/** `blocking: false`, and somebody has the lock. */
+/** `blocking: false`, and the lock is held. */
 export class AcquireLockFailedException extends LockError {
   constructor(readonly lockName: string) {
     super('ERR_LOCK_ACQUIRE_FAILED', `Failed to acquire the lock ${lockName}`);
@@ -114,7 +114,8 @@ export function synchronizedWithPrefix(lockFilePrefix: string): typeof synchroni
 
 /**
  * The lock between processes alone, by the same file and the same kind of lock (`fcntl`) as upstream.
- * Where `fcntl` cannot be had (no addon), it is what else there is, with a warning: Python services are not excluded then.
+ * Where `fcntl` is not available (no addon), the lock falls back to what is, with a warning: it does not exclude Python
+ * services then.
  */
 export function externalLock(
   name: string,
@@ -190,7 +191,7 @@ async function acquire(name: string, options: LockOptions, by: string | undefine
   try {
     const locks: (Pick<FifoMutex, 'acquire' | 'tryAcquire'> | undefined)[] = [
       internalLock(name, options.semaphores === undefined ? {} : { semaphores: options.semaphores }),
-      // Who uses the fair lock of that name directly is excluded as well.
+      // Code that uses the fair lock of that name directly is excluded as well.
       fair && options.semaphores === undefined ? writeSide(fairLocks.get(name)) : undefined,
       between,
     ];
@@ -243,7 +244,8 @@ function externalLockOn(path: string, options: InterProcessLockOptions): InterPr
     if (!warned) {
       warned = true;
       process.emitWarning(
-        `${messageOf(error)}. External locks use '${fallback.mechanism}' instead, which Python's lockutils and fasteners do not see`,
+        `${messageOf(error)}. External locks use '${fallback.mechanism}' instead, which Python's lockutils ` +
+          `and fasteners do not see`,
         {
           type: 'FairlockWarning',
           code: 'FAIRLOCK_NO_FCNTL',

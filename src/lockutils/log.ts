@@ -1,4 +1,6 @@
-/** What lockutils tells of acquiring, waiting and holding: NODE_DEBUG=fairlock, and the channel `fairlock:lockutils`. */
+/**
+ * What lockutils tells of acquiring, waiting and holding: NODE_DEBUG=fairlock, and the channel `fairlock:lockutils`.
+ */
 import { channel } from 'node:diagnostics_channel';
 import { debuglog } from 'node:util';
 
@@ -27,6 +29,7 @@ export function tell(event: LockEvent): void {
     held === undefined ? '' : ` :: held ${held.toFixed(3)} ms`,
   ].join('');
   debug(
-    `${event.event} ${external ? 'external ' : ''}lock "${name}"${by === undefined ? '' : ` by "${by}"`}${times}${error === undefined ? '' : ` :: ${error}`}`,
+    `${event.event} ${external ? 'external ' : ''}lock ` +
+      `"${name}"${by === undefined ? '' : ` by "${by}"`}${times}${error === undefined ? '' : ` :: ${error}`}`,
   );
 }

@@ -47,7 +47,8 @@ export function externalLockFile(
   const folder = lockPath ?? getLockPath();
   if (!folder) {
     throw new TypeError(
-      `lockPath: required for the external lock ${shown(name)}; give it as an option, by setDefaults(), or in ${OSLO_LOCK_PATH}`,
+      `lockPath: required for the external lock ${shown(name)}; give it as an option, by setDefaults(), or ` +
+        `in ${OSLO_LOCK_PATH}`,
     );
   }
   const file = name.replaceAll(process.platform === 'win32' ? /[\\/]/g : '/', '_');

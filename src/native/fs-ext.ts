@@ -1,4 +1,7 @@
-/** fs-ext: `flockSync` and nothing else of it; its other calls block libuv's threads or do not work (see docs/mechanisms.md). */
+/**
+ * fs-ext: `flockSync` and nothing else of it; its other calls block libuv's threads or do not work (see
+ * docs/mechanisms.md).
+ */
 import { createRequire } from 'node:module';
 import { isMainThread } from 'node:worker_threads';
 import { codeOf, errnoOf, systemError } from '../errors.js';

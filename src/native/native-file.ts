@@ -65,7 +65,10 @@ export class NativeFile {
     return this.#checked(status) as TryStatus | typeof REMOVED;
   }
 
-  /** Contended also where another request has an earlier ticket than that of the sidecar, which is dropped with the grant. */
+  /**
+   * Contended also where another request has an earlier ticket than that of the sidecar, which is dropped with the
+   * grant.
+   */
   tryIfFirst(sidecar: NativeFile, mode: LockMode): TryStatus {
     return this.#checked(this.addon.tryIfFirst(this.handle, sidecar.handle, mode === 'shared')) as TryStatus;
   }

@@ -9,12 +9,12 @@ import type { LockGrantedCallback, LockManagerSnapshot, LockOptions } from './ty
 const MODES: readonly unknown[] = ['exclusive', 'shared'] satisfies LockMode[];
 
 /**
- * The Web Locks API (https://www.w3.org/TR/web-locks/) for all processes that use a directory: `navigator.locks` between
- * processes.
+ * The Web Locks API (https://www.w3.org/TR/web-locks/) for all processes that use a directory: `navigator.locks`
+ * between processes.
  *
  * Requests for a name are granted first come, first served, shared ones together: strictly within a thread, and between
- * processes where strict order is to be had (Linux with the addon), else as the kernel likes. A lock is held until the
- * promise that the callback returns is settled; a process that dies lets go of it.
+ * processes where strict order is available (Linux with the addon), else in the kernel's order. A lock is held until
+ * the promise that the callback returns is settled; a process that dies releases it.
  */
 export class LockManager {
   readonly #path: string;
@@ -52,8 +52,8 @@ export class LockManager {
 
   /**
    * What is held and what is pending: of this process and its Workers all (of the Workers with the addon); of other
-   * processes what the system tells: no names too long for a file name, and no pending requests in the kernel's order. A
-   * snapshot; no request waits for it.
+   * processes what the system tells: no names too long for a file name, and no pending requests in the kernel's order.
+   * A snapshot; no request waits for it.
    */
   async query(): Promise<LockManagerSnapshot> {
     return Directory.at(this.#path).query();

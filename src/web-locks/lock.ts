@@ -28,7 +28,9 @@ export class Lock {
     return this.#mode;
   }
 
-  /** Not in the standard, and so not enumerable: aborted when the lock is stolen, or lost because its file was removed. */
+  /**
+   * Not in the standard, and so not enumerable: aborted when the lock is stolen, or lost because its file was removed.
+   */
   get signal(): AbortSignal {
     return this.#signal;
   }

@@ -4,9 +4,9 @@ import type { Lock, LockMode } from './lock.js';
 export interface LockOptions {
   /** `'shared'`: beside others that are shared. @default 'exclusive' */
   mode?: LockMode;
-  /** The callback gets null if the lock is not to be had at once. @default false */
+  /** The callback gets null if the lock is not free at once. @default false */
   ifAvailable?: boolean;
-  /** Takes the lock from whoever has it; their requests reject with an AbortError. @default false */
+  /** Takes the lock from its holders; their requests reject with an AbortError. @default false */
   steal?: boolean;
   /** Ends the wait; no effect once the lock is granted. */
   signal?: AbortSignal;

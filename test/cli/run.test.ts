@@ -322,11 +322,11 @@ describe.runIf(hasParking)('at a terminal', () => {
   it('after a second says whom it waits for, and takes the line away', async () => {
     const file = path();
     const { holder, seen } = await waitAtTerminal(file);
-    await until(() => seen().includes('in line'));
+    await until(() => seen().includes(' 1 waiting'));
     expect(seen()).toContain(`waiting for ${file} — held by pid ${holder.child.pid} (`);
     holder.child.stdin.end();
     await until(() => seen().includes('exited 0'));
-    expect(seen().slice(seen().lastIndexOf('in line'))).toContain(`${WIPE}granted`);
+    expect(seen().slice(seen().lastIndexOf(' 1 waiting'))).toContain(`${WIPE}granted`);
   });
 
   it('interrupted while it waits, takes the line away and never starts the command', async () => {

@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { PartiesAt } from '../../src/cli/parties.js';
+import type { LockStatus } from '../../src/cli/lock-status.js';
 import { InterProcessLock, InterProcessReaderWriterLock, InterProcessSemaphore } from '../../src/index.js';
 import { hasFcntl } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
@@ -10,7 +10,7 @@ import { until } from '../support/waiting.js';
 
 const CLI = new URL('../../dist/cli/main.js', import.meta.url).pathname;
 const status = (...args: string[]) => run(process.execPath, [CLI, 'status', ...args]);
-const json = async (...args: string[]): Promise<PartiesAt[]> => JSON.parse((await status('--json', ...args)).stdout);
+const json = async (...args: string[]): Promise<LockStatus[]> => JSON.parse((await status('--json', ...args)).stdout);
 const { path } = testFolder();
 
 describe.runIf(hasFcntl)('fairlock status', () => {

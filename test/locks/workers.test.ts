@@ -6,7 +6,10 @@ import { rounds } from '../support/scale.js';
 
 const WORKER = program('worker-locker.mjs');
 
-/** Main thread and Workers lock at the same time, `rounds` times anew: in a process of its own, since what is feared is its death. */
+/**
+ * Main thread and Workers lock at the same time, `rounds` times anew: in a process of its own, since what is feared is
+ * its death.
+ */
 function script(path: string, counter: string, options: object, rounds: number): string {
   return `
     import { Worker } from 'node:worker_threads';

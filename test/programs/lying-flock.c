@@ -1,5 +1,5 @@
-// Preloaded, it makes of the system's calls what odd file systems and systems at their limits make of them. LIE is looked
-// at with each call, so that a program may set it when it likes:
+// Preloaded, it makes of the system's calls what odd file systems and systems at their limits make of them. LIE is
+// looked at with each call, so that a program may set it when it likes:
 //   success      flock and byte-range locks say yes and do nothing
 //   ENOLCK       there are no locks at all
 //   ofd          byte-range locks are refused with EINVAL, as by the filter of a sandbox

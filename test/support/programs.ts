@@ -31,7 +31,10 @@ export function track<T extends ChildProcess>(child: T): T {
   return child;
 }
 
-/** A library that, preloaded, makes locks fail or lie (test/programs/lying-flock.c); undefined where it cannot be compiled. */
+/**
+ * A library that, preloaded, makes locks fail or lie (test/programs/lying-flock.c); undefined where it cannot be
+ * compiled.
+ */
 export function lyingFlock(): string | undefined {
   const library = join(mkdtempSync(join(tmpdir(), 'fairlock-test-')), 'lying-flock.so');
   afterAll(() => rmSync(dirname(library), { recursive: true }));

@@ -1,10 +1,12 @@
-/** A state that does not come is a failure of its own, with the place that waited, long before the test's time limit. */
+/**
+ * A state that does not come is a failure of its own, with the place that waited, long before the test's time limit.
+ */
 const LIMIT_MS = 45_000;
 const LONGEST_PAUSE_MS = 10;
 
 /**
- * Waits for a state: looks at once, then again after a turn of the event loop, then after pauses that grow to 10 ms, so that
- * a wait costs no processor that the processes waited for need.
+ * Waits for a state: looks at once, then again after a turn of the event loop, then after pauses that grow to 10 ms, so
+ * that a wait costs no processor that the processes waited for need.
  */
 export async function until<T>(look: () => T | Promise<T>): Promise<Exclude<T, false | null | undefined>> {
   const place = new Error('the state that was waited for did not come');

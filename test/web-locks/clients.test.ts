@@ -321,9 +321,9 @@ describe.runIf(hasParking)('4 processes, exclusive, shared, ifAvailable and sign
     const all = await history('steal');
     const thefts = all.filter(({ kind, begin }) => kind === 'steal' && begin > 0);
     expect(thefts.length).toBeGreaterThan(10);
-    // Two that overlap are explained if the lock was stolen from one of them. Their order tells nothing: the callback of a
-    // request that was granted first may begin after the stealer's, and end before its process hears of the steal. A
-    // request that was made after the steal is not excused by it.
+    // Two that overlap are explained if the lock was stolen from one of them. Their order tells nothing: the callback
+    // of a request that was granted first may begin after the stealer's, and end before its process hears of the steal.
+    // A request that was made after the steal is not excused by it.
     const stolen = (one: Held, from: Held): boolean =>
       thefts.some(
         (theft) => theft !== one && theft.name === one.name && one.asked < theft.begin && theft.begin <= from.begin,

@@ -1,4 +1,6 @@
-/** A lock's access to the ticket queue of its path. With fairness 'auto' the lock goes on without a queue that fails. */
+/**
+ * A lock's access to the ticket queue of its path. With fairness 'auto' the lock goes on without a queue that fails.
+ */
 import { codeOf } from '../../errors.js';
 import type { LockMode } from '../../options.js';
 import type { Ticket, TicketQueue } from './ticket-queue.js';

@@ -20,7 +20,9 @@ import { clearTimeout, setTimeout } from '../../timers.js';
 const MOST_AHEAD = 16;
 /** That the sidecar is replaced between open and lock takes bad luck each time; so often it is something else. */
 const MAX_REPLACED = 100;
-/** Where there is no thread to wait on, a ticket that another process was taking is tried for again after so many ms. */
+/**
+ * Where there is no thread to wait on, a ticket that another process was taking is tried for again after so many ms.
+ */
 const TAKE_AGAIN_MS = 1;
 
 /** One per path and thread. */
@@ -254,7 +256,8 @@ export class Ticket {
   #takeError(errno: number): Error {
     const { sidecar } = this.queue;
     if (errno !== constants.errno.EBUSY) return systemError(errno, 'fcntl', sidecar);
-    const why = 'another process, which does not take part in the queue, has locked it to its end and leaves no ticket';
+    const why =
+      'another process, which does not take part in the queue, has locked it to its end and ' + 'leaves no ticket';
     return new LockMismatchError(sidecar, why);
   }
 

@@ -63,7 +63,8 @@ class FlockByFsExt implements LockCalls {
     if (this.byAddon !== undefined) return this.byAddon.isLocked(file);
     const { fsExt } = this;
     const { path } = this.file;
-    // First shared, which takes nothing of a lock that is held exclusively. Then exclusively, which tells of shared ones.
+    // First shared, which takes nothing of a lock that is held exclusively. Then exclusively, which tells of shared
+    // ones.
     const isFree = fsExt.tryLock(file.fd, 'shared', path) && fsExt.tryLock(file.fd, 'exclusive', path);
     fsExt.unlock(file.fd, path);
     return !isFree;

@@ -2,9 +2,9 @@
  * Locks of the kernel on an open file: the rules that `flock` and `fcntl` have in common.
  *
  * Every holder and every wait has an open file of its own: a second lock through the same open file would be granted at
- * once. After every grant the file is compared with the one at the path: it may have been removed between open and lock,
- * and then other processes lock the new file. A contended file is compared too, so that no request waits for the holder of
- * a file that was removed.
+ * once. After every grant the file is compared with the one at the path: it may have been removed between open and
+ * lock, and then other processes lock the new file. A contended file is compared too, so that no request waits for the
+ * holder of a file that was removed.
  */
 import { unlinkSync } from 'node:fs';
 import type {
@@ -40,11 +40,14 @@ import { replaceFile } from './replace-file.js';
 const PROBED_TRIES = 1000;
 /** So many in a row that no question explains are contended by a holder. */
 const HELD_TRIES = 3;
-/** That the file at the path is replaced between open and lock takes bad luck each time; so often it is something else. */
+/**
+ * That the file at the path is replaced between open and lock takes bad luck each time; so often it is something else.
+ */
 const MAX_REPLACED = 100;
 
 const IN_THE_WAY =
-  'it is a folder: a process locks the file beside it with proper-lockfile or its like. Let all use one of the two; ' +
+  'it is a folder: a process locks the file beside it with proper-lockfile or its like. Let all use one of ' +
+  'the two; ' +
   'if no process does, remove the folder';
 
 export class KernelBackend implements Backend, SyncWaitable, Stealable {
@@ -260,9 +263,9 @@ export class KernelBackend implements Backend, SyncWaitable, Stealable {
   }
 
   /**
-   * A contended try once more, unless it was contended by a holder: another process that asks `isLocked` has the lock for
-   * some microseconds. It says so (isProbed), but may be done between our try and our look: so a holder is believed only
-   * after some tries in a row.
+   * A contended try once more, unless it was contended by a holder: another process that asks `isLocked` has the lock
+   * for some microseconds. It says so (isProbed), but may be done between our try and our look: so a holder is believed
+   * only after some tries in a row.
    */
   #tryUnlessProbed(file: OpenFile, mode: LockMode): TryStatus {
     let status: TryStatus = CONTENDED;
@@ -310,9 +313,9 @@ export class KernelBackend implements Backend, SyncWaitable, Stealable {
   }
 
   /**
-   * Removal is safe only for the process that holds the whole file exclusively: every other fairlock process that has it
-   * open then finds, on its grant, that it is not at the path any more. A reader first has to become an exclusive holder:
-   * it releases its share, tries without waiting, and leaves the file to its holders if that fails.
+   * Removal is safe only for the process that holds the whole file exclusively: every other fairlock process that has
+   * it open then finds, on its grant, that it is not at the path any more. A reader first has to become an exclusive
+   * holder: it releases its share, tries without waiting, and leaves the file to its holders if that fails.
    */
   #remove(file: OpenFile, mode: LockMode): boolean {
     const { calls } = this;

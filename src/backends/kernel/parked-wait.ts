@@ -28,8 +28,8 @@ export class ParkedWait {
   }
 
   /**
-   * No outcome is told after this. A lock that is granted all the same is released: the thread closes its descriptor, we
-   * close ours. False: the thread cannot be interrupted and stays parked; it releases the lock when it is granted.
+   * No outcome is told after this. A lock that is granted all the same is released: the thread closes its descriptor,
+   * we close ours. False: the thread cannot be interrupted and stays parked; it releases the lock when it is granted.
    */
   cancel(): boolean {
     this.#isCancelled = true;

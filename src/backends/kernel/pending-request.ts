@@ -5,9 +5,9 @@
  *       └──────────────────────┘ ▲       │
  *                                └───────┘ the file was replaced meanwhile
  *
- * `ticketing`: its ticket is still being taken (fairness 'fifo' only). `parked`: a thread waits in the kernel. `polling`
- * in its place, where there is no thread to wait on. Everything happens on the thread of JavaScript, so no two steps of
- * one request run at once; `cancel` leads from every state to `done`.
+ * `ticketing`: its ticket is still being taken (fairness 'fifo' only). `parked`: a thread waits in the kernel.
+ * `polling` in its place, where there is no thread to wait on. Everything happens on the thread of JavaScript, so no
+ * two steps of one request run at once; `cancel` leads from every state to `done`.
  */
 import type { Done, Grant, PendingAcquire } from '../../core/backend.js';
 import { codeOf } from '../../errors.js';

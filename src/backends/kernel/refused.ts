@@ -8,11 +8,14 @@ const NO_LOCKS_HERE = new Set(['ENOLCK', 'ENOSYS', 'EOPNOTSUPP', 'ENOTSUP', 'EIN
 export function explained(error: unknown, name: 'flock' | 'fcntl', path: string): unknown {
   const code = codeOf(error) ?? '';
   if (!NO_LOCKS_HERE.has(code)) return error;
-  const why = `${name} locks are refused here (${code}): its file system, the kernel or a sandbox does not allow them`;
+  const why =
+    `${name} locks are refused here (${code}): its file system, the kernel or a sandbox does not ` + `allow them`;
   return new LockUnsupportedError(path, why, error);
 }
 
-/** A file on which another process has a lease (Samba) cannot be opened, without waiting, until the lease is given up. */
+/**
+ * A file on which another process has a lease (Samba) cannot be opened, without waiting, until the lease is given up.
+ */
 export function isLeased(error: unknown): boolean {
   return codeOf(error) === 'EAGAIN' && (error as NodeJS.ErrnoException).syscall === 'open';
 }

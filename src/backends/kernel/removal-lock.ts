@@ -2,10 +2,11 @@
  * The removal lock: a process holds it while it takes a lock file away from its path, by unlinking it or (`steal`) by
  * renaming another file over it.
  *
- * The race without it: 1. Process A compares the path with its open file: they are the same. 2. A stealer renames its own
- * file to the path. 3. A unlinks the path, and thereby the stealer's file. 4. A third process makes a new file and locks
- * it: two holders. So both lock this byte of the file at the path, far behind all bytes that locks use, and compare with
- * it held. A process that does not get it leaves the file alone (to unlink) or looks at the path again (to steal).
+ * The race without it: 1. Process A compares the path with its open file: they are the same. 2. A stealer renames its
+ * own file to the path. 3. A unlinks the path, and thereby the stealer's file. 4. A third process makes a new file and
+ * locks it: two holders. So both lock this byte of the file at the path, far behind all bytes that locks use, and
+ * compare with it held. A process that does not get it leaves the file alone (to unlink) or looks at the path again (to
+ * steal).
  */
 import { REMOVAL_BYTE } from '../../files/byte-layout.js';
 import type { LockFileOptions, OpenFile } from '../../files/lock-file.js';

@@ -13,9 +13,9 @@ import { takeRemovalLock } from './removal-lock.js';
 const REMOVAL_TRIES = 100;
 
 /**
- * Puts a new file at the path, exclusively locked before other processes can see it. The holder of the old file, and its
- * waiters, find that it is not at the path any more: holders by the watch of their grant, waiters on their grant or, if
- * they follow the replacement, at once.
+ * Puts a new file at the path, exclusively locked before other processes can see it. The holder of the old file, and
+ * its waiters, find that it is not at the path any more: holders by the watch of their grant, waiters on their grant
+ * or, if they follow the replacement, at once.
  */
 export function replaceFile(options: LockFileOptions, calls: LockCalls): OpenFile {
   const { path } = options;

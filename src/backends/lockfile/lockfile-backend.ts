@@ -1,4 +1,6 @@
-/** Mechanism `lockfile`: a folder made by proper-lockfile, kept fresh by a heartbeat. For where nothing native loads. */
+/**
+ * Mechanism `lockfile`: a folder made by proper-lockfile, kept fresh by a heartbeat. For where nothing native loads.
+ */
 import { rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
@@ -130,7 +132,8 @@ export class LockfileBackend implements Backend, SyncWaitable, Stealable {
     if (stat === undefined || (stat.mode & BigInt(MARK)) === 0n) return;
     throw new LockMismatchError(
       this.path,
-      `it carries the mark (sticky bit) of processes that lock it natively (mechanism 'flock' or 'fcntl'), which would not see the lock folder '${this.#folder}'. ` +
+      `it carries the mark (sticky bit) of processes that lock it natively (mechanism 'flock' or 'fcntl'), ` +
+        `which would not see the lock folder '${this.#folder}'. ` +
         'Let all use one mechanism; if no process locks it natively any more, take the mark away (chmod -t)',
     );
   }

@@ -129,7 +129,9 @@ describe.runIf(hasFcntl)('fifo', () => {
   });
 
   describe('the sidecar', () => {
-    /** A line of three, then the damage, then three more: all are served, one at a time, and later ones are in order. */
+    /**
+     * A line of three, then the damage, then three more: all are served, one at a time, and later ones are in order.
+     */
     async function survives(damage: (sidecar: string) => void): Promise<void> {
       const lock = new InterProcessLock(path(), FIFO);
       const sidecar = sidecarOf(lock.path);

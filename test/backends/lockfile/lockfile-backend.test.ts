@@ -129,7 +129,8 @@ describe('a lock folder that is held for a while', () => {
   const mtimeOf = (folder: string): number => statSync(folder).mtimeMs;
 
   it('is kept over many heartbeats, and the file after it is free', async () => {
-    // proper-lockfile's shortest heartbeat is a second, and half of all values failed: so four locks over three of them.
+    // proper-lockfile's shortest heartbeat is a second, and half of all values failed: so four locks over three of
+    // them.
     const locks = Array.from({ length: 4 }, () => new InterProcessLock(path(), OPTIONS));
     const handles = await Promise.all(locks.map((lock) => lock.acquire()));
     const seen = locks.map(() => new Set<number>());

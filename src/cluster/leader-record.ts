@@ -1,4 +1,4 @@
-/** The record of who leads, with the fencing token: one number for each term, never the same twice. */
+/** The record of the leader, with the fencing token: one number for each term, never the same twice. */
 import { threadId } from 'node:worker_threads';
 import { canonicalPath, siblingPath } from '../inspect/index.js';
 import { RecordFile, type RecordOptions } from './record.js';
@@ -6,7 +6,9 @@ import { recordPlace } from './record-place.js';
 
 /** The process that leads. */
 export interface Leader {
-  /** 0: the leader cannot be seen from here (another PID namespace, another user); then the rest is what it wrote last. */
+  /**
+   * 0: the leader cannot be seen from here (another PID namespace, another user); then the rest is what it wrote last.
+   */
   pid: number;
   /** 0 for the main thread, else `threadId` of the Worker. */
   thread: number;
@@ -23,7 +25,7 @@ interface Entry {
   leader: { pid: number; thread: number; command: string; since: string } | null;
 }
 
-export class Office {
+export class LeaderRecord {
   constructor(
     /** Of the lock file. */
     private readonly path: string,
@@ -36,21 +38,21 @@ export class Office {
     return new RecordFile(siblingPath(canonical, 'leader'), 'fairlock-leader 1', isEntry, remedy, this.options);
   }
 
-  /** The process that wrote itself in last and did not write itself out: the leader, or one that died. */
-  occupant(): Leader | null {
+  /** The process whose term began last and was not ended in the record: the leader, or a process that died. */
+  lastLeader(): Leader | null {
     const entry = this.#recordBeside(canonicalPath(this.path, this.options.followSymlinks)).read();
     if (entry === undefined || entry.leader === null) return null;
     return { ...entry.leader, since: new Date(entry.leader.since), token: entry.token };
   }
 
   /**
-   * Takes office. Only for the holder of the lock, so no other process takes a token meanwhile. The token is handed out
-   * after it is on the disk; a process that dies before that has wasted a number at most.
+   * Begins a term. Only for the holder of the lock, so no other process takes a token meanwhile. The token is handed
+   * out after it is on the disk; a process that dies before that has wasted a number at most.
    *
    * The first token of all is the time of day: should the folder be cleared, then those to come are greater than those
    * before all the same (unless there was more than one term per millisecond, or the clock was set back).
    */
-  enter(since: Date): number {
+  beginTerm(since: Date): number {
     const record = this.#recordBeside(recordPlace(this.path, this.options.followSymlinks));
     const token = (record.read()?.token ?? Date.now()) + 1;
     const command = process.argv.join(' ');
@@ -58,8 +60,8 @@ export class Office {
     return token;
   }
 
-  /** Leaves office, for readers of the record; nothing depends on it. Only for the holder of the lock. */
-  leave(token: number): void {
+  /** Ends a term, for readers of the record; nothing depends on it. Only for the holder of the lock. */
+  endTerm(token: number): void {
     try {
       const record = this.#recordBeside(canonicalPath(this.path, this.options.followSymlinks));
       if (record.read()?.token === token) record.write({ token, leader: null }, false);

@@ -1,9 +1,11 @@
-/** While a command waits for its lock: says for whom, at a terminal on a line that is redrawn and goes when the wait is over. */
+/**
+ * While a command waits for its lock: names the holder, at a terminal on a line that is redrawn and wiped at the end.
+ */
 import { constants } from 'node:os';
 import { clearLine, cursorTo } from 'node:readline';
 import { isatty } from 'node:tty';
 import { cut, printable } from '../printable.js';
-import { partiesAt } from './parties.js';
+import { statusOf } from './lock-status.js';
 import { ago } from './reasons.js';
 import { say } from './surroundings.js';
 
@@ -11,8 +13,8 @@ const EVERY_MS = 1000;
 const FATAL = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGALRM'] as const;
 
 /**
- * Nothing is said in the first second, nor, unless `verbose`, where there is no terminal. A fatal signal ends the process,
- * and the command is never started. Returns what ends all this.
+ * Nothing is said in the first second, nor, unless `verbose`, where there is no terminal. A fatal signal ends the
+ * process, and the command is never started. Returns what ends all this.
  */
 export function announceWait(path: string, verbose: boolean, ignored: readonly NodeJS.Signals[]): () => void {
   const terminal = isatty(2);
@@ -49,16 +51,16 @@ export function announceWait(path: string, verbose: boolean, ignored: readonly N
   return end;
 }
 
-/** The holder, in short: ` — held by pid 4711 (make all, started 3 s ago), 2 in line`. Nothing if there is none. */
+/** The holder, in short: ` — held by pid 4711 (make all, started 3 s ago), 2 waiting`. Nothing if there is none. */
 export function heldBy(path: string, width = Infinity): string {
-  const { holders, waiters } = partiesAt(path);
+  const { holders, waiters } = statusOf(path);
   const [holder] = holders;
   if (holder === undefined) return '';
-  const who = holder.pid === undefined ? '' : ` by pid ${holder.pid}`;
-  const before = ` — held${who} (`;
+  const byPid = holder.pid === undefined ? '' : ` by pid ${holder.pid}`;
+  const before = ` — held${byPid} (`;
   const started = holder.started === undefined ? '' : `, started ${ago(holder.started)}`;
   const others = holders.length > 1 ? ` and ${holders.length - 1} more` : '';
-  const after = `${started})${others}${waiters.length > 0 ? `, ${waiters.length} in line` : ''}`;
+  const after = `${started})${others}${waiters.length > 0 ? `, ${waiters.length} waiting` : ''}`;
   // If it would be too wide, the command is cut, and then the end.
   const room = Math.max(10, width - before.length - after.length);
   const command = holder.command ?? (holder.mechanism === 'lockfile' ? 'unknown' : 'not visible from here');

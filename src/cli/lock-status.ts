@@ -16,30 +16,35 @@ import {
 import type { LockParty, Parties } from '../options.js';
 
 export interface Party {
-  /** Unknown for a lock folder, and where the system does not show the process (another user, another PID namespace). */
+  /**
+   * Unknown for a lock folder, and where the system does not show the process (another user, another PID namespace).
+   */
   pid?: number;
   command?: string;
   mode?: 'exclusive' | 'shared' | 'permit';
   mechanism: 'flock' | 'fcntl' | 'semaphore' | 'lockfile';
-  /** When its process was started: the kernel does not tell since when it holds or waits. Of a lock folder: its last heartbeat. */
+  /**
+   * When its process was started: the kernel does not tell since when it holds or waits. Of a lock folder: its last
+   * heartbeat.
+   */
   started?: Date;
 }
 
-export interface PartiesAt {
+export interface LockStatus {
   path: string;
   holders: Party[];
   /** In the order of service, as far as it is known. */
   waiters: Party[];
 }
 
-export function partiesAt(path: string): PartiesAt {
+export function statusOf(path: string): LockStatus {
   const file = canonicalPath(resolve(path), true);
   const folder = lockFolder(file);
   const sidecar = sidecarOf(file);
   // Without a look into every process, which takes a while.
   if (lockedAmong([file, sidecar]).length === 0)
     return { path, holders: [...folder, ...unseenHolder(file)], waiters: [] };
-  const line = atOnce(queuedAt(sidecar));
+  const queued = atOnce(queuedAt(sidecar));
   const flock = atOnce(partiesOf(file, ['FLOCK']));
   const semaphore = atOnce(semaphoreAt(file));
   const fcntl = semaphore ?? atOnce(partiesOf(file, ['OFDLCK', 'POSIX']));
@@ -48,14 +53,18 @@ export function partiesAt(path: string): PartiesAt {
   if (holders.length === 0) holders.push(...unseenHolder(file));
   const parked = kernel.flatMap((one) => one.waiters);
   const mechanism = holders[0]?.mechanism ?? 'flock';
-  const standing = line.map((one) => {
+  const inOrder = queued.map((one) => {
     const atHead = parked.find(({ pid }) => pid === one.pid);
     return atHead ?? { ...person(one), mode: one.shared ? ('shared' as const) : ('exclusive' as const), mechanism };
   });
-  return { path, holders, waiters: [...standing, ...parked.filter(({ pid }) => !line.some((one) => one.pid === pid))] };
+  return {
+    path,
+    holders,
+    waiters: [...inOrder, ...parked.filter(({ pid }) => !queued.some((one) => one.pid === pid))],
+  };
 }
 
-/** The kernel knows of a lock, and shows none. */
+/** The kernel knows of a lock, and does not show its holder. */
 function unseenHolder(file: string): Party[] {
   const isHeld = (mechanism: 'flock' | 'fcntl'): boolean => {
     try {
@@ -67,7 +76,7 @@ function unseenHolder(file: string): Party[] {
   return (['flock', 'fcntl'] as const).filter(isHeld).map((mechanism) => ({ mechanism }));
 }
 
-function named(parties: Parties | undefined, mechanism: Party['mechanism']): Pick<PartiesAt, 'holders' | 'waiters'> {
+function named(parties: Parties | undefined, mechanism: Party['mechanism']): Pick<LockStatus, 'holders' | 'waiters'> {
   const mode = (shared: boolean): 'exclusive' | 'shared' | 'permit' =>
     mechanism === 'semaphore' ? 'permit' : shared ? 'shared' : 'exclusive';
   const party = (one: LockParty): Party => ({ ...person(one), mode: mode(one.shared), mechanism });
