@@ -52,14 +52,14 @@ const handleOfSignal = new WeakMap<AbortSignal, Handle>();
 export class Handle implements LockHandle, Leakable {
   readonly shared: boolean;
   readonly release: () => void;
-  /** @internal */ leakWatched = false;
+  leakWatched = false;
   #released = false;
   #controller: AbortController | undefined;
   #endWatch: (() => void) | undefined;
 
   constructor(
-    /** @internal */ readonly owner: HandleOwner,
-    /** @internal */ readonly hold: Hold,
+    readonly owner: HandleOwner,
+    readonly hold: Hold,
   ) {
     // Each permit has one holder, though the semaphore has several.
     this.shared = hold.mode === 'shared' && hold.grant.permit === undefined;

@@ -8,8 +8,8 @@ const NO_LOCKS_HERE = new Set(['ENOLCK', 'ENOSYS', 'EOPNOTSUPP', 'ENOTSUP', 'EIN
 export function explained(error: unknown, name: 'flock' | 'fcntl', path: string): unknown {
   const code = codeOf(error) ?? '';
   if (!NO_LOCKS_HERE.has(code)) return error;
-  const why =
-    `${name} locks are refused here (${code}): its file system, the kernel or a sandbox does not ` + `allow them`;
+  const refused = `${name} locks are refused here (${code})`;
+  const why = `${refused}: its file system, the kernel or a sandbox does not allow them`;
   return new LockUnsupportedError(path, why, error);
 }
 
