@@ -1,6 +1,9 @@
 // Lock metrics for OpenTelemetry: how long requests wait, how long locks are held, and how many requests end without
 // one. Run with: npx tsx examples/metrics.ts
 import { subscribe } from 'node:diagnostics_channel';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import type { Attributes, Meter } from '@opentelemetry/api';
 import {
@@ -61,7 +64,8 @@ const exporter = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE);
 const provider = new MeterProvider({ readers: [new PeriodicExportingMetricReader({ exporter })] });
 measureLocks(provider.getMeter('fairlock'));
 
-const lock = new InterProcessLock('/tmp/fairlock-metrics.lock');
+const folder = mkdtempSync(join(tmpdir(), 'metrics-'));
+const lock = new InterProcessLock(join(folder, 'lock'));
 const tasks = Array.from({ length: 9 }, () => lock.withLock(() => setImmediate()));
 const impatient = lock.withLock(() => {}, { timeout: 0 }).catch(({ code }) => console.log(code));
 await Promise.all([...tasks, impatient]);
@@ -73,3 +77,4 @@ for (const { descriptor, dataPoints } of exporter.getMetrics()[0]?.scopeMetrics[
   }
 }
 await provider.shutdown();
+rmSync(folder, { recursive: true });

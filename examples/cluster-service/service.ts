@@ -77,7 +77,7 @@ export async function serve(folder: string, port: number): Promise<void> {
   });
   server.listen(port, () => process.send?.({ listening: (server.address() as { port: number }).port }));
 
-  // A rolling restart: the leader hands over before it goes, and nobody waits for anything to run out.
+  // A rolling restart: the leader hands over before it goes, and no candidate waits for a lease to run out.
   process.once('SIGTERM', () => {
     election.close();
     server.close(() => process.exit());

@@ -26,7 +26,7 @@ export class Store {
     }
   }
 
-  /** @throws {StaleTokenError} somebody with a greater token has written: who asks leads no more */
+  /** @throws {StaleTokenError} a process with a greater token has written: the caller leads no more */
   async recordJob(token: number): Promise<Stored> {
     return this.#lock.withLock(() => {
       const { token: seen, jobs } = this.read();
