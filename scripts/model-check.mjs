@@ -2,7 +2,7 @@
 // a crash, an abort, or (once) the loss of the sidecar's counter at every point. Checked in every state:
 //   - never two holders,
 //   - no process with a ticket is served while a living waiter has an earlier one, also after the loss of the counter,
-//   - whoever waits can go on, once those before are done: no state without a move but the final ones.
+//   - every waiter can go on, once those before it are done: no state without a move but the final ones.
 const PROCESSES = 3;
 const ROUNDS = process.argv.includes('--quick') ? 1 : 2;
 
@@ -18,8 +18,8 @@ const initial = {
     waited: [],
     byte: false,
   })),
-  main: -1, // who has the main lock
-  zero: -1, // who has byte 0
+  main: -1, // which process has the main lock
+  zero: -1, // which process has byte 0
   counter: 0,
   lossesLeft: Number(process.argv.includes('--losses') ? 1 : 0),
 };
@@ -28,7 +28,7 @@ const copy = (state) => ({ ...state, processes: state.processes.map((one) => ({ 
 const bytesOf = (state) => state.processes.filter((one) => one.byte).map((one) => one.ticket);
 const isTaken = (state, ticket, self) =>
   state.processes.some((one, i) => i !== self && one.byte && one.ticket === ticket);
-/** Who draws a ticket sees the shared locks too. */
+/** A process that takes a ticket sees the shared locks too. */
 const lockedOf = (state, self) =>
   state.processes.flatMap((one, i) => (i === self ? [] : one.byte ? [one.ticket, ...one.waited] : one.waited));
 /** F_OFD_GETLK may answer with any of the earlier bytes: all are tried. */
@@ -146,7 +146,7 @@ while (stack.length > 0 && failure === undefined) {
   const moves = movesOf(state);
   const own = moves.filter(({ what }) => what !== 'crash' && what !== 'abort' && what !== 'lose the counter');
   const waiting = state.processes.some(({ at }) => at !== 'done' && at !== 'dead');
-  if (waiting && own.length === 0) failure = { what: 'stranded: nobody can go on', state, trail };
+  if (waiting && own.length === 0) failure = { what: 'stranded: no process can go on', state, trail };
   for (const move of moves) {
     const wrong = check(move.next, { ...move, before: state });
     const step = { self: move.self, what: move.what, trail };
@@ -156,7 +156,7 @@ while (stack.length > 0 && failure === undefined) {
 }
 
 if (failure === undefined) {
-  console.log(`${seen.size} states of ${PROCESSES} processes: never two holders, tickets in order, nobody stranded`);
+  console.log(`${seen.size} states of ${PROCESSES} processes: never two holders, tickets in order, no waiter stranded`);
 } else {
   const path = [];
   for (let step = failure.trail; step !== undefined; step = step.trail) path.unshift(`${step.self}: ${step.what}`);

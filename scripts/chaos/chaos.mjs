@@ -166,7 +166,7 @@ for (const [name, { removed }] of Object.entries(RESOURCES)) {
 const LEFT = /^(\..+\.fairlock-(queue|leader|leader\.new|steal-.+)|lockfile\.lock(\.takeover-.+)?)$/;
 const known = new Set(names.map((name) => basename(pathOf(name, folder))));
 for (const name of readdirSync(folder))
-  if (!known.has(name) && !LEFT.test(name)) violations.push(`a file that is nobody's is left: ${name}`);
+  if (!known.has(name) && !LEFT.test(name)) violations.push(`a file of no known kind is left: ${name}`);
 if (mounted) spawnSync('umount', ['-l', folder]);
 rmSync(base, { recursive: true, force: true });
 

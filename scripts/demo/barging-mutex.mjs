@@ -1,4 +1,4 @@
-// The contrast: an unfair mutex. A release wakes the waiters, but whoever asks first gets it: a worker that releases
+// The contrast: an unfair mutex. A release wakes the waiters, but the first to ask gets it: a worker that releases
 // and asks again, without yielding, wins every time (openstack-dev, May 2017, lockutils on eventlet).
 export class BargingMutex {
   #locked = false;

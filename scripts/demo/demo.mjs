@@ -32,7 +32,7 @@ async function inOneProcess(mutex) {
 }
 
 /**
- * The workers are processes. All ask, in the order of their numbers, while the lock is held here; then it is let go.
+ * The workers are processes. All ask, in the order of their numbers, while the lock is held here; then it is released.
  */
 async function inProcesses(fairness) {
   const [lockPath, counter, log] = ['lock', 'counter', 'log'].map((name) => join(folder, `${fairness}-${name}`));

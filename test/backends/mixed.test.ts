@@ -127,7 +127,7 @@ describe.runIf(hasFlock)('a process with native locks and one without, on one pa
     expect(named('chmod')).toBe(0);
   });
 
-  it('a folder of that name beside a folder that is locked is nobody of ours', async () => {
+  it('a folder of that name beside a folder that is locked is none of ours', async () => {
     const file = path();
     mkdirSync(file);
     mkdirSync(`${file}.lock`);

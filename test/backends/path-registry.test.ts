@@ -31,7 +31,7 @@ describe('registry', () => {
     expect(queueFor({ path: '/some/key' })).not.toBe(queueFor({ path: '/other/key' }));
   });
 
-  it('forgets queues that nobody uses', async () => {
+  it('forgets queues that no code uses', async () => {
     const weak = (() => new WeakRef(queueFor({ path: '/forgotten' })))();
     await until(() => {
       globalThis.gc?.();

@@ -5,7 +5,7 @@ import { rounds } from '../support/scale.js';
 
 // Longer than other tests: faults of this kind are found by time.
 describe.runIf(hasFcntl)(
-  'processes, Workers, Python and flock(1), killed, stopped, aborted and robbed of files and space',
+  'processes, Workers, Python and flock(1), killed, stopped and aborted, their files removed and their disk full',
   () => {
     it('every promise is kept', async () => {
       const chaos = new URL('../../scripts/chaos/chaos.mjs', import.meta.url).pathname;

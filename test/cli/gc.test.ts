@@ -22,7 +22,7 @@ async function folderWith(...names: string[]): Promise<string> {
   return folder;
 }
 
-/** Two stand in line, so that the sidecar has its header. */
+/** Two requests are queued, so that the sidecar has its header. */
 async function withHeader(file: string): Promise<void> {
   const lock = new InterProcessLock(file, { fairness: 'fifo' });
   const [first, second] = [await lock.acquire(), lock.acquire()];
@@ -56,7 +56,7 @@ describe.runIf(hasFcntl)('fairlock gc', () => {
     ]);
   });
 
-  it('removes a sidecar that was left alone, but keeps that of a file of somebody else', async () => {
+  it('removes a sidecar that was left alone, but keeps that of another program's file', async () => {
     const folder = await folderWith();
     await withHeader(join(folder, 'gone'));
     await withHeader(join(folder, 'data'));

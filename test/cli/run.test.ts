@@ -308,7 +308,7 @@ describe.runIf(hasParking)('at a terminal', () => {
     expect(rest.at(-1)).toBe('exited 3');
   });
 
-  /** What a terminal has shown so far, of a wait for a lock that somebody holds. */
+  /** What a terminal has shown so far, of a wait for a lock that is held. */
   async function waitAtTerminal(file: string) {
     const holder = await held(OURS, file);
     const terminal = atTerminal(file, '--', 'echo', 'granted');

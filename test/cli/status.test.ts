@@ -42,14 +42,14 @@ describe.runIf(hasFcntl)('fairlock status', () => {
     expect((await status(file)).stdout).toBe('no process holds or waits\n');
   });
 
-  it('shows a lock folder, whose owner nobody knows', async () => {
+  it('shows a lock folder, whose owner is unknown', async () => {
     const file = path();
     mkdirSync(`${file}.lock`);
     expect(await json(file)).toMatchObject([{ holders: [{ mode: 'exclusive', mechanism: 'lockfile' }] }]);
     expect((await status(file)).stdout).toMatch(/\? +\? +holds +exclusive +lockfile/);
   });
 
-  it('shows who waits, in the order of service where it is strict', async () => {
+  it('shows the waiters, in the order of service where it is strict', async () => {
     const file = path();
     const handle = await new InterProcessLock(file, { fairness: 'fifo' }).acquire();
     const waiters = [Actor.start(), Actor.start(), Actor.start()];

@@ -202,7 +202,7 @@ describe('the fencing token', () => {
     expect(new Set(tokens).size).toBe(3);
   });
 
-  it('that cannot be read makes nobody leader', async () => {
+  it('that cannot be read makes no candidate leader', async () => {
     const file = path();
     const election = new LeaderElection(file);
     await election.run(() => {});
@@ -294,7 +294,7 @@ describe.runIf(hasParking)('between processes', () => {
       const observer = new LeaderElection(file);
       for (let kills = 0; kills < KILLS; kills++) {
         const { child, token } = await until(() => elected[kills]);
-        // Its place is taken without anybody's doing; the new process only keeps their number.
+        // Its place is taken without any signal; the new process only keeps their number.
         expect(observer.leader()).toMatchObject({ pid: child.pid, token });
         child.kill('SIGKILL');
         await Promise.all([once(child, 'exit'), stand()]);
@@ -316,13 +316,13 @@ describe.runIf(hasParking)('between processes', () => {
     },
   );
 
-  it('resigns, and the next in line leads', async () => {
+  it('resigns, and the next candidate leads', async () => {
     const { file, elected, stand } = electorate({ fairness: 'fifo' });
     const candidates = [await stand(), await stand(), await stand()];
     const lock = new InterProcessLock(file, { fairness: 'fifo' });
     for (let turn = 0; turn < 6; turn++) {
       const { child } = await until(() => elected[turn]);
-      // Who led last is in line again: on a busy machine that may take it longer than the others' terms.
+      // The candidate that led last is queued again: on a busy machine that may take it longer than the others' terms.
       await until(() => lock.inspect().waiters.length === 2);
       child.send('resign');
     }

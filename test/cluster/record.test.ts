@@ -47,7 +47,7 @@ describe('a record', () => {
     expect(readFileSync(record.path, 'utf8')).toBe(text);
   });
 
-  it('is written beside what a killed writer left, and through nobody’s link', () => {
+  it('is written beside what a killed writer left, and never through a link', () => {
     const record = recordAt(path());
     const victim = path();
     writeFileSync(victim, 'mine');

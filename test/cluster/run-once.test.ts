@@ -15,7 +15,7 @@ const { path } = testFolder();
 const PROCESSES = rounds(8, 16);
 
 describe('runOnce', () => {
-  it('runs the function once per key, and gives its outcome to everybody', async () => {
+  it('runs the function once per key, and gives its outcome to all callers', async () => {
     const file = path();
     const fn = vi.fn(async () => ({ rows: 17 }));
     const all = await Promise.all([1, 2, 3].map(() => runOnce(file, fn, { key: 'v1' })));
@@ -68,7 +68,7 @@ describe('runOnce', () => {
     expect(await runOnce(file, fail, { key: 'k' })).toBe('luck');
   });
 
-  it('with onFailure retry the next in line tries', async () => {
+  it('with onFailure retry the next waiter tries', async () => {
     const file = path();
     let tries = 0;
     const fn = (): number => {

@@ -47,7 +47,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   fc.record({ do: fc.constant('advance' as const), ms: fc.integer({ min: 1, max: 20 }) }),
 );
 
-/** A FIFO lock in the plainest words: who holds it, who waits until when, and what became of each request. */
+/** A FIFO lock in the plainest words: the holder, the waiters with their deadlines, and what became of each request. */
 class Model {
   now = 0;
   holder: number | undefined;

@@ -11,7 +11,7 @@ describe.each([
   ['flock', hasFlock && hasParking],
   ['fcntl', hasFcntl],
 ] as const)('inspect, %s', (mechanism, available) => {
-  it.runIf(available)('tells who holds and who waits, in all processes', async () => {
+  it.runIf(available)('tells the holders and waiters, of all processes', async () => {
     const lock = new InterProcessLock(path(), { mechanism });
     const [holder, waiter] = [Actor.start(), Actor.start()];
     for (const actor of [holder, waiter]) await actor.call('create', 'InterProcessLock', lock.path, { mechanism });

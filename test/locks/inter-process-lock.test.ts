@@ -94,7 +94,7 @@ for (const options of mechanisms) {
       (await lock.acquire()).release();
     });
 
-    it('acquireSync throws at once where this thread itself stands in the way', async () => {
+    it('acquireSync throws at once where this thread itself is in the way', async () => {
       const lock = new InterProcessLock(path(), options);
       const handle = lock.acquireSync();
       expect(() => lock.acquireSync()).toThrow(LockDeadlockError);
@@ -245,9 +245,9 @@ describe.runIf(hasFlock)('flock', () => {
     expect(existsSync(lock.path)).toBe(false);
     const handle = await lock.acquire();
     unlinkSync(lock.path);
-    writeFileSync(lock.path, 'somebody else');
+    writeFileSync(lock.path, 'another program');
     handle.release();
-    expect(readFileSync(lock.path, 'utf8')).toBe('somebody else');
+    expect(readFileSync(lock.path, 'utf8')).toBe('another program');
   });
 
   it("a stranger's unlink or replacement under the holder aborts its signal", async () => {
@@ -319,7 +319,7 @@ describe.runIf(hasFlock)('flock', () => {
     await new Promise((resolve) => child.stdout?.once('data', resolve));
     handle.release();
     expect(handle.fd).toBeUndefined();
-    // Release is an explicit unlock, whoever else has the open file, and that open file is not used again.
+    // Release is an explicit unlock, whatever other process has the open file, and that open file is not used again.
     const next = await lock.acquire();
     expect((await run('flock', ['-n', '-E', '9', lock.path, 'true'])).code).toBe(9);
     next.release();

@@ -76,7 +76,7 @@ for (const fairness of ['kernel', 'fifo'] as const) {
       expect(semaphore.tryAcquire()).toBeNull();
     });
 
-    it('refuses another number of permits, while anybody holds or waits', async () => {
+    it('refuses another number of permits, while a process holds or waits', async () => {
       const semaphore = create(2);
       const handle = await semaphore.acquire();
       const other = create(3, semaphore.path);

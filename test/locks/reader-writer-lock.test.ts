@@ -20,7 +20,7 @@ lockSuite('ReaderWriterLock, writing', () => {
 });
 
 describe("ReaderWriterLock, fasteners' semantics", () => {
-  it('tells who holds it', async () => {
+  it('tells whether readers or a writer hold it', async () => {
     const lock = new ReaderWriterLock();
     expect([lock.owner, lock.isReader(), lock.isWriter(), lock.hasPendingWriters]).toEqual([null, false, false, false]);
     await lock.withReadLock(async () => {
@@ -38,7 +38,7 @@ describe("ReaderWriterLock, fasteners' semantics", () => {
     const reader = await lock.acquireRead();
     const writer = lock.withWriteLock(() => {});
     expect(lock.hasPendingWriters).toBe(true);
-    expect(lock.isWriter()).toBe(false); // somebody else waits, not this context
+    expect(lock.isWriter()).toBe(false); // another context waits, not this one
     reader.release();
     await writer;
     expect([lock.owner, lock.hasPendingWriters]).toEqual([null, false]);

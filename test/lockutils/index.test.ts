@@ -131,7 +131,7 @@ describe('lock', () => {
     for (const handle of [first, second, plain]) handle.release();
   });
 
-  it('fair combines with every option, and excludes who is not fair', async () => {
+  it('fair combines with every option, and excludes code that is not fair', async () => {
     const handle = await lock('a', { ...EXTERNAL, fair: true, delay: 10, doLog: false });
     await expect(lock('a', { blocking: false })).rejects.toThrow(AcquireLockFailedException);
     expect(internalFairLock('a').tryAcquireRead()).toBeNull();
@@ -233,7 +233,7 @@ describe('removeExternalLockFile', () => {
     handle.release();
     await until(() => removing.state === 'fulfilled');
     expect(existsSync(folder.file('a'))).toBe(false);
-    // Held by somebody who does not know of our internal lock.
+    // Held by code that does not know of our internal lock.
     const file = await externalLock('b').acquire();
     await expect(removeExternalLockFile('b', { timeout: 5 })).rejects.toThrow(LockTimeoutError);
     expect([existsSync(folder.file('b')), internalLock('b').held]).toEqual([true, false]);
@@ -245,7 +245,7 @@ describe('removeExternalLockFile', () => {
 });
 
 describe('internal locks', () => {
-  it('are the same for the same name, and forgotten when nobody uses them', async () => {
+  it('are the same for the same name, and forgotten when no code uses them', async () => {
     expect(internalLock('a')).toBe(internalLock('a'));
     expect(internalLock('a')).toBeInstanceOf(FifoMutex);
     expect(internalFairLock('a')).toBe(internalFairLock('a'));

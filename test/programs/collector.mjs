@@ -1,4 +1,4 @@
-// Removes the lock file whenever nobody has it, again and again, as `fairlock gc` does. Says how often it did.
+// Removes the lock file whenever it has no holder, again and again, as `fairlock gc` does. Says how often it did.
 import { setImmediate } from 'node:timers/promises';
 import { removeIfUnused } from '../../dist/inspect/remove-unused.js';
 

@@ -1,4 +1,4 @@
-// Holds `count` locks (folder/0.lock …) until it is told to let go of them.
+// Holds `count` locks (folder/0.lock …) until it is told to release them.
 import { InterProcessLock } from 'fairlock';
 
 const [folder, count] = process.argv.slice(2);

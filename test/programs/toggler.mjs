@@ -1,4 +1,4 @@
-// Takes the lock and lets go of it, again and again; under it, it makes and removes a folder that must not be there.
+// Takes the lock and releases it, again and again; under it, it makes and removes a folder that must not be there.
 import { mkdirSync, rmdirSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { InterProcessLock } from 'fairlock';

@@ -126,7 +126,7 @@ export function runScript(script: string, env: NodeJS.ProcessEnv = {}, flags: st
   return run(process.execPath, ['--no-warnings', ...flags, '--input-type=module', '-e', script], env);
 }
 
-/** flock(1), holding the file until it is let go. */
+/** flock(1), holding the file until it is released. */
 export async function holdByFlock(
   file: string,
   ...options: string[]

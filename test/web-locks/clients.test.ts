@@ -22,7 +22,7 @@ interface Told {
   snapshot?: LockManagerSnapshot;
 }
 
-/** Somebody else who uses the directory. */
+/** Another client that uses the directory. */
 class Client {
   readonly told: Told[] = [];
   #requests = 0;
@@ -142,7 +142,7 @@ describe.runIf(hasParking).each([
     for (const [i, { client, id }] of requests.entries()) {
       await client.until('granted', id);
       order.push(i);
-      // Nobody behind it has been granted, but for a reader beside it.
+      // No request behind it has been granted, but for a reader beside it.
       expect(
         requests
           .slice(i + 1)
@@ -154,7 +154,7 @@ describe.runIf(hasParking).each([
     await until(() => readdirSync(directory).length === 0);
   });
 
-  it('5.2 the last to let go leaves no file, however quick it is', async () => {
+  it('5.2 the last holder leaves no file, however quick it is', async () => {
     const directory = path();
     const clients = [await start(directory), await start(directory)];
     const left: string[] = [];
@@ -181,19 +181,19 @@ describe.runIf(hasParking).each([
     await until(() => readdirSync(directory).length === 0);
   });
 
-  it('5.4 a stolen lock: the robbed one is told at once, those who wait move over', async () => {
+  it('5.4 a stolen lock: its holder is told at once, waiters go on with the new file', async () => {
     const directory = path();
-    const [robbed, thief, waiter] = [await start(directory), await start(directory), await start(directory)];
-    const victim = robbed.request('n');
-    await robbed.until('granted', victim);
+    const [owner, stealer, waiter] = [await start(directory), await start(directory), await start(directory)];
+    const victim = owner.request('n');
+    await owner.until('granted', victim);
     const waiting = waiter.request('n');
-    await until(async () => (await thief.query()).pending?.length === 1);
-    const theft = thief.request('n', { steal: true });
-    expect(await thief.until('granted', theft)).toEqual({ name: 'n', mode: 'exclusive' });
-    expect(await robbed.until('error', victim)).toBe('AbortError');
-    expect(await robbed.until('lost', victim)).toBe(true);
+    await until(async () => (await stealer.query()).pending?.length === 1);
+    const steal = stealer.request('n', { steal: true });
+    expect(await stealer.until('granted', steal)).toEqual({ name: 'n', mode: 'exclusive' });
+    expect(await owner.until('error', victim)).toBe('AbortError');
+    expect(await owner.until('lost', victim)).toBe(true);
     expect(waiter.told.filter(({ granted }) => granted)).toEqual([]);
-    thief.send({ release: theft });
+    stealer.send({ release: steal });
     await waiter.until('granted', waiting);
     waiter.send({ release: waiting });
     await waiter.until('done', waiting);
@@ -246,16 +246,16 @@ describe.runIf(hasParking).each([
 describe.runIf(hasParking)('5.4 to steal from one that is stopped', () => {
   it('does not wait for it, nor do those behind', async () => {
     const directory = path();
-    const [robbed, head, second] = [await inProcess(directory), await inProcess(directory), await inProcess(directory)];
-    const victim = robbed.request('n');
-    await robbed.until('granted', victim);
+    const [owner, head, second] = [await inProcess(directory), await inProcess(directory), await inProcess(directory)];
+    const victim = owner.request('n');
+    await owner.until('granted', victim);
     const locks = new LockManager(directory);
     const waiting = head.request('n');
     await until(async () => (await locks.query()).pending?.length === 1);
     const behind = second.request('n');
     await until(async () => (await locks.query()).pending?.length === 2);
-    robbed.child.kill('SIGSTOP');
-    await until(() => readFileSync(`/proc/${robbed.child.pid}/stat`, 'utf8').includes(') T '));
+    owner.child.kill('SIGSTOP');
+    await until(() => readFileSync(`/proc/${owner.child.pid}/stat`, 'utf8').includes(') T '));
     expect(await locks.request('n', { steal: true }, (lock) => lock?.mode)).toBe('exclusive');
     await head.until('granted', waiting);
     expect(second.told.filter(({ granted }) => granted)).toEqual([]);
@@ -263,8 +263,8 @@ describe.runIf(hasParking)('5.4 to steal from one that is stopped', () => {
     await second.until('granted', behind);
     second.send({ release: behind });
     await second.until('done', behind);
-    robbed.child.kill('SIGCONT');
-    expect(await robbed.until('error', victim)).toBe('AbortError');
+    owner.child.kill('SIGCONT');
+    expect(await owner.until('error', victim)).toBe('AbortError');
     await until(() => readdirSync(directory).length === 0);
   });
 });
@@ -317,7 +317,7 @@ describe.runIf(hasParking)('4 processes, exclusive, shared, ifAvailable and sign
     expect(conflicts(await history(''))).toEqual([]);
   });
 
-  it('and steal: no two holders but where one was robbed', async () => {
+  it('and steal: no two holders but where one was stolen from', async () => {
     const all = await history('steal');
     const thefts = all.filter(({ kind, begin }) => kind === 'steal' && begin > 0);
     expect(thefts.length).toBeGreaterThan(10);
@@ -326,11 +326,11 @@ describe.runIf(hasParking)('4 processes, exclusive, shared, ifAvailable and sign
     // A request that was made after the steal is not excused by it.
     const stolen = (one: Held, from: Held): boolean =>
       thefts.some(
-        (theft) => theft !== one && theft.name === one.name && one.asked < theft.begin && theft.begin <= from.begin,
+        (steal) => steal !== one && steal.name === one.name && one.asked < steal.begin && steal.begin <= from.begin,
       );
     const stolenFromLater = (one: Held, later: Held): boolean =>
       thefts.some(
-        (theft) => theft !== later && theft.name === later.name && later.asked < theft.begin && theft.begin <= one.end,
+        (steal) => steal !== later && steal.name === later.name && later.asked < steal.begin && steal.begin <= one.end,
       );
     expect(conflicts(all).filter(([one, later]) => !stolen(one, later) && !stolenFromLater(one, later))).toEqual([]);
     for (const { came, lost, kind, begin } of all) {

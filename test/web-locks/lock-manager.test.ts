@@ -17,7 +17,7 @@ function manager(): { locks: LockManager; directory: string } {
   return { locks: new LockManager(directory), directory };
 }
 
-/** A request that holds until it is told to let go. */
+/** A request that holds until it is told to release. */
 function hold(locks: LockManager, name: string, options: LockOptions = {}) {
   let release: (value?: unknown) => void = () => {};
   let granted: (lock: Lock | null) => void = () => {};
@@ -281,7 +281,7 @@ describe('5.1 to request a lock', () => {
         throw error;
       }),
     ).rejects.toBe(error);
-    // Somebody is pending: what could share waits behind, or is refused.
+    // A request is pending: one that could share waits behind it, or is refused.
     const writer = hold(locks, 'n');
     await settle();
     expect(await locks.request('n', { ifAvailable: true, mode: 'shared' }, (lock) => lock)).toBeNull();
@@ -304,7 +304,7 @@ describe('5.1 to request a lock', () => {
 });
 
 describe('5.2 to release a lock', () => {
-  it('removes the file when the last one lets go', async () => {
+  it('removes the file with the last release', async () => {
     const { locks, directory } = manager();
     const readers = [hold(locks, 'n', { mode: 'shared' }), hold(locks, 'n', { mode: 'shared' })];
     await readers[0]?.holding;
@@ -383,7 +383,7 @@ describe('5.3 to abort a request', () => {
     expect(await holder.done).toBe('done');
   });
 
-  it('whoever gives up last leaves no file', async () => {
+  it('the last cancelled request leaves no file', async () => {
     const { locks, directory } = manager();
     for (let round = 0; round < 50; round++) {
       const holder = hold(locks, 'n');
@@ -400,19 +400,19 @@ describe('5.3 to abort a request', () => {
 });
 
 describe('5.4 to steal a lock', () => {
-  it('is granted at once; who had it hears of it, and goes on', async () => {
+  it('is granted at once; its holder learns of it, and goes on', async () => {
     const { locks, directory } = manager();
     const victims = [hold(locks, 'n', { mode: 'shared' }), hold(locks, 'n', { mode: 'shared' })];
     const lock = await victims[0]?.holding;
     if (hasFlock) await victims[1]?.holding;
-    const thief = hold(locks, 'n', { steal: true });
-    expect((await thief.holding)?.mode).toBe('exclusive');
+    const stealer = hold(locks, 'n', { steal: true });
+    expect((await stealer.holding)?.mode).toBe('exclusive');
     expect(await rejection(victims[0]?.done as Promise<unknown>)).toEqual({ name: 'AbortError', type: DOMException });
     expect(lock?.signal.aborted).toBe(true);
     if (hasFlock)
       expect((await locks.query()).held).toEqual([{ name: 'n', mode: 'exclusive', clientId: `pid-${process.pid}` }]);
-    thief.release('stolen');
-    expect(await thief.done).toBe('stolen');
+    stealer.release('stolen');
+    expect(await stealer.done).toBe('stolen');
     victims[1]?.release();
     await until(() => readdirSync(directory).length === 0);
   });
@@ -429,7 +429,7 @@ describe('5.4 to steal a lock', () => {
     expect(called.mock.results).toEqual([{ type: 'return', value: true }]);
   });
 
-  it('the last thief of a turn wins', async () => {
+  it('the last stealer of a turn wins', async () => {
     const { locks } = manager();
     const thieves = [1, 2, 3].map((n) =>
       locks.request('n', { steal: true }, () => n).catch((error: Error) => error.name),
@@ -438,7 +438,7 @@ describe('5.4 to steal a lock', () => {
     expect(await locks.query()).toEqual({ held: [], pending: [] });
   });
 
-  it('a thief is robbed in turn', async () => {
+  it('a stolen lock is stolen in turn', async () => {
     const { locks } = manager();
     const first = hold(locks, 'n', { steal: true });
     await first.holding;
@@ -447,23 +447,23 @@ describe('5.4 to steal a lock', () => {
     expect(await locks.request('n', () => 'free')).toBe('free');
   });
 
-  it('comes before those who wait, who stay', async () => {
+  it('comes before the waiters, which stay', async () => {
     const { locks } = manager();
     const holder = hold(locks, 'n');
     await holder.holding;
     const order: string[] = [];
     const waiting = ['a', 'b'].map((name) => locks.request('n', () => order.push(name)));
     await settle();
-    const thief = locks.request('n', { steal: true }, async () => {
-      order.push('thief');
+    const stealer = locks.request('n', { steal: true }, async () => {
+      order.push('stealer');
       await settle();
     });
-    await Promise.all([thief, ...waiting]);
-    expect(order).toEqual(['thief', 'a', 'b']);
+    await Promise.all([stealer, ...waiting]);
+    expect(order).toEqual(['stealer', 'a', 'b']);
     expect(await rejection(holder.done)).toEqual({ name: 'AbortError', type: DOMException });
   });
 
-  it('what the robbed callback comes to afterwards is nobody’s business', async () => {
+  it('what becomes of the callback that lost the lock is not told', async () => {
     const { locks } = manager();
     let fail: (error: Error) => void = () => {};
     const victim = locks.request(

@@ -24,7 +24,7 @@ async function actorOn(file: string, options: InterProcessLockOptions = FIFO): P
   return actor;
 }
 
-/** Waits until the process stands in line. */
+/** Waits until the process is queued. */
 async function inLine(lock: InterProcessLock, actor: Actor, count = 1): Promise<void> {
   await until(() => lock.inspect().waiters.filter(({ pid }) => pid === actor.child.pid).length >= count);
 }
@@ -63,7 +63,7 @@ describe.runIf(hasFcntl)('fifo', () => {
     });
   }
 
-  it('who releases and asks again comes last', async () => {
+  it('a holder that releases and asks again comes last', async () => {
     const lock = new InterProcessLock(path(), FIFO);
     const other = await actorOn(lock.path);
     let held = await lock.acquire();
@@ -188,7 +188,7 @@ describe.runIf(hasFcntl)('fifo', () => {
         writeFileSync(sidecar, '');
       }));
 
-    it('of somebody else is never written, and order is kept all the same', async () => {
+    it('of another program is never written, and order is kept all the same', async () => {
       await survives((sidecar) => writeFileSync(sidecar, 'precious content of another program'));
       const lock = new InterProcessLock(path(), FIFO);
       writeFileSync(sidecarOf(lock.path), 'precious');
@@ -199,7 +199,7 @@ describe.runIf(hasFcntl)('fifo', () => {
       expect(readFileSync(sidecarOf(lock.path), 'utf8')).toBe('precious');
     });
 
-    it('goes with the lock file under unlinkOnRelease, but not under the feet of those in line', async () => {
+    it('goes with the lock file under unlinkOnRelease, but not while requests are queued', async () => {
       const options = { ...FIFO, unlinkOnRelease: true };
       const lock = new InterProcessLock(path(), options);
       const other = await actorOn(lock.path, options);
@@ -236,7 +236,7 @@ describe.runIf(hasFcntl)('fifo', () => {
     await until(() => openDescriptors() <= before);
   });
 
-  it('acquireSync stands in the same line', async () => {
+  it('acquireSync waits in the same queue', async () => {
     const lock = new InterProcessLock(path(), FIFO);
     const holder = await lock.acquire();
     const [first, second] = await Promise.all([actorOn(lock.path), actorOn(lock.path)]);
@@ -297,7 +297,7 @@ describe('the algorithm', () => {
       '--losses',
       ...(isSoak ? [] : ['--quick']),
     ]);
-    expect(stdout).toMatch(/states of 3 processes: never two holders, tickets in order, nobody stranded/);
+    expect(stdout).toMatch(/states of 3 processes: never two holders, tickets in order, no waiter stranded/);
     expect(code).toBe(0);
   });
 });

@@ -60,7 +60,7 @@ describe.runIf(hasFcntl)('fcntl', () => {
       await other.call('create', 'InterProcessLock', file, { ...FCNTL, range: { start, length } });
       expect(await other.call('tryAcquire')).toBe(free);
     }
-    // Overlapping, in this process: excluded as well, and its wait ends when the other range is let go.
+    // Overlapping, in this process: excluded as well, and its wait ends when the other range is released.
     expect(ranged(5, 10).tryAcquire()).toBeNull();
     const overlapping = outcome(ranged(5, 10).acquire());
     first.release();

@@ -22,15 +22,15 @@ function threads(): number {
   return readdirSync('/proc/self/task').length;
 }
 
-/** Another process that holds `count` locks, and a function that makes it let go. */
+/** Another process that holds `count` locks, and a function that makes it release them. */
 async function holdElsewhere(
   count: number,
-): Promise<{ locks: InterProcessLock[]; letGo: () => void; kill: () => void }> {
+): Promise<{ locks: InterProcessLock[]; releaseAll: () => void; kill: () => void }> {
   const where = mkdtempSync(join(folder, 'held-'));
   const child = fork(program('holder.mjs'), [where, String(count)]);
   await once(child, 'message');
   const locks = Array.from({ length: count }, (_, i) => new InterProcessLock(join(where, `${i}.lock`)));
-  return { locks, letGo: () => child.send('go'), kill: () => child.kill('SIGKILL') };
+  return { locks, releaseAll: () => child.send('go'), kill: () => child.kill('SIGKILL') };
 }
 
 /** Runs a script that waits for a lock that we hold; the script prints 'waiting' once it is parked. */
@@ -63,7 +63,7 @@ async function whileItWaits(
 
 describe.runIf(hasParking)('parked waits', () => {
   it('64 of them leave the thread pool alone', async () => {
-    const { locks, letGo } = await holdElsewhere(64);
+    const { locks, releaseAll } = await holdElsewhere(64);
     const waits = locks.map((lock) => lock.acquire());
     await Promise.all([
       readFile(new URL(import.meta.url)),
@@ -72,17 +72,17 @@ describe.runIf(hasParking)('parked waits', () => {
       promisify(pbkdf2)('x', 'y', 1, 16, 'sha1'),
     ]);
     expect(await Promise.all(waits.map(async (wait) => outcome(wait).state))).toEqual(Array(64).fill('pending'));
-    letGo();
+    releaseAll();
     for (const wait of waits) (await wait).release();
   });
 
-  it('1 000 paths: all granted when the other process lets go; threads and descriptors back where they were', async () => {
-    const { locks, letGo } = await holdElsewhere(1000);
+  it('1 000 paths: all granted when the other process releases; threads and descriptors back where they were', async () => {
+    const { locks, releaseAll } = await holdElsewhere(1000);
     const addon = loadAddon().api;
     const before = { descriptors: openDescriptors(), threads: threads() - (addon?.threads() ?? 0) };
     const waits = locks.map((lock) => lock.acquire());
     await until(() => addon?.threads() === 1000);
-    letGo();
+    releaseAll();
     for (const wait of waits) (await wait).release();
     for (const lock of locks) lock.close();
     await until(() => addon?.threads() === 0 && threads() <= before.threads && openDescriptors() <= before.descriptors);
@@ -295,7 +295,7 @@ describe.runIf(hasParking)('Workers with waits pending', () => {
     expect(await readFile(counter, 'utf8')).toBe('160');
   });
 
-  it('a Worker that is terminated while it holds lets go', async () => {
+  it('the lock of a Worker that is terminated is released', async () => {
     const file = path();
     const script = `
       const worker = new Worker(${JSON.stringify(WORKER)}, { eval: true, execArgv: [], workerData: ${JSON.stringify({ path: file })} });

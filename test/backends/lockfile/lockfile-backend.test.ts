@@ -48,14 +48,14 @@ describe('lockfile', () => {
     const lock = new InterProcessLock(path(), OPTIONS);
     const handle = await lock.acquire();
     const aborted = new Promise((resolve) => handle.signal.addEventListener('abort', resolve));
-    // Somebody else's time stamp: the folder is not as the last heartbeat left it.
+    // Another program's time stamp: the folder is not as the last heartbeat left it.
     utimesSync(`${lock.path}.lock`, 1, 1);
     await aborted;
     expect(handle.signal.reason).toMatchObject({ code: 'ERR_LOCK_LOST', path: lock.path });
     handle.release();
   });
 
-  it("who lost the lock and releases later does not remove its successor's folder", async () => {
+  it("an owner that lost the lock and releases later does not remove its successor's folder", async () => {
     const lock = new InterProcessLock(path(), OPTIONS);
     const handle = await lock.acquire();
     const folder = `${lock.path}.lock`;
