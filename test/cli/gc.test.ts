@@ -56,7 +56,7 @@ describe.runIf(hasFcntl)('fairlock gc', () => {
     ]);
   });
 
-  it('removes a sidecar that was left alone, but keeps that of another program's file', async () => {
+  it("removes a sidecar that was left alone, but keeps that of another program's file", async () => {
     const folder = await folderWith();
     await withHeader(join(folder, 'gone'));
     await withHeader(join(folder, 'data'));
