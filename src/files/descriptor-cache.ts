@@ -4,7 +4,7 @@
  * being unmounted. Only files that are nothing but lock files are kept: see OpenFile.keepable.
  */
 import { clearInterval, setInterval, unref } from '../timers.js';
-import type { OpenFile } from './lock-file.js';
+import type { OpenFile } from './open-file.js';
 
 const PER_PATH = 2;
 const IN_ALL = 64;

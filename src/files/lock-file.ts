@@ -1,13 +1,11 @@
 /** The file that is locked: how it is opened, marked, and told from another one that has taken its place. */
 import { type BigIntStats, closeSync, constants, fchmodSync, fstatSync, lstatSync, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { isMainThread } from 'node:worker_threads';
 import { codeOf, LockMismatchError, LockUnsupportedError, messageOf, systemError } from '../errors.js';
-import { loadAddon } from '../native/addon.js';
-import type { NativeFile } from '../native/native-file.js';
 import { linkTarget } from './canonical-path.js';
 import { closeCachedFiles } from './descriptor-cache.js';
 import { makeFolders } from './make-folders.js';
+import { OpenFile } from './open-file.js';
 
 const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL } = constants;
 /** Node adds O_CLOEXEC to every open. O_NONBLOCK: a FIFO must not make us wait for its other end. */
@@ -20,8 +18,6 @@ const EISDIR = 21;
 const OPEN_ATTEMPTS = 100;
 const READ_ONLY_WILL_DO = new Set(['EACCES', 'EROFS', 'EPERM', 'ETXTBSY']);
 const NO_DESCRIPTOR = new Set(['EMFILE', 'ENFILE']);
-/** Bun leaves the descriptors of a Worker open when it ends, so what they lock would stay locked. */
-const LEFT_OPEN = 'bun' in process.versions && !isMainThread;
 
 export interface LockFileOptions {
   readonly path: string;
@@ -40,48 +36,6 @@ export interface LockFileOptions {
  * meanwhile, and programs that watch it are told that it was written. So only where the lock needs it.
  */
 export type Access = 'read' | 'write' | 'write if allowed';
-
-export class OpenFile {
-  /** Which locks may use it while it is in the descriptor cache. */
-  key = '';
-  /** What the addon makes of it, where there is an addon. */
-  native: NativeFile | undefined = undefined;
-
-  constructor(
-    readonly fd: number,
-    readonly dev: bigint,
-    readonly ino: bigint,
-    readonly writable: boolean,
-    /** Whether it may stay open while it is not locked: only a file that is a lock file and nothing else. */
-    public keepable: boolean,
-  ) {
-    if (LEFT_OPEN) loadAddon().api?.closeAtEnd(fd, true);
-  }
-
-  get nativeFile(): NativeFile {
-    if (this.native === undefined) throw new Error('unreachable: opened without the addon');
-    return this.native;
-  }
-
-  /** Unlocks explicitly, since a child process may have inherited the open file. */
-  unlockAndClose(): void {
-    try {
-      this.native?.unlock();
-    } catch {
-      // Closing unlocks it, unless a child has it.
-    }
-    this.close();
-  }
-
-  close(): void {
-    if (LEFT_OPEN) loadAddon().api?.closeAtEnd(this.fd, false);
-    try {
-      closeSync(this.fd);
-    } catch {
-      // Whatever close says, the descriptor is gone.
-    }
-  }
-}
 
 export function openLockFile(
   options: LockFileOptions,

@@ -2,6 +2,7 @@
  * A lock's access to the ticket queue of its path. With fairness 'auto' the lock goes on without a queue that fails.
  */
 import { codeOf } from '../../errors.js';
+import type { OpenFile } from '../../files/open-file.js';
 import type { LockMode } from '../../options.js';
 import type { Ticket, TicketQueue } from './ticket-queue.js';
 
@@ -43,6 +44,16 @@ export class QueueAccess {
     if (ticket?.failure === undefined || !this.doWithout(ticket.failure)) return ticket;
     ticket.cancel();
     return undefined;
+  }
+
+  /** To wait with for a ticket. Undefined: there is no queue. */
+  openSidecar(): OpenFile | undefined {
+    try {
+      return this.#queue?.open();
+    } catch (error) {
+      if (!this.doWithout(error)) throw error;
+      return undefined;
+    }
   }
 
   /** Whether the lock does without the queue from now on, because of this error. */

@@ -1,7 +1,8 @@
 /** `flock(2)`: by fs-ext for the calls that it can do, by the addon for the others and where fs-ext is missing. */
 import type { Capabilities } from '../../core/backend.js';
 import { LockUnsupportedError } from '../../errors.js';
-import { isCurrent, type LockFileOptions, type OpenFile } from '../../files/lock-file.js';
+import { isCurrent, type LockFileOptions } from '../../files/lock-file.js';
+import type { OpenFile } from '../../files/open-file.js';
 import { type Addon, CONTENDED, GRANTED, loadAddon, REPLACED } from '../../native/addon.js';
 import { type FsExtCalls, loadFsExt } from '../../native/fs-ext.js';
 import type { TryStatus } from '../../native/native-file.js';

@@ -1,6 +1,7 @@
 /** The system calls on an open file that `flock` and `fcntl` have in common, by the addon. */
 import type { Capabilities } from '../../core/backend.js';
-import type { LockFileOptions, OpenFile } from '../../files/lock-file.js';
+import type { LockFileOptions } from '../../files/lock-file.js';
+import type { OpenFile } from '../../files/open-file.js';
 import type { Addon } from '../../native/addon.js';
 import { NativeFile, type NativeFileOptions, type TryStatus } from '../../native/native-file.js';
 import type { LockMode } from '../../options.js';

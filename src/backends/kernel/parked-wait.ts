@@ -1,6 +1,7 @@
 /** One wait in the kernel's own queue: on a thread and an open file of its own. */
 import { systemError } from '../../errors.js';
-import { type OpenFile, withDescriptors } from '../../files/lock-file.js';
+import { withDescriptors } from '../../files/lock-file.js';
+import type { OpenFile } from '../../files/open-file.js';
 import { GRANTED, REPLACED } from '../../native/addon.js';
 import type { NativeFile } from '../../native/native-file.js';
 import { NativeWait } from '../../native/native-wait.js';

@@ -1,19 +1,32 @@
 /** A request for a lock of the kernel, from its ticket to its grant. */
 import type { Grant } from '../../core/backend.js';
-import type { OpenFile } from '../../files/lock-file.js';
 import { watchForLoss } from '../../files/loss-watcher.js';
+import type { OpenFile } from '../../files/open-file.js';
 import type { LockMode } from '../../options.js';
 import type { Ticket } from '../fifo/ticket-queue.js';
-import type { KernelBackend } from './kernel-backend.js';
+import type { KernelFiles } from './kernel-files.js';
+import type { LockCalls } from './lock-calls.js';
 import { ParkedWait, type ParkOutcome } from './parked-wait.js';
 import { PendingRequest } from './pending-request.js';
+
+/** The lock that is waited for. */
+export interface LockSource {
+  readonly files: KernelFiles;
+  readonly calls: LockCalls;
+  /** One try; null: not yet, or another request has an earlier ticket. */
+  tryWith(mode: LockMode, ticket: Ticket | undefined, isFollowedByWait: boolean): Grant | null;
+  /** The open file is locked. */
+  grant(file: OpenFile, mode: LockMode, ticket: Ticket | undefined): Grant;
+  /** What an error of the lock is told as. */
+  explained(error: unknown): unknown;
+}
 
 export class PendingLock extends PendingRequest {
   #wait: ParkedWait | undefined;
   #endWatch: () => void = () => {};
 
   constructor(
-    private readonly backend: KernelBackend,
+    private readonly lock: LockSource,
     private readonly mode: LockMode,
     ticket: Ticket | undefined,
   ) {
@@ -21,19 +34,19 @@ export class PendingLock extends PendingRequest {
   }
 
   protected override tryAcquire(): Grant | null {
-    return this.backend.tryWith(this.mode, this.ticket, true);
+    return this.lock.tryWith(this.mode, this.ticket, true);
   }
 
   protected override park(): boolean {
-    const { backend, mode, ticket } = this;
+    const { lock, mode, ticket } = this;
     const sidecar = ticket?.sidecar;
-    if (backend.calls.addon === undefined) return false;
-    const file = backend.takeFile(mode);
+    if (lock.calls.addon === undefined) return false;
+    const file = lock.files.take(mode);
     ticket?.park();
     try {
       const wait = new ParkedWait(file, sidecar, mode, (outcome) => this.step(() => this.#onOutcome(file, outcome)));
       this.#wait = wait;
-      if (backend.options.followsReplacement) this.#endWatch = this.#watch(file, wait);
+      if (lock.files.options.followsReplacement) this.#endWatch = this.#watch(file, wait);
       return true;
     } catch (error) {
       file.close();
@@ -49,10 +62,10 @@ export class PendingLock extends PendingRequest {
   #onOutcome(file: OpenFile, outcome: ParkOutcome): void {
     this.#endWatch();
     this.#wait = undefined;
-    if (outcome === 'granted') this.granted(this.backend.grant(file, this.mode, this.ticket));
+    if (outcome === 'granted') this.granted(this.lock.grant(file, this.mode, this.ticket));
     // Granted on a file that was removed or replaced while we waited. Now for the new one.
-    else if (outcome === 'replaced' || this.backend.mustWrite(outcome, file)) this.tryThenWait();
-    else throw this.backend.explained(outcome);
+    else if (outcome === 'replaced' || this.lock.files.mustWrite(outcome, file)) this.tryThenWait();
+    else throw this.lock.explained(outcome);
   }
 
   /** Goes on with the new file as soon as the one that is waited for is replaced. */
@@ -63,10 +76,10 @@ export class PendingLock extends PendingRequest {
       this.ticket?.moved();
       this.step(() => this.tryThenWait());
     };
-    const { path, calls } = this.backend;
+    const { files, calls } = this.lock;
     // Later, since the first look is at once, and this request is not parked yet.
     return watchForLoss(
-      path,
+      files.path,
       () => calls.isCurrent(file),
       () => queueMicrotask(moveOver),
     );

@@ -2,13 +2,29 @@
 import type { Grant } from '../../core/backend.js';
 import { systemError } from '../../errors.js';
 import { withDescriptors } from '../../files/lock-file.js';
+import type { OpenFile } from '../../files/open-file.js';
 import { GRANTED } from '../../native/addon.js';
 import { NativeWait } from '../../native/native-wait.js';
 import { clearImmediate, setImmediate } from '../../timers.js';
 import type { Ticket } from '../fifo/ticket-queue.js';
 import { ParkedWait, type ParkOutcome } from './parked-wait.js';
 import { PendingRequest } from './pending-request.js';
-import type { SemaphoreBackend } from './semaphore-backend.js';
+
+/** The semaphore that is waited for. */
+export interface PermitSource {
+  readonly path: string;
+  readonly permits: number;
+  /** One try; null: none is free, or another request has an earlier ticket. */
+  tryWith(ticket: Ticket | undefined): Grant | null;
+  /** One try for any permit, whatever is queued. */
+  tryPermits(ticket: Ticket | undefined): Grant | null;
+  /** An open file to wait for a permit with. Undefined: it was replaced while it was opened. */
+  openFor(permit: number): OpenFile | undefined;
+  /** The open file has the permit: the turn passes to the next request. */
+  grant(file: OpenFile, permit: number, ticket: Ticket | undefined): Grant;
+  /** What an error of the lock is told as. */
+  explained(error: unknown): unknown;
+}
 
 export class PendingPermit extends PendingRequest {
   /** One thread for each permit. */
@@ -19,7 +35,7 @@ export class PendingPermit extends PendingRequest {
   #isFirst: boolean;
 
   constructor(
-    private readonly backend: SemaphoreBackend,
+    private readonly semaphore: PermitSource,
     ticket: Ticket | undefined,
   ) {
     super(ticket);
@@ -27,7 +43,7 @@ export class PendingPermit extends PendingRequest {
   }
 
   protected override tryAcquire(): Grant | null {
-    return this.#isFirst ? this.backend.tryPermits(this.ticket) : this.backend.tryWith(this.ticket);
+    return this.#isFirst ? this.semaphore.tryPermits(this.ticket) : this.semaphore.tryWith(this.ticket);
   }
 
   protected override park(): boolean {
@@ -49,7 +65,7 @@ export class PendingPermit extends PendingRequest {
     ticket.park();
     const onTurn = (status: number): void => {
       this.#turn = undefined;
-      if (status !== GRANTED) throw this.backend.explained(systemError(-status, 'fcntl', this.backend.file.path));
+      if (status !== GRANTED) throw this.semaphore.explained(systemError(-status, 'fcntl', this.semaphore.path));
       this.#isFirst = true;
       this.tryThenWait();
     };
@@ -60,7 +76,7 @@ export class PendingPermit extends PendingRequest {
   /** The first wait that is granted wins, and the others are cancelled. */
   #parkOnEach(): void {
     try {
-      for (let permit = 0; permit < this.backend.permits; permit++) {
+      for (let permit = 0; permit < this.semaphore.permits; permit++) {
         const wait = this.#parkOn(permit);
         if (wait !== undefined) this.#waits.push(wait);
       }
@@ -73,14 +89,14 @@ export class PendingPermit extends PendingRequest {
   }
 
   #parkOn(permit: number): ParkedWait | undefined {
-    const file = this.backend.openFor(permit);
+    const file = this.semaphore.openFor(permit);
     if (file === undefined) return undefined;
     const onOutcome = (outcome: ParkOutcome): void => {
       this.#waits = this.#waits.filter((wait) => wait.file !== file);
       this.unpark();
-      if (outcome === 'granted') this.granted(this.backend.grant(file, permit, this.ticket));
+      if (outcome === 'granted') this.granted(this.semaphore.grant(file, permit, this.ticket));
       else if (outcome === 'replaced') this.tryThenWait();
-      else throw this.backend.explained(outcome);
+      else throw this.semaphore.explained(outcome);
     };
     try {
       return new ParkedWait(file, undefined, 'exclusive', (outcome) => this.step(() => onOutcome(outcome)));

@@ -9,7 +9,8 @@
  * steal).
  */
 import { REMOVAL_BYTE } from '../../files/byte-layout.js';
-import type { LockFileOptions, OpenFile } from '../../files/lock-file.js';
+import type { LockFileOptions } from '../../files/lock-file.js';
+import type { OpenFile } from '../../files/open-file.js';
 import { type Addon, GRANTED } from '../../native/addon.js';
 import { NativeFile } from '../../native/native-file.js';
 

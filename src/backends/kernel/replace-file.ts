@@ -1,7 +1,8 @@
 /** How a lock of the kernel is stolen: by a new file in the place of the one that is locked. */
 import { randomUUID } from 'node:crypto';
 import { renameSync, rmSync } from 'node:fs';
-import { type LockFileOptions, type OpenFile, openLockFile } from '../../files/lock-file.js';
+import { type LockFileOptions, openLockFile } from '../../files/lock-file.js';
+import type { OpenFile } from '../../files/open-file.js';
 import { siblingPath } from '../../files/sibling-files.js';
 import type { LockCalls } from './lock-calls.js';
 import { takeRemovalLock } from './removal-lock.js';

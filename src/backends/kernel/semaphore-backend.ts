@@ -10,8 +10,9 @@
 import type { Backend, Capabilities, Grant, Inspection, PendingAcquire, SyncWaitable } from '../../core/backend.js';
 import { LockLostError, LockMismatchError, LockUnsupportedError } from '../../errors.js';
 import { MOST_PERMITS, PERMIT_NUMBERS } from '../../files/byte-layout.js';
-import { isCurrent, type LockFileOptions, type OpenFile, openLockFile, statAt } from '../../files/lock-file.js';
+import { isCurrent, type LockFileOptions, openLockFile, statAt } from '../../files/lock-file.js';
 import { watchForLoss } from '../../files/loss-watcher.js';
+import type { OpenFile } from '../../files/open-file.js';
 import { inspection } from '../../inspect/looking.js';
 import { semaphoreParties } from '../../inspect/proc-locks.js';
 import { type Addon, GRANTED, REMOVED, REPLACED } from '../../native/addon.js';
@@ -21,13 +22,13 @@ import type { QueueAccess } from '../fifo/queue-access.js';
 import type { Ticket, TicketQueue } from '../fifo/ticket-queue.js';
 import type { PathState } from '../path-state.js';
 import { pollSync } from '../poll.js';
-import { PendingPermit } from './pending-permit.js';
+import { PendingPermit, type PermitSource } from './pending-permit.js';
 import { explained } from './refused.js';
 
 /** That the file is replaced between open and lock takes bad luck each time; so often it is something else. */
 const MAX_REPLACED = 100;
 
-export class SemaphoreBackend implements Backend, SyncWaitable {
+export class SemaphoreBackend implements Backend, SyncWaitable, PermitSource {
   readonly name = 'fcntl';
 
   constructor(
@@ -37,6 +38,10 @@ export class SemaphoreBackend implements Backend, SyncWaitable {
     private readonly state: PathState,
     private readonly order: QueueAccess,
   ) {}
+
+  get path(): string {
+    return this.file.path;
+  }
 
   get capabilities(): Capabilities {
     const layers = { lock: 'native-fallback', wait: 'native-fallback' } as const;
@@ -96,13 +101,11 @@ export class SemaphoreBackend implements Backend, SyncWaitable {
     this.order.queue?.dispose();
   }
 
-  /** @internal With a ticket: null unless it is first in the queue. */
   tryWith(ticket: Ticket | undefined): Grant | null {
     if (ticket === undefined) return this.tryAcquire();
     return ticket.sidecar.isFirst() === GRANTED ? this.tryPermits(ticket) : null;
   }
 
-  /** @internal Any permit, whatever is queued. */
   tryPermits(ticket?: Ticket): Grant | null {
     for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
       const file = openLockFile(this.file, { access: 'write' });
@@ -120,7 +123,6 @@ export class SemaphoreBackend implements Backend, SyncWaitable {
     throw new LockUnsupportedError(this.file.path, why);
   }
 
-  /** @internal An open file to wait for a permit with. Undefined: it was replaced while it was opened. */
   openFor(permit: number): OpenFile | undefined {
     const file = openLockFile(this.file, { access: 'write' });
     try {
@@ -136,13 +138,11 @@ export class SemaphoreBackend implements Backend, SyncWaitable {
     return undefined;
   }
 
-  /** @internal The permit is held: the turn passes to the next request. */
   grant(file: OpenFile, permit: number, ticket: Ticket | undefined): Grant {
     ticket?.passTurn();
     return new Permit(this.file, file, permit);
   }
 
-  /** @internal */
   explained(error: unknown): unknown {
     return explained(error, 'fcntl', this.file.path);
   }

@@ -1,0 +1,83 @@
+/** A lock of the kernel that is held, and how it ends: unlocked or, with `unlinkOnRelease`, removed. */
+import { unlinkSync } from 'node:fs';
+import type { Grant } from '../../core/backend.js';
+import { LockLostError } from '../../errors.js';
+import { watchForLoss } from '../../files/loss-watcher.js';
+import type { OpenFile } from '../../files/open-file.js';
+import { GRANTED } from '../../native/addon.js';
+import type { LockMode } from '../../options.js';
+import type { QueueAccess } from '../fifo/queue-access.js';
+import type { KernelFiles } from './kernel-files.js';
+import type { LockCalls } from './lock-calls.js';
+import type { LockTry } from './lock-try.js';
+import { takeRemovalLock } from './removal-lock.js';
+
+/** The parts of a lock of the kernel. */
+export interface KernelParts {
+  readonly files: KernelFiles;
+  readonly calls: LockCalls;
+  /** The order between processes. */
+  readonly order: QueueAccess;
+  readonly tries: LockTry;
+}
+
+export class KernelGrant implements Grant {
+  #isShown = false;
+
+  constructor(
+    private readonly lock: KernelParts,
+    private readonly file: OpenFile,
+    private readonly mode: LockMode,
+  ) {}
+
+  get fd(): number {
+    this.#isShown = true;
+    return this.file.fd;
+  }
+
+  /** What cannot be unlocked is closed, which unlocks it. */
+  unlock(): void {
+    const { lock, file } = this;
+    try {
+      if (lock.files.options.unlinkOnRelease && this.#remove()) return file.close();
+      lock.calls.unlock(file);
+      // A descriptor that was shown may live on in a child: its open file must not carry a later lock of ours.
+      if (this.#isShown) file.close();
+      else lock.files.putBack(file);
+    } catch {
+      file.close();
+    }
+  }
+
+  watch(onLoss: (error: Error) => void): () => void {
+    const { files, calls } = this.lock;
+    const gone = (): void => onLoss(new LockLostError(files.path, 'its file was removed or replaced'));
+    return watchForLoss(files.path, () => calls.isCurrent(this.file), gone);
+  }
+
+  /**
+   * Removal is safe only for the process that holds the whole file exclusively: every other fairlock process that has it
+   * open then finds, on its grant, that it is not at the path any more. A reader first has to become an exclusive holder:
+   * it releases its share, tries without waiting, and leaves the file to its holders if that fails.
+   */
+  #remove(): boolean {
+    const { file } = this;
+    const { files, calls, order, tries } = this.lock;
+    if (this.mode === 'shared') {
+      calls.unlock(file);
+      if (!file.writable || tries.inOrder(file, 'exclusive') !== GRANTED) return false;
+    } else if (!calls.isCurrent(file)) {
+      return true;
+    }
+    try {
+      // A request that is queued is about to use the file, and removes it in turn.
+      if (order.queue?.removeSidecar() === false) return false;
+      // With fcntl we hold the byte of the removal lock already, with all others.
+      if (calls.name === 'fcntl' || takeRemovalLock(calls.addon, files.file, file)) unlinkSync(files.path);
+    } catch {
+      // A folder without write permission, say: the file stays, which is harmless.
+    }
+    calls.unlock(file);
+    return true;
+  }
+}

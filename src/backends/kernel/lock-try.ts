@@ -1,0 +1,74 @@
+/** One try on an open file, without waiting: queued requests come first, and a question is not taken for a holder. */
+import type { OpenFile } from '../../files/open-file.js';
+import { CONTENDED, GRANTED, REMOVED } from '../../native/addon.js';
+import type { TryStatus } from '../../native/native-file.js';
+import type { LockMode } from '../../options.js';
+import type { QueueAccess } from '../fifo/queue-access.js';
+import type { Ticket, TicketQueue } from '../fifo/ticket-queue.js';
+import type { LockCalls } from './lock-calls.js';
+
+/** Tries that fail because another process asks at that moment whether the lock is held: it takes some microseconds. */
+const PROBED_TRIES = 1000;
+/** So many in a row that no question explains are contended by a holder. */
+const HELD_TRIES = 3;
+
+export class LockTry {
+  constructor(
+    private readonly calls: LockCalls,
+    private readonly order: QueueAccess,
+    private readonly unlinksOnRelease: boolean,
+  ) {}
+
+  /** @param isFollowedByWait whether a contended try need not be right to the microsecond */
+  try(file: OpenFile, mode: LockMode, ticket: Ticket | undefined, isFollowedByWait: boolean): TryStatus {
+    if (ticket !== undefined) return file.nativeFile.tryIfFirst(ticket.sidecar, mode);
+    const status = this.inOrder(file, mode);
+    return status === CONTENDED && !isFollowedByWait ? this.#unlessProbed(file, mode) : status;
+  }
+
+  /** By a request without a ticket. */
+  inOrder(file: OpenFile, mode: LockMode): TryStatus {
+    const { queue } = this.order;
+    if (queue === undefined) return this.calls.tryLock(file, mode);
+    try {
+      return this.#ifQueueEmpty(queue, file, mode);
+    } catch (error) {
+      if (!this.order.doWithout(error)) throw error;
+      return this.calls.tryLock(file, mode);
+    }
+  }
+
+  #ifQueueEmpty(queue: TicketQueue, file: OpenFile, mode: LockMode): TryStatus {
+    // Where files come and go, no sidecar is made while no request is queued. The sidecar is removed only by a process
+    // that has the main lock and finds no ticket; so if there is none once the lock is ours, no request came before.
+    if (this.unlinksOnRelease && !queue.exists()) {
+      const status = this.calls.tryLock(file, mode);
+      if (status !== GRANTED || !queue.exists()) return status;
+      this.calls.unlock(file);
+    }
+    for (;;) {
+      const probe = queue.open();
+      const status = file.nativeFile.tryIfQueueEmpty(probe.nativeFile, mode);
+      if (status !== REMOVED) {
+        queue.putBack(probe);
+        return status;
+      }
+      probe.close();
+    }
+  }
+
+  /**
+   * A contended try once more, unless it was contended by a holder: another process that asks `isLocked` has the lock for
+   * some microseconds. It says so (isProbed), but may be done between our try and our look: so a holder is believed only
+   * after some tries in a row.
+   */
+  #unlessProbed(file: OpenFile, mode: LockMode): TryStatus {
+    let status: TryStatus = CONTENDED;
+    if (!this.calls.canBeProbed) return status;
+    for (let tries = 0, held = 0; status === CONTENDED && held < HELD_TRIES && tries < PROBED_TRIES; tries++) {
+      held = this.calls.isProbed(file) ? 0 : held + 1;
+      status = this.inOrder(file, mode);
+    }
+    return status;
+  }
+}
