@@ -59,7 +59,7 @@ export function temporaryLockPath(context?: TestContextLike): TemporaryLockPath 
 }
 
 /** How often a lock that seems to be held is looked at again, a millisecond apart. */
-const CANCELLED_TRIES = 50;
+const CANCELLED_TRIES = 1000;
 
 /** The lock files of a folder that this or another process holds. */
 function heldIn(folder: string): string[] {
