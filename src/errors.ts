@@ -60,9 +60,11 @@ export class LockTimeoutError extends LockError {
 
 const MOST_NAMED = 3;
 
-function named({ pid, command }: LockParty): string {
+function named({ pid, host, since, command }: LockParty): string {
   if (pid === 0) return 'a process that cannot be seen from here';
-  return `pid ${pid}${command === undefined ? '' : ` (${cut(printable(command), 80)})`}`;
+  const where = host === undefined ? '' : ` on ${cut(printable(host), 80)}`;
+  const when = since === undefined ? '' : ` since ${since.toISOString()}`;
+  return `pid ${pid}${where}${when}${command === undefined ? '' : ` (${cut(printable(command), 80)})`}`;
 }
 
 /** Waiting could never end: the caller itself keeps the lock from being granted. */
@@ -107,6 +109,13 @@ export class LockClosedError extends LockError {
 export class LockMismatchError extends LockError {
   constructor(path: string | undefined, why: string) {
     super('ERR_LOCK_MISMATCH', `will not lock${path === undefined ? '' : ` '${path}'`}: ${why}`, path);
+  }
+}
+
+/** A lock service on the network does not answer, or refuses. */
+export class LockEngineError extends LockError {
+  constructor(name: string | undefined, why: string, cause?: unknown) {
+    super('ERR_LOCK_ENGINE', `the lock${on(name)}: ${why}`, name, cause === undefined ? undefined : { cause });
   }
 }
 

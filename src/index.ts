@@ -10,9 +10,11 @@ export type {
   StealEvent as LockStealEvent,
 } from './core/events.js';
 export type { LockHandle, PermitHandle } from './core/handle.js';
+export type { Lock } from './engine/lock.js';
 export {
   LockClosedError,
   LockDeadlockError,
+  LockEngineError,
   LockError,
   LockLostError,
   LockMismatchError,

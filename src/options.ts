@@ -97,6 +97,10 @@ export interface LockParty {
   pid: number;
   /** Its command line, as far as the system tells. */
   command?: string;
+  /** Its machine, where the lock is one between machines. */
+  host?: string;
+  /** When it was granted the lock or began to wait, where the lock service tells. */
+  since?: Date;
   shared: boolean;
 }
 

@@ -77,6 +77,11 @@ export abstract class FileLock implements Disposable {
     return this.core.status.isLocked();
   }
 
+  /** What an error text and a `Lock` of an engine call it: the path. */
+  get name(): string {
+    return this.path;
+  }
+
   /** Whether a handle of this object holds the lock. */
   get held(): boolean {
     return this.core.held > 0;

@@ -1,0 +1,226 @@
+/** The locks of an engine, as users see them. */
+import { type Clock, systemClock } from '../core/clock.js';
+import { FifoQueue } from '../core/fifo-queue.js';
+import type { Handle, LockHandle } from '../core/handle.js';
+import { LockCore } from '../core/lock-core.js';
+import type { AcquireOptions, LockMode, LockParty } from '../options.js';
+import type { Engine } from './engine.js';
+import { EngineBackend, type EngineHold } from './engine-backend.js';
+import type { Lock } from './lock.js';
+import { keepingAlive } from './retry.js';
+
+/** A lock of an engine that is held. */
+export interface FencedHandle extends LockHandle {
+  /**
+   * The fencing token: it grows with every grant of the lock, and never repeats. Holds that one grant serves in a row
+   * (`handOver`) share it. A store that refuses smaller tokens than it has seen is safe from holders that were stopped.
+   * @throws {LockUnsupportedError} why there is none
+   */
+  readonly token: number;
+  /** Never rejects, and need not be awaited: it is retried until the engine does not hold the lock any more. */
+  readonly release: () => Promise<void>;
+  /** Before something that must not happen twice. No network. @throws {LockLostError} the lock is lost, or may be */
+  check(): void;
+  /** Asks the engine: one round trip. @throws {LockLostError} @throws {LockEngineError} there is no answer */
+  verify(): Promise<void>;
+}
+
+/** What `inspect()` of an engine's lock sees. */
+export interface EngineInspection {
+  name: string;
+  /** Whether this object holds it. */
+  held: boolean;
+  holders: LockParty[];
+  waiters: LockParty[];
+}
+
+class Fenced implements FencedHandle {
+  readonly fd = undefined;
+  readonly release: () => Promise<void>;
+  readonly #hold: EngineHold;
+
+  constructor(private readonly handle: Handle) {
+    this.#hold = handle.hold.grant as EngineHold;
+    this.release = () => {
+      handle.release();
+      return this.#hold.released;
+    };
+  }
+
+  get token(): number {
+    return this.#hold.granted.token;
+  }
+  get released(): boolean {
+    return this.handle.released;
+  }
+  get shared(): boolean {
+    return this.handle.shared;
+  }
+  /** The engine's grant looks at the clock first: a blocked event loop has not run the timer that would tell. */
+  get signal(): AbortSignal {
+    const { signal } = this.handle;
+    try {
+      if (!this.released) this.#hold.granted.check();
+    } catch {
+      // The grant has told its listeners, if it is lost for certain.
+    }
+    return signal;
+  }
+  check(): void {
+    this.#hold.granted.check();
+  }
+  verify(): Promise<void> {
+    return keepingAlive(this.#hold.granted.verify());
+  }
+  [Symbol.dispose](): void {
+    void this.release();
+  }
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.release();
+  }
+}
+
+export interface EngineLockOptions {
+  /** How many times in a row a release hands the lock to the next waiter of this process. @default 0: strict order */
+  handOver?: number;
+  /** As for `InterProcessLock`. @default false */
+  reentrant?: boolean;
+}
+
+/** What the locks of one engine object share: a queue for each name. */
+export class EngineQueues {
+  readonly #queues = new Map<string, WeakRef<FifoQueue>>();
+  readonly #forgotten = new FinalizationRegistry<string>((name) => {
+    if (this.#queues.get(name)?.deref() === undefined) this.#queues.delete(name);
+  });
+
+  queueFor(name: string): FifoQueue {
+    const known = this.#queues.get(name)?.deref();
+    if (known !== undefined) return known;
+    const fresh = new FifoQueue();
+    this.#queues.set(name, new WeakRef(fresh));
+    this.#forgotten.register(fresh, name);
+    return fresh;
+  }
+}
+
+abstract class EngineLockBase implements Disposable {
+  /** @internal */ protected readonly core: LockCore;
+
+  constructor(
+    private readonly engine: Engine,
+    readonly name: string,
+    queues: EngineQueues,
+    { handOver = 0, reentrant = false }: EngineLockOptions = {},
+    permits?: number,
+    clock: Clock = systemClock,
+  ) {
+    const queue = queues.queueFor(permits === undefined ? name : `${name}\0semaphore`);
+    const backend = new EngineBackend(engine, name, queue, permits, handOver);
+    this.core = new LockCore(name, queue, backend, clock, reentrant);
+  }
+
+  /** Whether a handle of this object holds it. */
+  get held(): boolean {
+    return this.core.held > 0;
+  }
+
+  /** The processes that hold and wait, as the engine knows them. */
+  async inspect(): Promise<EngineInspection> {
+    const { holders, waiters } = await keepingAlive(this.engine.inspect({ name: this.name, mode: 'exclusive' }));
+    return { name: this.name, held: this.held, holders, waiters };
+  }
+
+  /** Pending waits of this object reject with `LockClosedError`; what is held stays held until it is released. */
+  close(): void {
+    this.core.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  protected async acquireIn(mode: LockMode, options: AcquireOptions | undefined): Promise<FencedHandle> {
+    return new Fenced((await this.core.acquire(mode, options)) as Handle);
+  }
+
+  protected async tryIn(mode: LockMode): Promise<FencedHandle | null> {
+    const handle = await this.core.tryAcquire(mode);
+    return handle === null ? null : new Fenced(handle as Handle);
+  }
+
+  protected async withIn<T>(
+    mode: LockMode,
+    fn: (handle: FencedHandle) => T | PromiseLike<T>,
+    options: AcquireOptions | undefined,
+  ): Promise<T> {
+    const run = typeof fn === 'function' ? (handle: LockHandle) => fn(new Fenced(handle as Handle)) : fn;
+    return this.core.with(mode, run, options);
+  }
+}
+
+/** A lock between the processes of many machines. */
+export class EngineLock extends EngineLockBase implements Lock {
+  /**
+   * Waits for its turn, then for the lock, through outages of the engine.
+   * @throws {LockTimeoutError} {LockClosedError} {LockUnsupportedError} `signal.reason`; {LockEngineError} the engine
+   *   refuses for a reason that waiting does not repair
+   */
+  acquire(options?: AcquireOptions): Promise<FencedHandle> {
+    return this.acquireIn('exclusive', options);
+  }
+
+  /** Null: it is held or waited for. @throws {LockEngineError} the engine does not answer */
+  tryAcquire(): Promise<FencedHandle | null> {
+    return this.tryIn('exclusive');
+  }
+
+  /** Holds the lock while `fn` runs, until its promise is settled. */
+  withLock<T>(fn: (handle: FencedHandle) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T> {
+    return this.withIn('exclusive', fn, options);
+  }
+}
+
+/** Many readers or one writer, between the processes of many machines. */
+export class EngineReaderWriterLock extends EngineLockBase {
+  acquireRead(options?: AcquireOptions): Promise<FencedHandle> {
+    return this.acquireIn('shared', options);
+  }
+  acquireWrite(options?: AcquireOptions): Promise<FencedHandle> {
+    return this.acquireIn('exclusive', options);
+  }
+  tryAcquireRead(): Promise<FencedHandle | null> {
+    return this.tryIn('shared');
+  }
+  tryAcquireWrite(): Promise<FencedHandle | null> {
+    return this.tryIn('exclusive');
+  }
+  withReadLock<T>(fn: (handle: FencedHandle) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T> {
+    return this.withIn('shared', fn, options);
+  }
+  withWriteLock<T>(fn: (handle: FencedHandle) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T> {
+    return this.withIn('exclusive', fn, options);
+  }
+}
+
+/** At most `permits` holders, over the processes of many machines. */
+export class EngineSemaphore extends EngineLockBase {
+  constructor(
+    engine: Engine,
+    name: string,
+    queues: EngineQueues,
+    readonly permits: number,
+  ) {
+    super(engine, name, queues, {}, permits);
+  }
+
+  acquire(options?: AcquireOptions): Promise<FencedHandle> {
+    return this.acquireIn('shared', options);
+  }
+  tryAcquire(): Promise<FencedHandle | null> {
+    return this.tryIn('shared');
+  }
+  withPermit<T>(fn: (handle: FencedHandle) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T> {
+    return this.withIn('shared', fn, options);
+  }
+}

@@ -1,0 +1,56 @@
+/** Waiting between tries, which an abort ends. */
+import { onAbort } from '../abort.js';
+import { clearInterval, clearTimeout, setInterval, setTimeout } from '../timers.js';
+
+const FIRST_MS = 100;
+const LONGEST_MS = 1000;
+
+/** 100 ms, growing to a second, with jitter. */
+export function* backOff(): Generator<number, never> {
+  for (let delay = FIRST_MS; ; delay = Math.min(delay * 2, LONGEST_MS)) yield delay * (0.5 + Math.random() / 2);
+}
+
+/** Resolves after `ms`, or when the signal is aborted. */
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => {
+    const timer = setTimeout(end, ms);
+    const endWatch = onAbort(signal, end);
+    function end(): void {
+      clearTimeout(timer);
+      endWatch();
+      resolve();
+    }
+  });
+}
+
+let pending = 0;
+let keeper: ReturnType<typeof setInterval> | undefined;
+
+/** Keeps the process alive until the promise is settled: connections do not. */
+export async function keepingAlive<T>(promise: Promise<T>): Promise<T> {
+  pending++;
+  keeper ??= setInterval(() => {}, 2 ** 30);
+  try {
+    return await promise;
+  } finally {
+    pending--;
+    if (pending === 0) {
+      clearInterval(keeper);
+      keeper = undefined;
+    }
+  }
+}
+
+/** The promise, or a rejection after `ms`. */
+export async function within<T>(ms: number, promise: Promise<T>, late: () => Error): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const tooLate = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(late()), ms);
+  });
+  try {
+    return await Promise.race([promise, tooLate]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

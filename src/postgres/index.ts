@@ -1,0 +1,126 @@
+/** fairlock/postgres: locks between machines, on PostgreSQL's advisory locks. */
+import { createRequire } from 'node:module';
+import type * as Pg from 'pg';
+import type { Client, ClientConfig } from 'pg';
+import {
+  EngineLock,
+  type EngineLockOptions,
+  EngineQueues,
+  EngineReaderWriterLock,
+  EngineSemaphore,
+} from '../engine/engine-lock.js';
+import { shown } from '../errors.js';
+import type { Parties } from '../options.js';
+import { keyOf, type PostgresKey, parametersOf } from './keys.js';
+import { PostgresEngine } from './postgres-engine.js';
+
+export type { EngineInspection, EngineLockOptions, FencedHandle } from '../engine/engine-lock.js';
+export type { PostgresKey } from './keys.js';
+export { schemaSql } from './schema.js';
+
+function loadPg(): typeof Pg {
+  try {
+    return createRequire(import.meta.url)('pg') as typeof Pg;
+  } catch (cause) {
+    throw new Error('fairlock/postgres needs the package pg, which is not installed: npm install pg', { cause });
+  }
+}
+
+const pg = loadPg();
+
+export interface PostgresLocksOptions {
+  /** As pg takes it. One of `connectionString`, `config` and `connect` is required. */
+  connectionString?: string;
+  config?: ClientConfig;
+  /** Makes a client that is connected, and that no other code uses. */
+  connect?: () => Promise<Client>;
+  /** Where the tokens come from. @default 'fairlock' */
+  schema?: string;
+  /** One serves all locks that are free; each lock that is waited for needs one of its own. @default 20 */
+  maxConnections?: number;
+  /** After how many ms without an answer of the server a lock counts as lost. @default 10000 */
+  lossAfter?: number;
+}
+
+const OPTIONS = ['connectionString', 'config', 'connect', 'schema', 'maxConnections', 'lossAfter'];
+
+/** The locks of one database. Connects when a lock is first asked for. */
+export class PostgresLocks implements AsyncDisposable {
+  readonly #engine: PostgresEngine;
+  readonly #queues = new EngineQueues();
+
+  /** @throws {TypeError} @throws {RangeError} a bad option */
+  constructor(options: PostgresLocksOptions) {
+    if (typeof options !== 'object' || options === null) throw new TypeError('options: expected an object');
+    for (const name of Object.keys(options)) {
+      if (!OPTIONS.includes(name))
+        throw new TypeError(`${name}: there is no such option here; there are: ${OPTIONS.join(', ')}`);
+    }
+    const { connectionString, config, connect, schema = 'fairlock', maxConnections = 20, lossAfter = 10_000 } = options;
+    if ([connectionString, config, connect].filter((one) => one !== undefined).length !== 1) {
+      throw new TypeError('connectionString, config, connect: exactly one of them is required');
+    }
+    if (!Number.isInteger(maxConnections) || maxConnections < 2) {
+      throw new RangeError(`maxConnections: expected a whole number of at least 2, got ${shown(maxConnections)}`);
+    }
+    if (!(lossAfter >= 5000)) throw new RangeError(`lossAfter: expected at least 5000, got ${shown(lossAfter)}`);
+    const given = { keepAlive: true, connectionTimeoutMillis: lossAfter, ...(config ?? { connectionString }) };
+    const open = async (): Promise<Client> => {
+      const client = new pg.Client(given);
+      client.on('error', () => {}); // A session listens as soon as it is connected.
+      await client.connect();
+      return client;
+    };
+    this.#engine = new PostgresEngine({ connect: connect ?? open, schema, maxConnections, lossAfter });
+  }
+
+  /**
+   * The lock of a name, or of an advisory lock that other programs use (`key`).
+   * @param options `handOver`, `reentrant`, `key`
+   */
+  lock(name: string, options: EngineLockOptions & { key?: PostgresKey } = {}): EngineLock {
+    const { key, ...others } = options;
+    return new EngineLock(this.#engine, this.#named(name, key), this.#queues, others);
+  }
+
+  readerWriterLock(name: string, options: { key?: PostgresKey } = {}): EngineReaderWriterLock {
+    return new EngineReaderWriterLock(this.#engine, this.#named(name, options.key), this.#queues);
+  }
+
+  /** @param options `permits`: how many may hold it at once, the same in all processes */
+  semaphore(name: string, { permits }: { permits: number }): EngineSemaphore {
+    if (!Number.isInteger(permits) || permits < 1 || permits > 64) {
+      throw new RangeError(`permits: expected 1 to 64, got ${shown(permits)}`);
+    }
+    return new EngineSemaphore(this.#engine, this.#named(name, undefined), this.#queues, permits);
+  }
+
+  /** The sessions that hold a lock and wait for it. */
+  inspect(name: string): Promise<Parties> {
+    return this.#engine.inspect({ name, mode: 'exclusive' });
+  }
+
+  /** Closes the connections that hold nothing; the others when they are released. */
+  close(): Promise<void> {
+    return this.#engine.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /**
+   * Locks in the transaction that `client` is in, until it ends: no lease, no token, and it works behind transaction pooling. It
+   * excludes `lock(name)` of the same database.
+   */
+  static async lockInTransaction(client: Pick<Client, 'query'>, name: string): Promise<void> {
+    const { text, values } = parametersOf(keyOf(name));
+    await client.query(`SELECT pg_advisory_xact_lock(${text})`, values);
+  }
+
+  #named(name: string, key: PostgresKey | undefined): string {
+    if (typeof name !== 'string' || name === '') throw new TypeError(`name: expected a name, got ${shown(name)}`);
+    if (key !== undefined) this.#engine.keys.set(name, key);
+    return name;
+  }
+}

@@ -1,0 +1,26 @@
+/** What the locks keep in the database: the source of the tokens, and the server's timeline. */
+
+/** A name as SQL. */
+export function quoted(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
+/** The SQL that an administrator runs where the program's role may not create a schema. */
+export function schemaSql(schema = 'fairlock'): string {
+  const name = quoted(schema);
+  return [
+    `CREATE SCHEMA IF NOT EXISTS ${name};`,
+    '-- Fencing tokens. They begin with the time of day in ms, so that they go on from those of file locks.',
+    'DO $$ BEGIN',
+    `  IF to_regclass('${`${name}.token`.replaceAll("'", "''")}') IS NULL THEN`,
+    `    EXECUTE 'CREATE SEQUENCE ${`${name}.token`.replaceAll("'", "''")} START ' || (extract(epoch FROM now()) * 1000)::bigint;`,
+    '  END IF;',
+    'END $$;',
+    '-- When this server was first seen on its timeline: after a failover the locks of before are gone.',
+    `CREATE TABLE IF NOT EXISTS ${name}.epoch (timeline text PRIMARY KEY, since timestamptz NOT NULL DEFAULT now());`,
+    `GRANT USAGE ON SCHEMA ${name} TO PUBLIC;`,
+    `GRANT USAGE, SELECT ON SEQUENCE ${name}.token TO PUBLIC;`,
+    `GRANT SELECT, INSERT ON ${name}.epoch TO PUBLIC;`,
+    '',
+  ].join('\n');
+}

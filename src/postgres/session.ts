@@ -1,0 +1,157 @@
+/** One connection. What it has locked, it holds as long as it lives. */
+import { hostname } from 'node:os';
+import type { Client, QueryResult } from 'pg';
+import { elapsed, type Moment, now } from '../engine/elapsed.js';
+import { messageOf } from '../errors.js';
+import { clearTimeout, setTimeout, unref } from '../timers.js';
+
+const BEAT_MS = 3000;
+/** A deadline that is itself late (the process was stopped) asks once more, and waits so long. */
+const LATE_MS = 2000;
+
+/** Statements must not be cut short, and both ends must notice that the other one is gone. */
+const SETTINGS = {
+  statement_timeout: '0',
+  lock_timeout: '0',
+  idle_in_transaction_session_timeout: '0',
+  idle_session_timeout: '0',
+  synchronous_commit: 'on',
+  tcp_keepalives_idle: '5',
+  tcp_keepalives_interval: '2',
+  tcp_keepalives_count: '4',
+  tcp_user_timeout: '15000',
+  client_connection_check_interval: '2000',
+};
+
+/** What is to be told when the connection is lost. */
+export interface SessionHold {
+  lost(why: string): void;
+}
+
+export class Session {
+  /** The server's process. */
+  pid = 0;
+  /** When the last query that was answered was sent: the session lived then. */
+  lastAnswered: Moment = now();
+  isEnded = false;
+  readonly holds = new Set<SessionHold>();
+  /** Advisory keys that it has locked or tries to lock, and how often. */
+  readonly #keys = new Map<string, { count: number; isShared: boolean }>();
+  #beat: ReturnType<typeof setTimeout> | undefined;
+
+  private constructor(
+    readonly client: Client,
+    private readonly lossAfter: number,
+  ) {
+    streamOf(client).unref?.(); // What keeps the process alive is a wait, not a connection.
+    client.on('error', (error) => this.end(messageOf(error)));
+    client.on('end', () => this.end('the connection ended'));
+  }
+
+  static async open(client: Client, lossAfter: number): Promise<Session> {
+    const session = new Session(client, lossAfter);
+    try {
+      // Only those that this server knows.
+      const names = Object.keys(SETTINGS);
+      await session.query(
+        `SELECT set_config(s.name, s.value, false) FROM unnest($1::text[], $2::text[]) AS s(name, value)
+         JOIN pg_settings USING (name) WHERE pg_settings.context = 'user'`,
+        [names, Object.values(SETTINGS)],
+      );
+      const application = `fairlock ${process.pid}@${hostname()}`.slice(0, 63);
+      const { rows } = await session.query(
+        "SELECT pg_backend_pid() AS pid, set_config('application_name', $1, false)",
+        [application],
+      );
+      session.pid = rows[0].pid;
+      return session;
+    } catch (error) {
+      session.end(messageOf(error));
+      throw error;
+    }
+  }
+
+  // biome-ignore lint/suspicious/noExplicitAny: rows are what the statement makes them
+  async query(text: string, values: unknown[] = []): Promise<QueryResult<any>> {
+    const sent = now();
+    const result = await this.client.query(text, values);
+    if (!this.isEnded) this.lastAnswered = sent;
+    return result;
+  }
+
+  /**
+   * A session may lock a key twice: to the server it does not conflict with itself. False: it has the key in a way that
+   * excludes this one.
+   */
+  reserve(key: string, isShared: boolean): boolean {
+    const known = this.#keys.get(key);
+    if (known !== undefined && !(known.isShared && isShared)) return false;
+    this.#keys.set(key, { count: (known?.count ?? 0) + 1, isShared });
+    return true;
+  }
+
+  unreserve(key: string): void {
+    const known = this.#keys.get(key);
+    if (known === undefined || --known.count > 0) return;
+    this.#keys.delete(key);
+  }
+
+  has(key: string): boolean {
+    return this.#keys.has(key);
+  }
+
+  hold(hold: SessionHold): void {
+    this.holds.add(hold);
+    if (this.#beat === undefined) this.#beatLater();
+  }
+
+  drop(hold: SessionHold): void {
+    this.holds.delete(hold);
+    if (this.holds.size > 0) return;
+    clearTimeout(this.#beat);
+    this.#beat = undefined;
+  }
+
+  /** Closes it, and with it all that it holds. */
+  end(why: string): void {
+    if (this.isEnded) return;
+    this.isEnded = true;
+    clearTimeout(this.#beat);
+    for (const hold of [...this.holds]) hold.lost(why);
+    this.holds.clear();
+    this.client.end().catch(() => {});
+    // `end` says goodbye first, which may take for ever where the network is gone.
+    unref(setTimeout(() => streamOf(this.client).destroy(), LATE_MS));
+  }
+
+  #beatLater(): void {
+    const due = now();
+    this.#beat = unref(
+      setTimeout(() => {
+        const late = elapsed(due) > BEAT_MS + LATE_MS;
+        this.query('SELECT 1').catch((error) => this.end(messageOf(error)));
+        this.#beatLater();
+        const overdue = elapsed(this.lastAnswered) - this.lossAfter;
+        if (overdue < 0) return;
+        // The process may have been stopped, and the session live: the answer decides.
+        if (late) unref(setTimeout(() => this.#endIfOverdue(), LATE_MS));
+        else this.#endIfOverdue();
+      }, BEAT_MS),
+    );
+  }
+
+  #endIfOverdue(): void {
+    if (elapsed(this.lastAnswered) < this.lossAfter) return;
+    this.end(`the server has not answered for ${this.lossAfter} ms`);
+    streamOf(this.client).destroy();
+  }
+}
+
+interface Stream {
+  destroy(): void;
+  unref?(): void;
+}
+
+function streamOf(client: Client): Stream {
+  return (client as unknown as { connection: { stream: Stream } }).connection.stream;
+}

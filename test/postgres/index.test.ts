@@ -1,0 +1,220 @@
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import pg from 'pg';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { type FencedHandle, PostgresLocks, type PostgresLocksOptions } from '../../src/postgres/index.js';
+import { lockSuite } from '../suites/lock.js';
+import { hasPostgres, PostgresServer } from '../support/servers.js';
+import { outcome, until } from '../support/waiting.js';
+
+describe.runIf(hasPostgres)('PostgresLocks', () => {
+  let server: PostgresServer;
+  const open: PostgresLocks[] = [];
+
+  beforeAll(async () => {
+    server = await PostgresServer.start();
+    // A server that was just started grants after a while: see the test of the grace.
+    const client = await query();
+    await client.end();
+  });
+
+  function locks(options: Partial<PostgresLocksOptions> = {}): PostgresLocks {
+    const made = new PostgresLocks({ connectionString: server.url, lossAfter: 5000, ...options });
+    open.push(made);
+    return made;
+  }
+
+  async function query(): Promise<pg.Client> {
+    const client = new pg.Client(server.url);
+    await client.connect();
+    return client;
+  }
+
+  async function rows(text: string): Promise<Record<string, unknown>[]> {
+    const client = await query();
+    try {
+      return (await client.query(text)).rows;
+    } finally {
+      await client.end();
+    }
+  }
+
+  const advisory = async (): Promise<number> =>
+    (await rows("SELECT 1 FROM pg_locks WHERE locktype = 'advisory'")).length;
+
+  afterEach(async () => {
+    for (const one of open.splice(0)) await one.close();
+  });
+
+  let names = 0;
+  const name = (): string => `test ${++names}`;
+
+  describe('one process', () => {
+    let shared: PostgresLocks;
+    beforeAll(() => {
+      shared = new PostgresLocks({ connectionString: server.url, lossAfter: 5000 });
+    });
+    lockSuite('a lock', () => shared.lock(name()));
+  });
+
+  it('two processes exclude each other, and tokens grow', async () => {
+    const lock = name();
+    const [here, there] = [locks().lock(lock), locks().lock(lock)];
+    const first = await here.acquire();
+    expect(await there.tryAcquire()).toBeNull();
+    const waiting = outcome(there.acquire());
+    await until(async () => (await here.inspect()).waiters.length === 1);
+    expect(waiting.state).toBe('pending');
+    await first.release();
+    await until(() => waiting.state === 'fulfilled');
+    expect(waiting.value?.token).toBeGreaterThan(first.token);
+    expect(first.token).toBeGreaterThan(Date.now() - 1e9);
+    await waiting.value?.release();
+    expect(await advisory()).toBe(0);
+  });
+
+  it('readers share, writers do not, across processes', async () => {
+    const lock = name();
+    const [a, b] = [locks().readerWriterLock(lock), locks().readerWriterLock(lock)];
+    const readers = [await a.acquireRead(), await b.acquireRead(), await a.acquireRead()];
+    expect(await b.tryAcquireWrite()).toBeNull();
+    const writer = a.acquireWrite();
+    for (const reader of readers) await reader.release();
+    const handle = await writer;
+    expect(await b.tryAcquireRead()).toBeNull();
+    await handle.release();
+  });
+
+  it('a semaphore has no more holders than permits, also of one process', async () => {
+    const semaphore = name();
+    const [a, b] = [locks().semaphore(semaphore, { permits: 2 }), locks().semaphore(semaphore, { permits: 2 })];
+    const tried = await Promise.all([a.tryAcquire(), a.tryAcquire(), b.tryAcquire(), b.tryAcquire()]);
+    const held = tried.filter((one) => one !== null);
+    expect(held.length).toBeLessThanOrEqual(2);
+    for (const one of held) await one.release();
+    let inside = 0;
+    let most = 0;
+    const work = async (): Promise<void> => {
+      inside++;
+      most = Math.max(most, inside);
+      await new Promise((resolve) => setImmediate(resolve));
+      inside--;
+    };
+    await Promise.all(Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? a : b).withPermit(work)));
+    expect(most).toBeLessThanOrEqual(2);
+    expect(await advisory()).toBe(0);
+  });
+
+  it('two names for one key exclude each other, in one process too', async () => {
+    const one = locks();
+    const [a, b] = [one.lock(name(), { key: 4711n }), one.lock(name(), { key: 4711n })];
+    const tried = await Promise.all([a.tryAcquire(), b.tryAcquire()]);
+    expect(tried.filter((handle) => handle !== null).length).toBe(1);
+    const waiting = outcome((tried[0] === null ? a : b).acquire());
+    await tried.find((handle) => handle !== null)?.release();
+    await until(() => waiting.state === 'fulfilled');
+    await waiting.value?.release();
+  });
+
+  it('1 000 locks that are free need one connection', async () => {
+    const made = locks();
+    const handles: FencedHandle[] = [];
+    for (let i = 0; i < 1000; i++) handles.push(await made.lock(name()).acquire());
+    expect((await rows("SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'fairlock%'")).length).toBe(1);
+    await Promise.all(handles.map((handle) => handle.release()));
+    expect(await advisory()).toBe(0);
+  });
+
+  it('300 random aborts leave no lock, and the connections go on', async () => {
+    const lock = name();
+    const [here, there] = [locks(), locks()];
+    const [a, b] = [here.lock(lock), there.lock(lock)];
+    for (let i = 0; i < 300; i++) {
+      const controller = new AbortController();
+      const holder = i % 3 === 0 ? await b.acquire() : undefined;
+      const wait = a.acquire({ signal: controller.signal });
+      wait.catch(() => {});
+      for (let turn = 0; turn < i % 5; turn++) await new Promise((resolve) => setImmediate(resolve));
+      controller.abort();
+      const late = holder?.release();
+      await (await wait.catch(() => undefined))?.release();
+      await late;
+    }
+    (await a.acquire()).release();
+    await until(async () => (await advisory()) === 0);
+  });
+
+  it('a backend that is terminated: the signal, at once, and a new one is acquired', async () => {
+    const lock = locks().lock(name());
+    const handle = await lock.acquire();
+    const lost = once(handle.signal, 'abort');
+    await rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'fairlock%'");
+    await lost;
+    expect(handle.signal.reason).toMatchObject({ code: 'ERR_LOCK_LOST' });
+    expect(() => handle.check()).toThrow(expect.objectContaining({ code: 'ERR_LOCK_LOST' }));
+    await handle.release();
+    await (await lock.acquire()).release();
+  });
+
+  it('a process that is killed: the next one is granted', async () => {
+    const lock = name();
+    const program = new URL('../programs/postgres-holder.mjs', import.meta.url).pathname;
+    const child = fork(program, [server.url, lock]);
+    await once(child, 'message');
+    const waiting = locks().lock(lock).acquire();
+    child.kill('SIGKILL');
+    await (await waiting).release();
+  });
+
+  it('an outage of the server: what is held is lost, what is waited for is granted when it is back', async () => {
+    const lock = name();
+    const [here, there] = [locks().lock(lock), locks().lock(lock)];
+    const handle = await here.acquire();
+    const lost = once(handle.signal, 'abort');
+    const waiting = outcome(there.acquire());
+    await until(async () => (await here.inspect()).waiters.length === 1);
+    await server.kill('SIGKILL');
+    await lost;
+    await expect(there.tryAcquire()).resolves.toBeNull();
+    await expect(locks().lock(lock).tryAcquire()).rejects.toMatchObject({ code: 'ERR_LOCK_ENGINE' });
+    await server.run();
+    await until(() => waiting.state === 'fulfilled');
+    await waiting.value?.release();
+  });
+
+  it('a timeout names the host and process of the holder', async () => {
+    const lock = name();
+    const handle = await locks().lock(lock).acquire();
+    await expect(locks().lock(lock).acquire({ timeout: 20 })).rejects.toMatchObject({
+      code: 'ERR_LOCK_TIMEOUT',
+      holders: [{ pid: process.pid, host: expect.any(String), shared: false }],
+      message: expect.stringContaining(`pid ${process.pid} on `),
+    });
+    await handle.release();
+  });
+
+  it('lockInTransaction excludes lock() of the same name, until the transaction ends', async () => {
+    const lock = name();
+    const client = await query();
+    await client.query('BEGIN');
+    await PostgresLocks.lockInTransaction(client, lock);
+    const here = locks().lock(lock);
+    expect(await here.tryAcquire()).toBeNull();
+    await client.query('COMMIT');
+    await (await here.acquire()).release();
+    await client.end();
+  });
+
+  it('wrong credentials and a database that is not there reject at once', async () => {
+    const nowhere = locks({ connectionString: server.url.replace(/postgres$/, 'nowhere') });
+    await expect(nowhere.lock('x').acquire()).rejects.toMatchObject({ code: 'ERR_LOCK_ENGINE' });
+  });
+
+  it('bad options name what is wrong', () => {
+    expect(() => new PostgresLocks({} as never)).toThrow('exactly one');
+    expect(() => new PostgresLocks({ connectionString: 'x', maxConnections: 1 })).toThrow('maxConnections');
+    expect(() => new PostgresLocks({ connectionString: 'x', url: 'y' } as never)).toThrow(
+      'url: there is no such option',
+    );
+  });
+});
