@@ -114,12 +114,14 @@ export class PostgresEngine implements Engine {
   /** @internal A grant is over: the session has nothing locked any more, or only other grants'. */
   async released(session: Session, key: PostgresKey, isShared: boolean): Promise<void> {
     const { text, values } = parametersOf(key);
+    const unlocking = session.query(`SELECT pg_advisory_unlock${isShared ? '_shared' : ''}(${text})`, values);
+    // Statements of a session are executed in order: a try that is sent from now on finds it unlocked.
+    session.unreserve(String(key));
     try {
-      await session.query(`SELECT pg_advisory_unlock${isShared ? '_shared' : ''}(${text})`, values);
+      await unlocking;
     } catch (error) {
       session.end(messageOf(error)); // With the session goes the lock.
     }
-    session.unreserve(String(key));
     const control = await this.#control?.catch(() => undefined);
     if (session !== control) this.#giveBack(session);
     else if (this.#isClosed && session.holds.size === 0) session.end('closed');

@@ -38,6 +38,7 @@ export class Session {
   /** Advisory keys that it has locked or tries to lock, and how often. */
   readonly #keys = new Map<string, { count: number; isShared: boolean }>();
   #beat: ReturnType<typeof setTimeout> | undefined;
+  #last: Promise<unknown> = Promise.resolve();
 
   private constructor(
     readonly client: Client,
@@ -71,12 +72,18 @@ export class Session {
     }
   }
 
+  /** Statements are sent one after the other, in the order of the calls. */
   // biome-ignore lint/suspicious/noExplicitAny: rows are what the statement makes them
-  async query(text: string, values: unknown[] = []): Promise<QueryResult<any>> {
-    const sent = now();
-    const result = await this.client.query(text, values);
-    if (!this.isEnded) this.lastAnswered = sent;
-    return result;
+  query(text: string, values: unknown[] = []): Promise<QueryResult<any>> {
+    const answer = this.#last.then(async () => {
+      if (this.isEnded) throw new Error('the connection ended');
+      const sent = now();
+      const result = await this.client.query(text, values);
+      if (!this.isEnded) this.lastAnswered = sent;
+      return result;
+    });
+    this.#last = answer.catch(() => {});
+    return answer;
   }
 
   /**

@@ -4,7 +4,8 @@ import pg from 'pg';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type FencedHandle, PostgresLocks, type PostgresLocksOptions } from '../../src/postgres/index.js';
 import { lockSuite } from '../suites/lock.js';
-import { hasPostgres, PostgresServer } from '../support/servers.js';
+import { runScript } from '../support/programs.js';
+import { hasPgBouncer, hasPostgres, PostgresServer, startPgBouncer, startYesServer } from '../support/servers.js';
 import { outcome, until } from '../support/waiting.js';
 
 describe.runIf(hasPostgres)('PostgresLocks', () => {
@@ -117,10 +118,19 @@ describe.runIf(hasPostgres)('PostgresLocks', () => {
   });
 
   it('1 000 locks that are free need one connection', async () => {
-    const made = locks();
+    let opened = 0;
+    const connect = async (): Promise<pg.Client> => {
+      opened++;
+      return query();
+    };
+    const made = locks({ connectionString: undefined, connect } as never);
     const handles: FencedHandle[] = [];
     for (let i = 0; i < 1000; i++) handles.push(await made.lock(name()).acquire());
-    expect((await rows("SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'fairlock%'")).length).toBe(1);
+    // The second one was for the probe.
+    expect(opened).toBe(2);
+    expect(await rows("SELECT count(DISTINCT pid)::int FROM pg_locks WHERE locktype = 'advisory'")).toEqual([
+      { count: 1 },
+    ]);
     await Promise.all(handles.map((handle) => handle.release()));
     expect(await advisory()).toBe(0);
   });
@@ -141,7 +151,15 @@ describe.runIf(hasPostgres)('PostgresLocks', () => {
       await late;
     }
     (await a.acquire()).release();
-    await until(async () => (await advisory()) === 0);
+    await until(
+      async () =>
+        (await advisory()) === 0 ||
+        console.log(
+          await rows(
+            "SELECT l.*, a.query, a.state, a.application_name FROM pg_locks l JOIN pg_stat_activity a USING(pid) WHERE locktype='advisory'",
+          ),
+        ),
+    );
   });
 
   it('a backend that is terminated: the signal, at once, and a new one is acquired', async () => {
@@ -208,6 +226,59 @@ describe.runIf(hasPostgres)('PostgresLocks', () => {
   it('wrong credentials and a database that is not there reject at once', async () => {
     const nowhere = locks({ connectionString: server.url.replace(/postgres$/, 'nowhere') });
     await expect(nowhere.lock('x').acquire()).rejects.toMatchObject({ code: 'ERR_LOCK_ENGINE' });
+  });
+
+  it.runIf(hasPgBouncer)('transaction pooling is refused, session pooling works', async () => {
+    const pooled = locks({ connectionString: await startPgBouncer(server, 'transaction') });
+    await expect(pooled.lock(name()).acquire()).rejects.toMatchObject({
+      code: 'ERR_LOCK_UNSUPPORTED',
+      message: expect.stringContaining('lockInTransaction'),
+    });
+    const session = locks({ connectionString: await startPgBouncer(server, 'session') });
+    const lock = name();
+    const handle = await session.lock(lock).acquire();
+    expect(await locks().lock(lock).tryAcquire()).toBeNull();
+    await handle.release();
+  });
+
+  it('a server that grants one lock to two sessions is refused', async () => {
+    const lying = locks({ connectionString: await startYesServer() });
+    await expect(lying.lock(name()).acquire()).rejects.toMatchObject({
+      code: 'ERR_LOCK_UNSUPPORTED',
+      message: expect.stringContaining('two sessions at once'),
+    });
+  });
+
+  it('with handOver the next local waiters are served before other processes, that many times', async () => {
+    const lock = name();
+    const [here, there] = [locks().lock(lock, { handOver: 2 }), locks().lock(lock)];
+    const order: string[] = [];
+    const holder = await here.acquire();
+    const other = there.withLock(() => void order.push('there'));
+    await until(async () => (await here.inspect()).waiters.length === 1);
+    const local = Array.from({ length: 4 }, (_, i) => here.withLock(() => void order.push(`here ${i}`)));
+    await holder.release();
+    await Promise.all([...local, other]);
+    expect(order).toEqual(['here 0', 'here 1', 'there', 'here 2', 'here 3']);
+  });
+
+  it('re-entrant within withLock', async () => {
+    const lock = locks().lock(name(), { reentrant: true });
+    await lock.withLock(async (outer) => {
+      await lock.withLock((inner) => expect(inner.token).toBe(outer.token));
+    });
+    expect(lock.held).toBe(false);
+  });
+
+  it('a process that only waits stays alive, one that only holds or has released ends', async () => {
+    const lock = name();
+    const program = `
+      import { PostgresLocks } from 'fairlock/postgres';
+      const lock = new PostgresLocks({ connectionString: ${JSON.stringify(server.url)} }).lock(${JSON.stringify(lock)});
+      const handle = await lock.acquire();
+      console.log('held');
+      if (process.argv[1] === 'release') await handle.release();`;
+    expect((await runScript(program)).stdout).toBe('held\n');
   });
 
   it('bad options name what is wrong', () => {

@@ -1,7 +1,7 @@
 /** Real servers for the tests of engines, on free ports of the loopback, ended with the tests. */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -96,4 +96,172 @@ function accepts(port: number): Promise<boolean> {
     });
     socket.once('error', () => resolve(false));
   });
+}
+
+/** One node of etcd. */
+export class EtcdServer {
+  readonly #folder = mkdtempSync(join(tmpdir(), 'fairlock-etcd-'));
+  #process: ChildProcess | undefined;
+
+  private constructor(
+    readonly port: number,
+    private readonly peerPort: number,
+  ) {}
+
+  static async start(): Promise<EtcdServer> {
+    const server = new EtcdServer(await freePort(), await freePort());
+    afterAll(async () => {
+      await server.kill('SIGKILL');
+      rmSync(server.#folder, { recursive: true, force: true });
+    });
+    await server.run();
+    return server;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  async run(): Promise<void> {
+    const [client, peer] = [this.url, `http://127.0.0.1:${this.peerPort}`];
+    const urls = ['--listen-client-urls', client, '--advertise-client-urls', client, '--listen-peer-urls', peer];
+    const cluster = ['--initial-advertise-peer-urls', peer, '--initial-cluster', `default=${peer}`];
+    const all = ['--data-dir', join(this.#folder, 'data'), ...urls, ...cluster];
+    this.#process = spawn('etcd', all, { cwd: this.#folder, stdio: 'ignore' });
+    await until(async () => {
+      const answer = await fetch(`${this.url}/health`).catch(() => undefined);
+      return answer !== undefined && ((await answer.json()) as { health: string }).health === 'true';
+    });
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#process?.kill(signal);
+  }
+
+  async kill(signal: NodeJS.Signals): Promise<void> {
+    const child = this.#process;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    child.kill(signal);
+    await once(child, 'exit');
+  }
+
+  ctl(...args: string[]): string {
+    const env = { ...process.env, ETCDCTL_API: '3' };
+    return execFileSync('etcdctl', ['--endpoints', this.url, ...args], { encoding: 'utf8', env });
+  }
+}
+
+/** PgBouncer in front of a server, in a pool mode. */
+export async function startPgBouncer(server: PostgresServer, mode: 'transaction' | 'session'): Promise<string> {
+  const folder = mkdtempSync(join(tmpdir(), 'fairlock-pgbouncer-'));
+  const port = await freePort();
+  const config = join(folder, 'pgbouncer.ini');
+  const users = join(folder, 'users.txt');
+  writeFileSync(users, '"postgres" ""\n');
+  writeFileSync(
+    config,
+    [
+      '[databases]',
+      `* = host=127.0.0.1 port=${server.port} user=postgres`,
+      '[pgbouncer]',
+      `listen_addr = 127.0.0.1`,
+      `listen_port = ${port}`,
+      'auth_type = any',
+      `auth_file = ${users}`,
+      `pool_mode = ${mode}`,
+      'unix_socket_dir =',
+      'ignore_startup_parameters = extra_float_digits',
+    ].join('\n'),
+  );
+  const { uid, gid } = postgresUser();
+  if (uid !== undefined && gid !== undefined) for (const one of [folder, config, users]) chownSync(one, uid, gid);
+  const child = spawn('pgbouncer', [config], { ...postgresUser(), cwd: folder, stdio: 'ignore' });
+  afterAll(async () => {
+    child.kill('SIGKILL');
+    rmSync(folder, { recursive: true, force: true });
+  });
+  await until(() => accepts(port));
+  return `postgresql://postgres@127.0.0.1:${port}/postgres`;
+}
+
+/** A server that says yes to every advisory lock and locks nothing, as CockroachDB did. */
+export async function startYesServer(): Promise<string> {
+  const message = (type: string, ...parts: Buffer[]): Buffer => {
+    const body = Buffer.concat(parts);
+    const head = Buffer.alloc(5);
+    head.write(type, 0);
+    head.writeInt32BE(body.length + 4, 1);
+    return Buffer.concat([head, body]);
+  };
+  const text = (value: string): Buffer => Buffer.from(`${value}\0`);
+  const int = (bytes: 2 | 4, value: number): Buffer => {
+    const buffer = Buffer.alloc(bytes);
+    if (bytes === 2) buffer.writeInt16BE(value);
+    else buffer.writeInt32BE(value);
+    return buffer;
+  };
+  let clients = 0;
+  const server = createServer((socket) => {
+    const pid = ++clients;
+    let isStarted = false;
+    let statement = '';
+    const row = (values: Record<string, string>): Buffer => {
+      const names = Object.keys(values);
+      const fields = names.map((name) =>
+        Buffer.concat([
+          text(name),
+          int(4, 0),
+          int(2, 0),
+          int(4, values[name] === 't' || values[name] === 'f' ? 16 : 23),
+          int(2, 4),
+          int(4, -1),
+          int(2, 0),
+        ]),
+      );
+      const data = Object.values(values).map((value) => Buffer.concat([int(4, value.length), Buffer.from(value)]));
+      return Buffer.concat([
+        message('T', int(2, names.length), ...fields),
+        message('D', int(2, names.length), ...data),
+      ]);
+    };
+    const answer = (): Buffer => {
+      if (/pg_is_in_recovery/.test(statement)) return row({ standby: 'f', pid: String(pid) });
+      if (/pg_try_advisory_lock/.test(statement)) return row({ granted: 't' });
+      return row({ pid: String(pid) });
+    };
+    let rest: Buffer = Buffer.alloc(0);
+    socket.on('error', () => {});
+    socket.on('data', (data) => {
+      rest = Buffer.concat([rest, data]);
+      while (rest.length >= (isStarted ? 5 : 4)) {
+        const length = rest.readInt32BE(isStarted ? 1 : 0) + (isStarted ? 1 : 0);
+        if (rest.length < length) return;
+        const type = isStarted ? String.fromCharCode(rest[0] ?? 0) : 'start';
+        const body = rest.subarray(isStarted ? 5 : 4, length);
+        rest = rest.subarray(length);
+        if (type === 'start') {
+          isStarted = true;
+          socket.write(
+            Buffer.concat([
+              message('R', int(4, 0)),
+              message('K', int(4, pid), int(4, 1)),
+              message('Z', Buffer.from('I')),
+            ]),
+          );
+        } else if (type === 'Q' || type === 'P') {
+          statement = body.toString('latin1');
+          if (type === 'Q')
+            socket.write(Buffer.concat([answer(), message('C', text('SELECT 1')), message('Z', Buffer.from('I'))]));
+          else socket.write(message('1'));
+        } else if (type === 'B') socket.write(message('2'));
+        else if (type === 'D') continue;
+        else if (type === 'E') socket.write(Buffer.concat([answer(), message('C', text('SELECT 1'))]));
+        else if (type === 'S') socket.write(message('Z', Buffer.from('I')));
+        else if (type === 'X') socket.end();
+      }
+    });
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  afterAll(() => void server.close());
+  return `postgresql://postgres@127.0.0.1:${(server.address() as { port: number }).port}/postgres`;
 }

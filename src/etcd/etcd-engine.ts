@@ -1,0 +1,403 @@
+/** etcd as an engine: a key for each request, in the order of their creation; the first one holds. */
+import { hostname } from 'node:os';
+import { threadId } from 'node:worker_threads';
+import { commandLine } from '../command-line.js';
+import type { Engine, EngineGrant, EngineRequest } from '../engine/engine.js';
+import { backOff, keepingAlive, pause } from '../engine/retry.js';
+import { codeOf, LockEngineError, LockLostError, messageOf } from '../errors.js';
+import type { LockParty, Parties } from '../options.js';
+import { setTimeout, unref } from '../timers.js';
+import { Connection, type ConnectionOptions, isFatal, isNotFound } from './connection.js';
+import { Lease } from './lease.js';
+import {
+  EQUAL,
+  type KeyValue,
+  type RangeResponse,
+  SORT_ASCENDING,
+  SORT_BY_CREATE,
+  SORT_DESCENDING,
+  TARGET_CREATE,
+  type TxnResponse,
+} from './rpc.js';
+import { Watcher } from './watcher.js';
+
+/** A write whose outcome is unknown may be done so much later: its key is deleted once more. */
+const UNKNOWN_MS = 10_000;
+
+const NEWEST = { sort_order: SORT_DESCENDING, sort_target: SORT_BY_CREATE, keys_only: true };
+
+/** The keys of one lock. Readers' come after writers' in the order of keys: lease numbers are hexadecimal. */
+interface Range {
+  readonly all: { key: Buffer; range_end: Buffer };
+  readonly writers: { key: Buffer; range_end: Buffer };
+}
+
+/** A request's key. */
+interface Place {
+  readonly key: Buffer;
+  readonly revision: bigint;
+  readonly lease: Lease;
+  readonly request: EngineRequest;
+  readonly range: Range;
+  /** When it was created, no key was before it. */
+  readonly wasFirst: boolean;
+}
+
+export class EtcdEngine implements Engine {
+  readonly name = 'etcd';
+  private readonly callTimeout: number;
+  readonly #connection: Connection;
+  readonly #watcher: Watcher;
+  #lease: Promise<Lease> | undefined;
+  #base: Promise<number> | undefined;
+  #keys = 0;
+  /** By their keys: places that are being given up. */
+  readonly #removing = new Map<string, Promise<void>>();
+
+  constructor(
+    connection: ConnectionOptions,
+    private readonly prefix: string,
+    private readonly ttl: number,
+  ) {
+    this.callTimeout = connection.callTimeout;
+    this.#connection = new Connection(connection);
+    this.#watcher = new Watcher(this.#connection);
+  }
+
+  async tryAcquire(request: EngineRequest): Promise<EngineGrant | null> {
+    try {
+      await this.#ownReleases(request);
+      const place = await this.#enter(request, true);
+      if (place === null) return null;
+      if (place.wasFirst) return await this.#grant(place);
+      void this.#leave(place.key, place.lease);
+      return null;
+    } catch (error) {
+      throw this.#engineError(request, error);
+    }
+  }
+
+  async acquire(request: EngineRequest, signal: AbortSignal): Promise<EngineGrant> {
+    for (const delay of backOff()) {
+      let place: Place | null = null;
+      try {
+        place = await this.#enter(request, false);
+        if (place?.wasFirst && !signal.aborted) return await this.#grant(place);
+        const granted = place === null ? null : await this.#waitForTurn(place, signal);
+        if (granted !== null) return granted;
+        // The key is gone, with its lease or deleted from outside: a new one, at the end of the queue.
+      } catch (error) {
+        if (place !== null) void this.#leave(place.key, place.lease);
+        if (signal.aborted) throw signal.reason;
+        if (isFatal(error) || this.#connection.isClosed) throw this.#engineError(request, error);
+        await pause(delay, signal);
+      }
+      if (signal.aborted) throw signal.reason;
+    }
+    throw new Error('unreachable: the delays never end');
+  }
+
+  async inspect(request: EngineRequest): Promise<Parties> {
+    const { all } = this.#rangeOf(request);
+    const sorted = { ...all, sort_order: SORT_ASCENDING, sort_target: SORT_BY_CREATE };
+    const { kvs } = await this.#connection.call<RangeResponse>('KV', 'Range', sorted);
+    const isReader = ({ key }: KeyValue): boolean => this.#isReader(key, all.key);
+    const firstWriter = kvs.findIndex((one) => !isReader(one));
+    const holding = request.permits ?? (firstWriter === 0 ? 1 : firstWriter < 0 ? kvs.length : firstWriter);
+    const party = (one: KeyValue): LockParty => ({ ...describedBy(one.value), shared: isReader(one) });
+    return { holders: kvs.slice(0, holding).map(party), waiters: kvs.slice(holding).map(party) };
+  }
+
+  async close(): Promise<void> {
+    const lease = await this.#lease?.catch(() => undefined);
+    this.#lease = undefined;
+    await lease?.revoke();
+    this.#connection.close();
+  }
+
+  /** @internal Until it is deleted, or has gone with its lease. */
+  remove(key: Buffer, lease: Lease): Promise<void> {
+    const removing = this.#remove(key, lease);
+    this.#removing.set(key.toString('latin1'), removing);
+    removing.then(() => this.#removing.delete(key.toString('latin1')));
+    return removing;
+  }
+
+  /** A try that follows a release of this process must not meet it: the calls may be served in any order. */
+  async #ownReleases(request: EngineRequest): Promise<void> {
+    const folder = this.#rangeOf(request).all.key.toString('latin1');
+    const own = [...this.#removing].filter(([key]) => key.startsWith(folder)).map(([, removing]) => removing);
+    if (own.length > 0) await Promise.race([Promise.all(own), pause(this.callTimeout, NEVER)]);
+  }
+
+  async #remove(key: Buffer, lease: Lease): Promise<void> {
+    const ops = [{ request_delete_range: { key } }];
+    for (const delay of backOff()) {
+      if (lease.isOver || this.#connection.isClosed) return;
+      try {
+        await this.#connection.call('KV', 'Txn', { success: ops });
+        return;
+      } catch {
+        await pause(delay, NEVER);
+      }
+    }
+  }
+
+  /** @internal Whether the key is there still, as it was created. */
+  async isThere({ key, revision }: Place): Promise<boolean> {
+    const { kvs } = await this.#connection.call<RangeResponse>('KV', 'Range', { key, keys_only: true });
+    return kvs[0] !== undefined && BigInt(kvs[0].create_revision) === revision;
+  }
+
+  /** @internal */
+  watch(key: Buffer, changed: () => void): () => void {
+    return this.#watcher.watch(key, changed);
+  }
+
+  /** Puts a key at the end of the queue. Null: with `ifFree`, the lock is not free. */
+  async #enter(request: EngineRequest, ifFree: boolean): Promise<Place | null> {
+    const lease = await this.#leased();
+    const range = this.#rangeOf(request);
+    const isReader = request.mode === 'shared' && request.permits === undefined;
+    this.#keys++;
+    const name = `${isReader ? 'r-' : ''}${lease.hex}-${this.#keys.toString(16)}`;
+    const key = Buffer.concat([range.all.key, Buffer.from(name)]);
+    const absent = { result: EQUAL, target: TARGET_CREATE, create_revision: 0 };
+    const compare: object[] = [{ ...absent, key }];
+    if (ifFree && request.permits === undefined) compare.push({ ...absent, ...(isReader ? range.writers : range.all) });
+    const put = { request_put: { key, value: description(), lease: lease.id } };
+    // With the own key, unless that is a reader's.
+    const limit = (request.permits ?? 1) + 1;
+    const others = { ...(isReader ? range.writers : range.all), ...NEWEST, limit };
+    const success = [put, { request_range: others }];
+    try {
+      const response = await this.#connection.call<TxnResponse>('KV', 'Txn', { compare, success });
+      if (!response.succeeded) return null;
+      const found = response.responses[1]?.response_range?.kvs.length ?? limit;
+      const wasFirst = isReader ? found === 0 : found < limit;
+      return { key, revision: BigInt(response.header.revision), lease, request, range, wasFirst };
+    } catch (error) {
+      if (isNotFound(error)) lease.end('etcd does not know the lease');
+      else if (!isFatal(error)) {
+        // The write may have been done, or be done yet.
+        void this.#leave(key, lease);
+        unref(setTimeout(() => void this.#leave(key, lease), UNKNOWN_MS));
+      }
+      throw error;
+    }
+  }
+
+  /** Null: the key is gone. */
+  async #waitForTurn(place: Place, signal: AbortSignal): Promise<EngineGrant | null> {
+    let wake = (): void => {};
+    let isChanged = true;
+    const changed = (): void => {
+      isChanged = true;
+      wake();
+    };
+    const ends = new Map<string, () => void>();
+    signal.addEventListener('abort', changed, { once: true });
+    const endLease = place.lease.onEnd(changed);
+    try {
+      for (;;) {
+        signal.throwIfAborted();
+        if (place.lease.ended !== undefined) return null;
+        isChanged = false;
+        const first = await this.#isFirst(place);
+        signal.throwIfAborted();
+        if (first === undefined) return null;
+        if (first === true) return await this.#grant(place);
+        this.#watchOnly(ends, [place.key, ...first], place, changed);
+        if (!isChanged) {
+          await new Promise<void>((resolve) => {
+            wake = resolve;
+          });
+        }
+      }
+    } finally {
+      endLease();
+      signal.removeEventListener('abort', changed);
+      for (const end of ends.values()) end();
+    }
+  }
+
+  /** The own key, which may be deleted from outside, and the one before it. */
+  #watchOnly(ends: Map<string, () => void>, keys: Buffer[], place: Place, changed: () => void): void {
+    const wanted = new Map(keys.map((key) => [key.toString('latin1'), key]));
+    for (const [name, end] of ends) {
+      if (wanted.has(name)) continue;
+      end();
+      ends.delete(name);
+    }
+    for (const [name, key] of wanted) {
+      if (ends.has(name)) continue;
+      const isRange = name === place.range.all.key.toString('latin1');
+      ends.set(name, this.#watcher.watch(key, changed, isRange ? place.range.all.range_end : undefined));
+    }
+  }
+
+  /** True: no key is before it. Undefined: it is gone. Else the keys that are to be watched. */
+  async #isFirst({ key, revision, request, range }: Place): Promise<true | undefined | Buffer[]> {
+    const { mode, permits } = request;
+    const before = {
+      ...(mode === 'shared' && permits === undefined ? range.writers : range.all),
+      ...NEWEST,
+      limit: permits ?? 1,
+      max_create_revision: (revision - 1n).toString(),
+    };
+    const success = [{ request_range: { key, keys_only: true } }, { request_range: before }];
+    const { responses } = await this.#connection.call<TxnResponse>('KV', 'Txn', { success });
+    const [own, earlier] = responses.map((one) => one.response_range?.kvs ?? []);
+    if (own?.[0] === undefined || BigInt(own[0].create_revision) !== revision) return undefined;
+    const others = earlier ?? [];
+    if (others.length < (permits ?? 1)) return true;
+    return permits === undefined ? others.map((one) => one.key) : [range.all.key];
+  }
+
+  async #grant(place: Place): Promise<EngineGrant> {
+    const base = await this.#tokenBase();
+    return new EtcdGrant(this, place, base + Number(place.revision));
+  }
+
+  async #leave(key: Buffer, lease: Lease): Promise<void> {
+    await keepingAlive(this.remove(key, lease));
+  }
+
+  /** One for all locks of this object, made when it is first needed and after it was lost. */
+  async #leased(): Promise<Lease> {
+    const known = await this.#lease?.catch(() => undefined);
+    if (known !== undefined && known.ended === undefined) return known;
+    const current = this.#lease;
+    if (current !== undefined && known === undefined) {
+      const opening = await current.catch(() => undefined);
+      if (opening !== undefined && opening.ended === undefined) return opening;
+    }
+    if (this.#lease === current) {
+      const granting = Lease.grant(this.#connection, this.ttl);
+      this.#lease = granting;
+      granting.catch(() => {
+        if (this.#lease === granting) this.#lease = undefined;
+      });
+    }
+    return this.#lease as Promise<Lease>;
+  }
+
+  /**
+   * Stored once: tokens of file locks begin with the time of day, etcd's revisions near 1, and a store that has seen the
+   * former would refuse the latter for ever.
+   */
+  #tokenBase(): Promise<number> {
+    const ask = async (): Promise<number> => {
+      const key = Buffer.from(`${this.prefix}.token-base`);
+      const { responses } = await this.#connection.call<TxnResponse>('KV', 'Txn', {
+        compare: [{ result: EQUAL, target: TARGET_CREATE, create_revision: 0, key }],
+        success: [{ request_put: { key, value: Buffer.from(String(Date.now())) } }, { request_range: { key } }],
+        failure: [{ request_range: { key } }],
+      });
+      return Number(responses.at(-1)?.response_range?.kvs[0]?.value.toString());
+    };
+    this.#base ??= ask();
+    this.#base.catch(() => {
+      this.#base = undefined;
+    });
+    return this.#base;
+  }
+
+  #rangeOf({ name, permits }: EngineRequest): Range {
+    const encoded = name.replaceAll('%', '%25').replaceAll('/', '%2F');
+    const folder = `${this.prefix}${encoded}${permits === undefined ? '' : '%semaphore'}/`;
+    const key = Buffer.from(folder);
+    const end = Buffer.from(folder);
+    end[end.length - 1] = (end[end.length - 1] as number) + 1;
+    return { all: { key, range_end: end }, writers: { key, range_end: Buffer.from(`${folder}r`) } };
+  }
+
+  #isReader(key: Buffer, folder: Buffer): boolean {
+    return key.subarray(folder.length, folder.length + 2).toString() === 'r-';
+  }
+
+  #engineError({ name }: EngineRequest, error: unknown): unknown {
+    if (codeOf(error)?.startsWith('ERR_LOCK_')) return error;
+    return new LockEngineError(name, `etcd does not serve it: ${messageOf(error)}`, error);
+  }
+}
+
+const NEVER = new AbortController().signal;
+
+function description(): Buffer {
+  const { pid, argv } = process;
+  const since = new Date().toISOString();
+  return Buffer.from(JSON.stringify({ host: hostname(), pid, thread: threadId, command: commandLine(argv), since }));
+}
+
+/** Of the value of a key, which may be another program's. */
+function describedBy(value: Buffer): Omit<LockParty, 'shared'> {
+  try {
+    const { host, pid, command, since } = JSON.parse(value.toString()) as Record<string, unknown>;
+    return { pid: Number(pid), host: String(host), command: String(command), since: new Date(String(since)) };
+  } catch {
+    return { pid: 0 };
+  }
+}
+
+class EtcdGrant implements EngineGrant {
+  readonly #listeners = new Set<(error: LockLostError) => void>();
+  readonly #ends: (() => void)[];
+  #loss: LockLostError | undefined;
+  #released: Promise<void> | undefined;
+
+  constructor(
+    private readonly engine: EtcdEngine,
+    private readonly place: Place,
+    readonly token: number,
+  ) {
+    const { lease, key } = place;
+    const endLease = lease.onEnd((why) => this.#lose(why));
+    const endWatch = engine.watch(key, () => void this.#look());
+    this.#ends = [endLease, endWatch];
+    if (lease.ended !== undefined) this.#lose(lease.ended);
+  }
+
+  release(): Promise<void> {
+    for (const end of this.#ends.splice(0)) end();
+    this.#listeners.clear();
+    this.#released ??= this.engine.remove(this.place.key, this.place.lease);
+    return this.#released;
+  }
+
+  check(): void {
+    const { ended } = this.place.lease;
+    if (ended !== undefined) this.#lose(ended);
+    if (this.#loss !== undefined) throw this.#loss;
+  }
+
+  async verify(): Promise<void> {
+    this.check();
+    try {
+      if (!(await this.engine.isThere(this.place))) this.#lose('its key was deleted');
+    } catch (error) {
+      throw new LockEngineError(this.place.request.name, messageOf(error), error);
+    }
+    this.check();
+  }
+
+  onLost(listener: (error: LockLostError) => void): () => void {
+    if (this.#loss !== undefined) listener(this.#loss);
+    else this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** The key may have been deleted. */
+  async #look(): Promise<void> {
+    const isThere = await this.engine.isThere(this.place).catch(() => true); // The lease decides then.
+    if (!isThere && this.#released === undefined) this.#lose('its key was deleted');
+  }
+
+  #lose(why: string): void {
+    if (this.#loss !== undefined || this.#released !== undefined) return;
+    this.#loss = new LockLostError(this.place.request.name, why);
+    for (const end of this.#ends?.splice(0) ?? []) end();
+    for (const listener of [...this.#listeners]) listener(this.#loss);
+    this.#listeners.clear();
+  }
+}

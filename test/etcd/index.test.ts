@@ -1,0 +1,243 @@
+import { fork, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { EtcdLocks, type EtcdLocksOptions } from '../../src/etcd/index.js';
+import { lockSuite } from '../suites/lock.js';
+import { EtcdServer, hasEtcd } from '../support/servers.js';
+import { outcome, until } from '../support/waiting.js';
+
+describe.runIf(hasEtcd)('EtcdLocks', () => {
+  let server: EtcdServer;
+  const open: EtcdLocks[] = [];
+
+  beforeAll(async () => {
+    server = await EtcdServer.start();
+  });
+
+  function locks(options: Partial<EtcdLocksOptions> = {}): EtcdLocks {
+    const made = new EtcdLocks({ endpoints: server.url, ttl: 5000, ...options });
+    open.push(made);
+    return made;
+  }
+
+  afterEach(async () => {
+    for (const one of open.splice(0)) await one.close();
+  });
+
+  const keys = (): string[] =>
+    server
+      .ctl('get', 'fairlock/', '--prefix', '--keys-only')
+      .split('\n')
+      .filter((key) => key !== '' && !key.endsWith('.token-base'));
+  const leaseOf = (key: string): string => /-?([0-9a-f]+)-[0-9a-f]+$/.exec(key)?.[1] ?? '';
+
+  let names = 0;
+  const name = (): string => `test ${++names}`;
+
+  describe('one process', () => {
+    let shared: EtcdLocks;
+    beforeAll(() => {
+      shared = new EtcdLocks({ endpoints: server.url });
+    });
+    lockSuite('a lock', () => shared.lock(name()));
+  });
+
+  it('two processes exclude each other, in order, and tokens grow from the time of day on', async () => {
+    const lock = name();
+    const [here, there] = [locks().lock(lock), locks().lock(lock)];
+    const first = await here.acquire();
+    expect(await there.tryAcquire()).toBeNull();
+    const waiting = outcome(there.acquire());
+    await until(async () => (await here.inspect()).waiters.length === 1);
+    const third = outcome(locks().lock(lock).acquire());
+    await until(async () => (await here.inspect()).waiters.length === 2);
+    await first.release();
+    await until(() => waiting.state === 'fulfilled');
+    expect(third.state).toBe('pending');
+    expect(waiting.value?.token).toBeGreaterThan(first.token);
+    expect(first.token).toBeGreaterThan(Date.now() - 1e9);
+    await waiting.value?.release();
+    await until(() => third.state === 'fulfilled');
+    await third.value?.release();
+    expect(keys()).toEqual([]);
+  });
+
+  it('names that contain each other are different locks', async () => {
+    const [a, b] = [await locks().lock('a').acquire(), await locks().lock('a/b').acquire()];
+    expect([a.released, b.released]).toEqual([false, false]);
+    await a.release();
+    await b.release();
+  });
+
+  it('readers share, a waiting writer stops later readers', async () => {
+    const lock = name();
+    const [a, b, c] = [1, 2, 3].map(() => locks().readerWriterLock(lock)) as [
+      ReturnType<EtcdLocks['readerWriterLock']>,
+      ReturnType<EtcdLocks['readerWriterLock']>,
+      ReturnType<EtcdLocks['readerWriterLock']>,
+    ];
+    const readers = [await a.acquireRead(), await b.acquireRead()];
+    expect(await c.tryAcquireWrite()).toBeNull();
+    const writer = outcome(c.acquireWrite());
+    await until(async () => (await a.inspect()).waiters.length === 1);
+    expect(await b.tryAcquireRead()).toBeNull();
+    for (const reader of readers) await reader.release();
+    await until(() => writer.state === 'fulfilled');
+    expect(await a.tryAcquireRead()).toBeNull();
+    await writer.value?.release();
+  });
+
+  it('a semaphore has no more holders than permits', async () => {
+    const semaphore = name();
+    const [a, b] = [locks().semaphore(semaphore, { permits: 2 }), locks().semaphore(semaphore, { permits: 2 })];
+    let inside = 0;
+    let most = 0;
+    const work = async (): Promise<void> => {
+      inside++;
+      most = Math.max(most, inside);
+      await new Promise((resolve) => setImmediate(resolve));
+      inside--;
+    };
+    await Promise.all(Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? a : b).withPermit(work)));
+    expect(most).toBe(2);
+    await until(() => keys().length === 0);
+  });
+
+  it('etcdctl lock excludes us and is excluded', async () => {
+    const lock = name();
+    const child = spawn('etcdctl', ['--endpoints', server.url, 'lock', `fairlock/${lock}`], {
+      env: { ...process.env, ETCDCTL_API: '3' },
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    await once(child.stdout, 'data');
+    const here = locks().lock(lock);
+    expect(await here.tryAcquire()).toBeNull();
+    const waiting = here.acquire();
+    child.kill('SIGTERM');
+    await (await waiting).release();
+  });
+
+  it('a key that is deleted from outside: the signal, at once', async () => {
+    const handle = await locks().lock(name()).acquire();
+    const lost = once(handle.signal, 'abort');
+    server.ctl('del', 'fairlock/test', '--prefix');
+    await lost;
+    expect(handle.signal.reason).toMatchObject({ code: 'ERR_LOCK_LOST' });
+    await expect(handle.verify()).rejects.toMatchObject({ code: 'ERR_LOCK_LOST' });
+    await handle.release();
+  });
+
+  it('a waiter whose lease ends gets a new key, and is never granted on the dead one', async () => {
+    const lock = name();
+    const holder = await locks().lock(lock).acquire();
+    const before = keys();
+    const waiting = outcome(locks().lock(lock).acquire());
+    await until(() => keys().length === 2);
+    const waiters = (): string[] => keys().filter((key) => !before.includes(key));
+    const [key] = waiters() as [string];
+    server.ctl('lease', 'revoke', leaseOf(key));
+    await until(() => waiters().length === 1 && waiters()[0] !== key);
+    expect(waiting.state).toBe('pending');
+    await holder.release();
+    await until(() => waiting.state === 'fulfilled');
+    expect(waiting.value?.signal.aborted).toBe(false);
+    await waiting.value?.release();
+  });
+
+  it('300 random aborts leave no key', async () => {
+    const lock = name();
+    const [a, b] = [locks().lock(lock), locks().lock(lock)];
+    for (let i = 0; i < 300; i++) {
+      const controller = new AbortController();
+      const holder = i % 3 === 0 ? await b.acquire() : undefined;
+      const wait = a.acquire({ signal: controller.signal });
+      wait.catch(() => {});
+      for (let turn = 0; turn < i % 5; turn++) await new Promise((resolve) => setImmediate(resolve));
+      controller.abort();
+      const late = holder?.release();
+      await (await wait.catch(() => undefined))?.release();
+      await late;
+    }
+    await (await a.acquire()).release();
+    await until(() => keys().length === 0);
+  });
+
+  it('a process that is killed: the next one is granted when its lease is over', async () => {
+    const lock = name();
+    const program = new URL('../programs/etcd-holder.mjs', import.meta.url).pathname;
+    const child = fork(program, [server.url, lock]);
+    await once(child, 'message');
+    const waiting = locks().lock(lock).acquire();
+    child.kill('SIGKILL');
+    await (await waiting).release();
+  });
+
+  it('a restart of etcd: the holder keeps the lock, the waiter its place', async () => {
+    const lock = name();
+    const handle = await locks({ ttl: 15_000 }).lock(lock).acquire();
+    const other = locks({ ttl: 15_000 });
+    const waiting = outcome(other.lock(lock).acquire());
+    await until(async () => (await other.inspect(lock)).waiters.length === 1);
+    const before = keys();
+    await server.kill('SIGKILL');
+    await server.run();
+    await until(async () =>
+      handle.verify().then(
+        () => true,
+        () => false,
+      ),
+    );
+    expect([handle.signal.aborted, waiting.state, keys()]).toEqual([false, 'pending', before]);
+    await handle.release();
+    await until(() => waiting.state === 'fulfilled');
+    await waiting.value?.release();
+  });
+
+  it('an event loop that is blocked past the lease: the next statement knows', async () => {
+    const handle = await locks().lock(name()).acquire();
+    expect(handle.signal.aborted).toBe(false);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 3400);
+    expect(handle.signal.aborted).toBe(true);
+    expect(() => handle.check()).toThrow(expect.objectContaining({ code: 'ERR_LOCK_LOST' }));
+    await handle.release();
+  });
+
+  it('an outage longer than the time to live: the signal, then acquire works again', async () => {
+    const lock = locks().lock(name());
+    const handle = await lock.acquire();
+    const lost = once(handle.signal, 'abort');
+    server.signal('SIGSTOP');
+    await lost;
+    await expect(lock.tryAcquire()).resolves.toBeNull(); // This process holds it still, for its own sake.
+    await expect(locks({ callTimeout: 200 }).lock(name()).tryAcquire()).rejects.toMatchObject({
+      code: 'ERR_LOCK_ENGINE',
+    });
+    const released = handle.release();
+    const again = lock.acquire();
+    server.signal('SIGCONT');
+    await released;
+    await (await again).release();
+  });
+
+  it('a timeout names host, process and since when', async () => {
+    const lock = name();
+    const handle = await locks().lock(lock).acquire();
+    await expect(locks().lock(lock).acquire({ timeout: 20 })).rejects.toMatchObject({
+      code: 'ERR_LOCK_TIMEOUT',
+      holders: [{ pid: process.pid, host: expect.any(String), since: expect.any(Date), shared: false }],
+      message: expect.stringMatching(new RegExp(`pid ${process.pid} on .* since `)),
+    });
+    await handle.release();
+  });
+
+  it('several endpoints: one that does not answer is passed over', async () => {
+    const lock = locks({ endpoints: ['http://127.0.0.1:1', server.url] }).lock(name());
+    await (await lock.acquire()).release();
+  });
+
+  it('bad options name what is wrong', () => {
+    expect(() => new EtcdLocks({ endpoints: [] })).toThrow('endpoints');
+    expect(() => new EtcdLocks({ endpoints: 'x', ttl: 1000 })).toThrow('ttl');
+    expect(() => new EtcdLocks({ endpoints: 'x', lease: 1 } as never)).toThrow('lease: there is no such option');
+  });
+});
