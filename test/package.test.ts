@@ -1,7 +1,7 @@
 /** The package as its users get it: packed, installed without install scripts, imported by what it exports. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { testFolder } from './support/paths.js';
 import { run } from './support/programs.js';
@@ -28,8 +28,24 @@ describe('the packed tarball, installed with install scripts disabled', () => {
     npm(consumer, 'install', '--ignore-scripts', '--prefer-offline', join(folder, tarball));
   }, 300_000);
 
+  it.each([
+    ['postgres', 'pg'],
+    ['etcd', '@grpc/grpc-js'],
+  ])('fairlock/%s says that %s is missing, and how to install it', async (subpath, peer) => {
+    for (const load of [`await import('fairlock/${subpath}')`, `require('fairlock/${subpath}')`]) {
+      const type = load.startsWith('await') ? 'module' : 'commonjs';
+      const { code, stderr } = await run(process.execPath, [`--input-type=${type}`, '-e', load], {}, consumer);
+      expect([code, stderr]).toEqual([1, expect.stringContaining(`npm install ${peer}`)]);
+    }
+  });
+
   // Longer than other tests: it packs, installs and compiles.
   it('exports every subpath, with types that compile strictly', async () => {
+    // The optional peers, as if this program had installed them.
+    for (const peer of ['pg', '@types/pg', '@types/node', '@grpc/grpc-js']) {
+      mkdirSync(join(consumer, 'node_modules', dirname(peer)), { recursive: true });
+      symlinkSync(join(root, 'node_modules', peer), join(consumer, 'node_modules', peer));
+    }
     const lines = subpaths.map((name, i) => `import * as m${i} from '${join('fairlock', name)}';\nvoid m${i};`);
     writeFileSync(join(consumer, 'use.ts'), lines.join('\n'));
     writeFileSync(

@@ -21,6 +21,8 @@ const LONG_OPTIONS: Record<string, boolean> = {
   mechanism: true,
   permits: true,
 };
+/** Not to be abbreviated, so that the beginnings of flock(1)'s options stay what they are. */
+const FULL_ONLY = ['etcd', 'postgres'];
 const SHORT_WITH_VALUE = /^-[a-zA-Z]*[wEc]$/;
 
 /** The words with every abbreviated option before FILE spelled out. */
@@ -33,14 +35,14 @@ export function expandOptions(words: readonly string[]): string[] {
     const [, name, rest = ''] = /^--([^=]+)(=.*)?$/s.exec(word) ?? [];
     const full = name === undefined ? undefined : fullName(name);
     expanded.push(full === undefined ? word : `--${full}${rest}`);
-    const takesNext = full === undefined ? SHORT_WITH_VALUE.test(word) : LONG_OPTIONS[full] && rest === '';
+    const takesNext = full === undefined ? SHORT_WITH_VALUE.test(word) : (LONG_OPTIONS[full] ?? true) && rest === '';
     if (takesNext && i + 1 < words.length) expanded.push(words[++i] as string);
   }
   return expanded;
 }
 
 function fullName(name: string): string | undefined {
-  if (name in LONG_OPTIONS) return name;
+  if (name in LONG_OPTIONS || FULL_ONLY.includes(name)) return name;
   const matches = Object.keys(LONG_OPTIONS).filter((one) => one.startsWith(name));
   return matches.length === 1 ? matches[0] : undefined;
 }

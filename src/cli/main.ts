@@ -17,7 +17,14 @@ Exit codes: those of COMMAND, 128+n if signal n ended it; or
 
 /** What commander makes of the options of `run`: a flag that was not given is not there. */
 type GivenToRun = Pick<RunOptions, 'conflictExitCode' | 'fork' | 'mechanism'> &
-  Partial<RunOptions> & { command?: string; nb?: boolean; nonblocking?: boolean; timeout?: number };
+  Partial<RunOptions> & {
+    command?: string;
+    nb?: boolean;
+    nonblocking?: boolean;
+    timeout?: number;
+    etcd?: string;
+    postgres?: string;
+  };
 
 const program = new Command('fairlock')
   .description('Locks between processes, for scripts.')
@@ -77,6 +84,8 @@ program
       .default('auto'),
   )
   .option('--permits <n>', 'a semaphore: up to n holders at once', wholeNumber)
+  .option('--etcd <urls>', 'FILE is the name of a lock between machines, on etcd (needs @grpc/grpc-js)')
+  .option('--postgres <url>', 'the same, on PostgreSQL (needs pg)')
   .addHelpText('after', EXIT_CODES)
   .action(async (file: string, words: string[], given: GivenToRun) => {
     if (given.command !== undefined) throw new CliError('-c comes after FILE', USAGE);
@@ -84,20 +93,13 @@ program
     const { conflictExitCode, close = false, fork, verbose = false, fair = false, mechanism, permits } = given;
     const nonblock = given.nonblocking === true || given.nb === true;
     const wait = given.wait ?? given.timeout;
-    end(
-      await run(file, words, {
-        shared,
-        nonblock,
-        wait,
-        conflictExitCode,
-        close,
-        fork,
-        verbose,
-        fair,
-        mechanism,
-        permits,
-      }),
-    );
+    const options = { shared, nonblock, wait, conflictExitCode, close, fork, verbose, fair, mechanism, permits };
+    const { etcd, postgres } = given;
+    if (etcd === undefined && postgres === undefined) return end(await run(file, words, options));
+    if (etcd !== undefined && postgres !== undefined)
+      throw new CliError('--etcd and --postgres are incompatible', USAGE);
+    const { runOnEngine } = await import('./run-on-engine.js');
+    end(await runOnEngine(etcd === undefined ? { postgres: postgres as string } : { etcd }, file, words, options));
   });
 
 program
@@ -167,6 +169,16 @@ program
   .action(async (words: string[]) => {
     const { wrapper } = await import('./wrapper.js');
     end(await wrapper(words));
+  });
+
+program
+  .command('postgres-schema')
+  .summary('print the SQL that fairlock/postgres needs for tokens and records')
+  .description('Print the SQL that an administrator runs where the role of the program may not create a schema.')
+  .option('--schema <name>', 'as the option schema of PostgresLocks', 'fairlock')
+  .action(async ({ schema }: { schema: string }) => {
+    const { schemaSql } = await import('../postgres/schema.js');
+    writeAll(1, schemaSql(schema));
   });
 
 program

@@ -34,8 +34,7 @@ export interface RunOptions {
 
 export async function run(file: string, words: readonly string[], options: RunOptions): Promise<number> {
   const around = surroundings(); // Before anything else is opened.
-  if (hasBrokenArguments())
-    throw new CliError('an argument is not UTF-8, and Node cannot pass it on as it ' + 'is', USAGE);
+  if (hasBrokenArguments()) throw new CliError('an argument is not UTF-8, and Node cannot pass it on as it is', USAGE);
   const command = commandOf(words);
   if (!options.fork && options.close) throw new CliError('the --no-fork and --close options are incompatible', USAGE);
   if (options.permits !== undefined && options.shared)
@@ -56,7 +55,7 @@ export async function run(file: string, words: readonly string[], options: RunOp
 }
 
 /** flock(1)'s forms: COMMAND [ARG…] or -c STRING; and `--` before the command. */
-function commandOf(words: readonly string[]): { file: string; args: string[] } {
+export function commandOf(words: readonly string[]): { file: string; args: string[] } {
   const [first, ...rest] = wordsOfCommand(words);
   if (first === '-c' || first === '--command') {
     const [line] = rest;

@@ -1,11 +1,20 @@
 /** One leader among the processes (and Workers) of a machine. */
 import { EventEmitter } from 'node:events';
 import { onAbort } from '../abort.js';
-import { codeOf, messageOf } from '../errors.js';
-import { type AcquireOptions, InterProcessLock, type InterProcessLockOptions, type LockHandle } from '../index.js';
+import type { FencedHandle } from '../engine/engine-lock.js';
+import { codeOf, LockUnsupportedError, messageOf } from '../errors.js';
+import {
+  type AcquireOptions,
+  InterProcessLock,
+  type InterProcessLockOptions,
+  type Lock,
+  type LockHandle,
+  type LockParty,
+} from '../index.js';
 import { canonicalPath, isHeldBy } from '../inspect/index.js';
 import { clearTimeout, setTimeout } from '../timers.js';
 import { callback, lockOptions, optionsObject, withoutUndefined } from '../validate.js';
+import { isFileLock, isLock } from './any-lock.js';
 import { type Leader, LeaderRecord } from './leader-record.js';
 
 /**
@@ -72,22 +81,36 @@ interface Events {
 export class LeaderElection extends EventEmitter<Events> implements AsyncIterable<Term>, Disposable {
   /** The absolute path of the lock file. */
   readonly path: string;
-  readonly #lock: InterProcessLock;
+  readonly #lock: InterProcessLock | Lock;
   readonly #followSymlinks: boolean;
-  readonly #record: LeaderRecord;
+  /** Of a lock file. The locks of an engine have their own tokens. */
+  readonly #record: LeaderRecord | undefined;
   readonly #closed = new AbortController();
   #term: RunningTerm | undefined;
   #warned = false;
 
-  /** Touches no file. @throws what the constructor of `InterProcessLock` throws */
-  constructor(path: string | URL, options?: LeaderElectionOptions) {
+  /**
+   * Touches no file.
+   * @param path of the lock file, or a lock: of an engine (`fairlock/etcd`, `fairlock/postgres`), or an `InterProcessLock`
+   * @throws what the constructor of `InterProcessLock` throws
+   */
+  constructor(path: string | URL | Lock, options?: LeaderElectionOptions) {
     super();
+    if (isLock(path)) {
+      optionsObject(options, []);
+      this.#lock = path;
+      this.path = path.name;
+      this.#followSymlinks = false;
+      if (isFileLock(path)) this.#record = new LeaderRecord(this.path, lockOptions({}));
+      return;
+    }
     const given = {
       fairness: 'auto' as const,
       ...withoutUndefined(optionsObject<LeaderElectionOptions>(options, ELECTION_OPTIONS)),
     };
-    this.#lock = new InterProcessLock(path, given);
-    this.path = this.#lock.path;
+    const lock = new InterProcessLock(path, given);
+    this.#lock = lock;
+    this.path = lock.path;
     const resolved = lockOptions(given);
     this.#followSymlinks = resolved.followSymlinks;
     this.#record = new LeaderRecord(this.path, resolved);
@@ -168,19 +191,31 @@ export class LeaderElection extends EventEmitter<Events> implements AsyncIterabl
    * @throws {RecordDamagedError}
    */
   leader(): Leader | null {
+    const lock = this.#lock;
+    if (!isFileLock(lock) || this.#record === undefined) {
+      throw new LockUnsupportedError(this.path, 'the leader of an engine is asked for by currentLeader()');
+    }
     const last = this.#record.lastLeader();
     if (last === null) return null;
     const holds =
-      this.#lock.mechanism === 'lockfile'
-        ? undefined
-        : isHeldBy(canonicalPath(this.path, this.#followSymlinks), last.pid);
+      lock.mechanism === 'lockfile' ? undefined : isHeldBy(canonicalPath(this.path, this.#followSymlinks), last.pid);
     if (holds === true) return last;
     // Its open files cannot be seen, or it holds nothing that can: the kernel knows whether the lock is held at all.
-    if (!this.#lock.isLocked()) return null;
+    if (!lock.isLocked()) return null;
     if (holds === undefined) return isAlive(last.pid) ? last : null;
-    const others = this.#lock.inspect().holders;
+    const others = lock.inspect().holders;
     // A holder that can be seen is the next leader, whose record is not written yet.
     return others.length > 0 && others.every(({ pid }) => pid === 0) ? { ...last, pid: 0 } : null;
+  }
+
+  /** The same, also where the lock is one of an engine, which is asked. Its `token` is 0 there. */
+  async currentLeader(): Promise<Leader | null> {
+    const lock = this.#lock as Partial<Inspectable>;
+    if (this.#record !== undefined || lock.inspect === undefined) return this.leader();
+    const [holder] = (await lock.inspect()).holders;
+    if (holder === undefined) return null;
+    const { pid, host, command = '', since = new Date(0) } = holder;
+    return { pid, thread: 0, command, since, token: 0, ...(host !== undefined && { host }) };
   }
 
   /**
@@ -205,13 +240,14 @@ export class LeaderElection extends EventEmitter<Events> implements AsyncIterabl
 
   #begin(handle: LockHandle): RunningTerm {
     const since = new Date();
-    const term = new RunningTerm(this.#record.beginTerm(since), since, handle);
+    const token = this.#record?.beginTerm(since) ?? (handle as FencedHandle).token;
+    const term = new RunningTerm(token, since, handle);
     this.#term = term;
     return term;
   }
 
   #end(term: RunningTerm): void {
-    if (!term.lost) this.#record.endTerm(term.token);
+    if (!term.lost) this.#record?.endTerm(term.token);
     term.end();
     if (this.#term === term) this.#term = undefined;
   }
@@ -280,6 +316,10 @@ class RunningTerm implements Term {
     this.#lock.removeEventListener('abort', this.#onLoss);
     this.tell(new DOMException('The term has ended', 'AbortError'));
   }
+}
+
+interface Inspectable {
+  inspect(): Promise<{ holders: LockParty[] }>;
 }
 
 function unlessClosed(error: unknown): undefined {

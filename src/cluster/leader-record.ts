@@ -10,6 +10,8 @@ export interface Leader {
    * 0: the leader cannot be seen from here (another PID namespace, another user); then the rest is what it wrote last.
    */
   pid: number;
+  /** Its machine, where the lock is one of an engine. */
+  host?: string;
   /** 0 for the main thread, else `threadId` of the Worker. */
   thread: number;
   /** Its command line. */

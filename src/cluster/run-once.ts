@@ -1,9 +1,16 @@
 /** Work that one of many processes does, once, while the others wait for its outcome. */
 import { throwIfAborted } from '../abort.js';
 import { LockError, messageOf, shown } from '../errors.js';
-import { type AcquireOptions, InterProcessLock, type InterProcessLockOptions, type LockHandle } from '../index.js';
+import {
+  type AcquireOptions,
+  InterProcessLock,
+  type InterProcessLockOptions,
+  type Lock,
+  type LockHandle,
+} from '../index.js';
 import { canonicalPath, siblingPath } from '../inspect/index.js';
 import { ACQUIRE_OPTIONS, callback, lockOptions, optionsObject, withoutUndefined } from '../validate.js';
+import { isFileLock, isLock } from './any-lock.js';
 import { RecordFile, type RecordOptions } from './record.js';
 import { recordPlace } from './record-place.js';
 
@@ -57,7 +64,7 @@ const ONCE_OPTIONS = ['key', 'onFailure', 'mechanism', 'mode', 'ignoreUmask', 'f
  * @throws what `InterProcessLock.acquire` throws
  */
 export async function runOnce<T>(
-  path: string | URL,
+  path: string | URL | Lock,
   fn: (handle: LockHandle) => T | PromiseLike<T>,
   options: RunOnceOptions,
 ): Promise<T> {
@@ -68,7 +75,8 @@ export async function runOnce<T>(
   if (onFailure !== 'pass' && onFailure !== 'retry')
     throw new TypeError(`onFailure: expected 'pass' or 'retry', got ${shown(onFailure)}`);
   const lockGiven = withoutUndefined({ mechanism, fairness: 'auto' as const, mode, ignoreUmask, followSymlinks });
-  const lock = new InterProcessLock(path, lockGiven);
+  const lock: Lock | InterProcessLock = isLock(path) ? path : new InterProcessLock(path, lockGiven);
+  if (!isFileLock(lock)) return runOnceOn(lock, fn, key, onFailure, waiting);
   const resolved = lockOptions(lockGiven);
 
   const asked = outcomeOf(recordAt(canonicalPath(lock.path, resolved.followSymlinks), resolved), key);
@@ -106,6 +114,43 @@ export async function runOnce<T>(
     } finally {
       quietly(draft.discard);
     }
+  }, waiting);
+}
+
+/** The same, with the outcomes in the engine of the lock. */
+async function runOnceOn<T>(
+  lock: Lock,
+  fn: (handle: LockHandle) => T | PromiseLike<T>,
+  key: string,
+  onFailure: 'pass' | 'retry',
+  waiting: AcquireOptions,
+): Promise<T> {
+  const { records } = lock;
+  if (records === undefined) throw new TypeError('runOnce: this lock has no place for outcomes (records)');
+  const read = async (): Promise<Outcome | undefined> => {
+    const text = await records.read(key);
+    return text === undefined ? undefined : (JSON.parse(text) as Outcome);
+  };
+  const asked = await read();
+  if (asked?.done) return stored<T>(asked, lock.name);
+  const failuresBefore = asked?.failures ?? 0;
+  return lock.withLock(async (handle) => {
+    const found = await read();
+    if (found?.done) return stored<T>(found, lock.name);
+    const failures = found?.failures ?? 0;
+    if (found !== undefined && failures > failuresBefore && onFailure === 'pass') throw revived(found.error);
+    const set = (outcome: Outcome): Promise<void> => records.write(key, JSON.stringify(outcome));
+    let value: unknown;
+    try {
+      value = asJson(await fn(handle));
+    } catch (error) {
+      const failure: Outcome = { done: false, failures: failures + 1, error: described(error) };
+      if (!handle.signal.aborted) await set(failure).catch(() => {});
+      throw error;
+    }
+    throwIfAborted(handle.signal);
+    await set({ done: true, value });
+    return value as T;
   }, waiting);
 }
 

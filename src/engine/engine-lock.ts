@@ -6,7 +6,7 @@ import { LockCore } from '../core/lock-core.js';
 import type { AcquireOptions, LockMode, LockParty } from '../options.js';
 import type { Engine } from './engine.js';
 import { EngineBackend, type EngineHold } from './engine-backend.js';
-import type { Lock } from './lock.js';
+import type { Lock, LockRecords } from './lock.js';
 import { keepingAlive } from './retry.js';
 
 /** A lock of an engine that is held. */
@@ -123,6 +123,15 @@ abstract class EngineLockBase implements Disposable {
   /** Whether a handle of this object holds it. */
   get held(): boolean {
     return this.core.held > 0;
+  }
+
+  /** What `runOnce` keeps beside this lock. */
+  get records(): LockRecords {
+    const { engine, name } = this;
+    return {
+      read: (key) => keepingAlive(engine.readRecord(name, key)),
+      write: (key, text) => keepingAlive(engine.writeRecord(name, key, text)),
+    };
   }
 
   /** The processes that hold and wait, as the engine knows them. */

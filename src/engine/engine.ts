@@ -39,4 +39,8 @@ export interface Engine {
    */
   acquire(request: EngineRequest, signal: AbortSignal): Promise<EngineGrant>;
   inspect(request: EngineRequest): Promise<Parties>;
+  /** What `runOnce` keeps beside a lock: a text for each key, for ever. Undefined: none. */
+  readRecord(name: string, key: string): Promise<string | undefined>;
+  /** Only by the holder of the lock. On disk, or its like, when it resolves. */
+  writeRecord(name: string, key: string, text: string): Promise<void>;
 }

@@ -10,4 +10,4 @@ export {
   type FencedHandle,
 } from './engine-lock.js';
 export { layered } from './layered.js';
-export type { Lock } from './lock.js';
+export type { Lock, LockRecords } from './lock.js';

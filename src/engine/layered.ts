@@ -2,7 +2,7 @@
 import type { LockHandle } from '../core/handle.js';
 import type { AcquireOptions } from '../options.js';
 import { acquireOptions, callback } from '../validate.js';
-import type { Lock } from './lock.js';
+import type { Lock, LockRecords } from './lock.js';
 
 /**
  * Acquires `outer`, then `inner`; releases in the other order. With a file lock outside, one process of each machine competes for
@@ -16,10 +16,14 @@ export function layered(outer: Lock, inner: Lock): Lock {
 }
 
 class Layered implements Lock {
+  declare readonly records?: LockRecords;
+
   constructor(
     private readonly outer: Lock,
     private readonly inner: Lock,
-  ) {}
+  ) {
+    if (inner.records !== undefined) this.records = inner.records;
+  }
 
   get name(): string {
     return this.inner.name;

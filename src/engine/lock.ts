@@ -2,6 +2,12 @@
 import type { LockHandle } from '../core/handle.js';
 import type { AcquireOptions } from '../options.js';
 
+/** Texts beside a lock, by key: see `Engine.readRecord`. */
+export interface LockRecords {
+  read(key: string): Promise<string | undefined>;
+  write(key: string, text: string): Promise<void>;
+}
+
 export interface Lock {
   /** Of an `InterProcessLock`, its path. */
   readonly name: string;
@@ -11,4 +17,6 @@ export interface Lock {
   tryAcquire(): LockHandle | null | Promise<LockHandle | null>;
   withLock<T>(fn: (handle: LockHandle) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T>;
   close(): void;
+  /** Of a lock of an engine. */
+  readonly records?: LockRecords;
 }

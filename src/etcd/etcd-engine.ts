@@ -108,6 +108,17 @@ export class EtcdEngine implements Engine {
     return { holders: kvs.slice(0, holding).map(party), waiters: kvs.slice(holding).map(party) };
   }
 
+  async readRecord(name: string, key: string): Promise<string | undefined> {
+    const request = { key: this.#recordKey(name, key) };
+    const { kvs } = await this.#connection.call<RangeResponse>('KV', 'Range', request);
+    return kvs[0]?.value.toString();
+  }
+
+  async writeRecord(name: string, key: string, text: string): Promise<void> {
+    const put = { request_put: { key: this.#recordKey(name, key), value: Buffer.from(text) } };
+    await this.#connection.call('KV', 'Txn', { success: [put] });
+  }
+
   async close(): Promise<void> {
     const lease = await this.#lease?.catch(() => undefined);
     this.#lease = undefined;
@@ -304,12 +315,16 @@ export class EtcdEngine implements Engine {
   }
 
   #rangeOf({ name, permits }: EngineRequest): Range {
-    const encoded = name.replaceAll('%', '%25').replaceAll('/', '%2F');
-    const folder = `${this.prefix}${encoded}${permits === undefined ? '' : '%semaphore'}/`;
+    const folder = `${this.prefix}${encoded(name)}${permits === undefined ? '' : '%semaphore'}/`;
     const key = Buffer.from(folder);
     const end = Buffer.from(folder);
     end[end.length - 1] = (end[end.length - 1] as number) + 1;
     return { all: { key, range_end: end }, writers: { key, range_end: Buffer.from(`${folder}r`) } };
+  }
+
+  /** Beside the folders of locks, whose names contain no % that is not followed by 25 or 2F. */
+  #recordKey(name: string, key: string): Buffer {
+    return Buffer.from(`${this.prefix}${encoded(name)}%record/${key}`);
   }
 
   #isReader(key: Buffer, folder: Buffer): boolean {
@@ -320,6 +335,10 @@ export class EtcdEngine implements Engine {
     if (codeOf(error)?.startsWith('ERR_LOCK_')) return error;
     return new LockEngineError(name, `etcd does not serve it: ${messageOf(error)}`, error);
   }
+}
+
+function encoded(name: string): string {
+  return name.replaceAll('%', '%25').replaceAll('/', '%2F');
 }
 
 const NEVER = new AbortController().signal;

@@ -101,6 +101,28 @@ export class PostgresEngine implements Engine {
     };
   }
 
+  async readRecord(name: string, key: string): Promise<string | undefined> {
+    const { rows } = await this.#inSchema(name, (table) => `SELECT text FROM ${table} WHERE lock = $1 AND key = $2`, [
+      name,
+      key,
+    ]);
+    return rows[0]?.text;
+  }
+
+  async writeRecord(name: string, key: string, text: string): Promise<void> {
+    const insert = (table: string): string =>
+      `INSERT INTO ${table} (lock, key, text) VALUES ($1, $2, $3) ON CONFLICT (lock, key) DO UPDATE SET text = $3`;
+    await this.#inSchema(name, insert, [name, key, text]);
+  }
+
+  // biome-ignore lint/suspicious/noExplicitAny: rows are what the statement makes them
+  async #inSchema(name: string, statement: (table: string) => string, values: string[]): Promise<{ rows: any[] }> {
+    const session = await this.#connected();
+    const { schema } = this.options;
+    if (this.#hasTokens) return session.query(statement(`${quoted(schema)}.record`), values);
+    throw new LockUnsupportedError(name, noSchema(schema, 'records'));
+  }
+
   async close(): Promise<void> {
     this.#isClosed = true;
     for (const { session, timer } of this.#idle.splice(0)) {
@@ -399,6 +421,11 @@ function isFatal(error: unknown): boolean {
   return code.startsWith('ERR_LOCK_') || (/^[0-9A-Z]{5}$/.test(code) && FATAL.test(code));
 }
 
+function noSchema(schema: string, what: string): string {
+  const cure = "run the SQL of 'fairlock postgres-schema' as an administrator";
+  return `there are no ${what}, since the schema '${schema}' does not exist and this role may not create it: ${cure}`;
+}
+
 interface Granted {
   name: string;
   key: PostgresKey;
@@ -425,8 +452,7 @@ class PostgresGrant implements EngineGrant {
   get token(): number {
     const { token, name, schema } = this.granted;
     if (token !== null) return Number(token);
-    const cure = `run the SQL of 'fairlock postgres-schema' as an administrator`;
-    throw new LockUnsupportedError(name, `there are no tokens, since the schema '${schema}' does not exist: ${cure}`);
+    throw new LockUnsupportedError(name, noSchema(schema, 'tokens'));
   }
 
   release(): Promise<void> {
