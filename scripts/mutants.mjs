@@ -9,6 +9,8 @@ import Table from 'cli-table3';
 
 const LOCK = ['test/locks/inter-process-lock.test.ts', 'test/locks/file-lock.test.ts', 'test/backends/'];
 const FAIR = ['test/backends/fifo/'];
+const ETCD = ['test/etcd/'];
+const POSTGRES = ['test/postgres/'];
 
 /** What is wrong, in which file, what is replaced by what, and which tests are to notice. */
 const MUTANTS = [
@@ -159,6 +161,97 @@ const MUTANTS = [
     '|| isEmpty(queue)) return grant;',
     '|| isEmpty(queue) || true) return grant;',
     ['test/locks/inter-process-semaphore.test.ts', 'test/chaos/chaos.test.ts'],
+  ],
+  [
+    'engine: a waiter is granted though its key is gone',
+    'src/etcd/etcd-engine.ts',
+    'if (own?.[0] === undefined || BigInt(own[0].create_revision) !== revision) return undefined;',
+    'void own; void revision;',
+    ETCD,
+  ],
+  [
+    'engine: a waiter does not watch its own key',
+    'src/etcd/etcd-engine.ts',
+    '[place.key, ...first]',
+    '[...first]',
+    ETCD,
+  ],
+  [
+    'engine: a holder does not watch its key',
+    'src/etcd/etcd-engine.ts',
+    'const endWatch = engine.watch(key, () => void this.#look());',
+    'void engine; void key; const endWatch = () => {};',
+    ETCD,
+  ],
+  [
+    'engine: a loss is told after twice the time to live',
+    'src/etcd/lease.ts',
+    'if (this.#ended === undefined && elapsed(this.#renewed) >= (this.ttl * 2) / 3) {',
+    'if (this.#ended === undefined && elapsed(this.#renewed) >= this.ttl * 2) {',
+    ETCD,
+  ],
+  [
+    'engine: a blocked event loop is not noticed',
+    'src/engine/engine-lock.ts',
+    'if (!this.released) this.#hold.granted.check();',
+    '',
+    ETCD,
+  ],
+  [
+    'engine: an outage ends the lease at once',
+    'src/etcd/lease.ts',
+    'if (this.#ended === undefined) this.#renewLater(RETRY_MS',
+    "this.end('outage'); if (this.#ended === undefined) this.#renewLater(RETRY_MS",
+    ETCD,
+  ],
+  [
+    'engine: a lease that has ended is used for ever',
+    'src/etcd/etcd-engine.ts',
+    'if (known !== undefined && known.ended === undefined) return known;',
+    'if (known !== undefined) return known;',
+    ETCD,
+  ],
+  [
+    'engine: a timeout does not name the host',
+    'src/errors.ts',
+    'return `pid ${pid}${where}${when}',
+    'void where; return `pid ${pid}${when}',
+    [...ETCD, ...POSTGRES],
+  ],
+  [
+    'engine: transaction pooling is not refused',
+    'src/postgres/probe.ts',
+    'if (inside === rows[0].pid || again !== rows[0].pid) throw',
+    'void inside; void again; if (POOLED.length === 0) throw',
+    POSTGRES,
+  ],
+  [
+    'engine: a server that locks nothing is not refused',
+    'src/postgres/probe.ts',
+    'if (first !== true || other !== false) throw',
+    'void other; if (first !== true) throw',
+    POSTGRES,
+  ],
+  [
+    'engine: the end of a connection is not told',
+    'src/postgres/session.ts',
+    'for (const hold of [...this.holds]) hold.lost(why);',
+    'void why;',
+    POSTGRES,
+  ],
+  [
+    'engine: an aborted wait keeps what it was granted',
+    'src/postgres/postgres-engine.ts',
+    'if (signal.aborted) await this.#unlockForSure(session, key, isShared);',
+    '',
+    POSTGRES,
+  ],
+  [
+    'engine: each request has a connection of its own',
+    'src/postgres/postgres-engine.ts',
+    'if (known !== undefined && !known.isEnded) return known;',
+    '',
+    POSTGRES,
   ],
 ];
 

@@ -3,10 +3,12 @@ import { once } from 'node:events';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { EtcdLocks, type EtcdLocksOptions } from '../../src/etcd/index.js';
 import { lockSuite } from '../suites/lock.js';
+import { Proxy } from '../support/proxy.js';
+import { rounds } from '../support/scale.js';
 import { EtcdServer, hasEtcd } from '../support/servers.js';
 import { outcome, until } from '../support/waiting.js';
 
-describe.runIf(hasEtcd)('EtcdLocks', () => {
+describe.runIf(hasEtcd)('EtcdLocks (needs etcd and etcdctl)', () => {
   let server: EtcdServer;
   const open: EtcdLocks[] = [];
 
@@ -217,6 +219,51 @@ describe.runIf(hasEtcd)('EtcdLocks', () => {
     server.signal('SIGCONT');
     await released;
     await (await again).release();
+  });
+
+  // Each round takes the time to live, five seconds.
+  it('a partition: the signal of the holder comes before the next grant', async () => {
+    for (let round = 0; round < rounds(1, 20); round++) {
+      const lock = name();
+      const proxy = await Proxy.to(server.port);
+      const holder = locks({ endpoints: `http://127.0.0.1:${proxy.port}`, callTimeout: 1000 });
+      const handle = await holder.lock(lock).acquire();
+      const order: string[] = [];
+      handle.signal.addEventListener('abort', () => order.push('lost'));
+      const waiting = locks()
+        .lock(lock)
+        .acquire()
+        .then((next) => {
+          order.push('granted');
+          return next;
+        });
+      proxy.swallow();
+      await (await waiting).release();
+      expect(order).toEqual(['lost', 'granted']);
+      proxy.cut();
+      await handle.release();
+    }
+  });
+
+  it('credentials: wrong ones reject at once, right ones lock', async () => {
+    const guarded = await EtcdServer.start();
+    guarded.ctl('user', 'add', 'root:secret');
+    guarded.ctl('user', 'grant-role', 'root', 'root');
+    guarded.ctl('auth', 'enable');
+    const as = (credentials: Partial<EtcdLocksOptions>): EtcdLocks => locks({ endpoints: guarded.url, ...credentials });
+    for (const credentials of [{}, { username: 'root', password: 'wrong' }]) {
+      await expect(as(credentials).lock('x').acquire()).rejects.toMatchObject({ code: 'ERR_LOCK_ENGINE' });
+    }
+    await (await as({ username: 'root', password: 'secret' }).lock('x').acquire()).release();
+  });
+
+  it('TLS: with its authority it locks, without it no', async () => {
+    const { url, ca } = await EtcdServer.startWithTls();
+    const secure = locks({ endpoints: url, tls: { ca } });
+    await (await secure.lock('x').acquire()).release();
+    await expect(locks({ endpoints: url, callTimeout: 500 }).lock('x').tryAcquire()).rejects.toMatchObject({
+      code: 'ERR_LOCK_ENGINE',
+    });
   });
 
   it('a timeout names host, process and since when', async () => {

@@ -5,10 +5,11 @@ import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type FencedHandle, PostgresLocks, type PostgresLocksOptions } from '../../src/postgres/index.js';
 import { lockSuite } from '../suites/lock.js';
 import { runScript } from '../support/programs.js';
+import { Proxy } from '../support/proxy.js';
 import { hasPgBouncer, hasPostgres, PostgresServer, startPgBouncer, startYesServer } from '../support/servers.js';
 import { outcome, until } from '../support/waiting.js';
 
-describe.runIf(hasPostgres)('PostgresLocks', () => {
+describe.runIf(hasPostgres)('PostgresLocks (needs PostgreSQL)', () => {
   let server: PostgresServer;
   const open: PostgresLocks[] = [];
 
@@ -198,6 +199,33 @@ describe.runIf(hasPostgres)('PostgresLocks', () => {
     await server.run();
     await until(() => waiting.state === 'fulfilled');
     await waiting.value?.release();
+  });
+
+  // It takes `lossAfter`, five seconds.
+  it('a connection that swallows everything: lost by the clock, and the next statement knows', async () => {
+    const proxy = await Proxy.to(server.port);
+    const cut = locks({ connectionString: server.url.replace(String(server.port), String(proxy.port)) });
+    const lock = name();
+    const handle = await cut.lock(lock).acquire();
+    const lost = once(handle.signal, 'abort');
+    proxy.swallow();
+    await lost;
+    expect(() => handle.check()).toThrow(expect.objectContaining({ code: 'ERR_LOCK_LOST' }));
+    proxy.cut(); // The server learns of it.
+    await (await locks().lock(lock).acquire()).release();
+    await handle.release();
+  });
+
+  it('a holder that is stopped keeps the lock: its session lives', async () => {
+    const lock = name();
+    const program = new URL('../programs/postgres-holder.mjs', import.meta.url).pathname;
+    const child = fork(program, [server.url, lock]);
+    await once(child, 'message');
+    child.kill('SIGSTOP');
+    expect(await locks().lock(lock).tryAcquire()).toBeNull();
+    child.kill('SIGCONT');
+    child.kill('SIGKILL');
+    await (await locks().lock(lock).acquire()).release();
   });
 
   it('a timeout names the host and process of the holder', async () => {

@@ -1,7 +1,16 @@
 /** Real servers for the tests of engines, on free ports of the loopback, ended with the tests. */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -102,6 +111,7 @@ function accepts(port: number): Promise<boolean> {
 export class EtcdServer {
   readonly #folder = mkdtempSync(join(tmpdir(), 'fairlock-etcd-'));
   #process: ChildProcess | undefined;
+  #tls: string[] = [];
 
   private constructor(
     readonly port: number,
@@ -109,29 +119,51 @@ export class EtcdServer {
   ) {}
 
   static async start(): Promise<EtcdServer> {
+    const server = await EtcdServer.#make();
+    await server.run();
+    return server;
+  }
+
+  /** With a certificate for 127.0.0.1 that is its own authority. */
+  static async startWithTls(): Promise<{ url: string; ca: Buffer }> {
+    const server = await EtcdServer.#make();
+    const [key, certificate] = ['key.pem', 'cert.pem'].map((name) => join(server.#folder, name)) as [string, string];
+    const subject = ['-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1', '-days', '1'];
+    const request = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', key, '-out', certificate];
+    execFileSync('openssl', [...request, ...subject], { stdio: 'ignore' });
+    server.#tls = ['--cert-file', certificate, '--key-file', key];
+    server.#spawn();
+    await until(() => accepts(server.port));
+    return { url: server.url, ca: readFileSync(certificate) };
+  }
+
+  static async #make(): Promise<EtcdServer> {
     const server = new EtcdServer(await freePort(), await freePort());
     afterAll(async () => {
       await server.kill('SIGKILL');
       rmSync(server.#folder, { recursive: true, force: true });
     });
-    await server.run();
     return server;
   }
 
   get url(): string {
-    return `http://127.0.0.1:${this.port}`;
+    return `${this.#tls.length === 0 ? 'http' : 'https'}://127.0.0.1:${this.port}`;
   }
 
   async run(): Promise<void> {
-    const [client, peer] = [this.url, `http://127.0.0.1:${this.peerPort}`];
-    const urls = ['--listen-client-urls', client, '--advertise-client-urls', client, '--listen-peer-urls', peer];
-    const cluster = ['--initial-advertise-peer-urls', peer, '--initial-cluster', `default=${peer}`];
-    const all = ['--data-dir', join(this.#folder, 'data'), ...urls, ...cluster];
-    this.#process = spawn('etcd', all, { cwd: this.#folder, stdio: 'ignore' });
+    this.#spawn();
     await until(async () => {
       const answer = await fetch(`${this.url}/health`).catch(() => undefined);
       return answer !== undefined && ((await answer.json()) as { health: string }).health === 'true';
     });
+  }
+
+  #spawn(): void {
+    const [client, peer] = [this.url, `http://127.0.0.1:${this.peerPort}`];
+    const urls = ['--listen-client-urls', client, '--advertise-client-urls', client, '--listen-peer-urls', peer];
+    const cluster = ['--initial-advertise-peer-urls', peer, '--initial-cluster', `default=${peer}`];
+    const all = ['--data-dir', join(this.#folder, 'data'), ...urls, ...cluster, ...this.#tls];
+    this.#process = spawn('etcd', all, { cwd: this.#folder, stdio: 'ignore' });
   }
 
   signal(signal: NodeJS.Signals): void {
