@@ -179,8 +179,8 @@ const MUTANTS = [
   [
     'engine: a holder does not watch its key',
     'src/etcd/etcd-engine.ts',
-    'const endWatch = engine.watch(key, () => void this.#look());',
-    'void engine; void key; const endWatch = () => {};',
+    'this.#ends.push(engine.watch(key, () => void this.#look()));',
+    'void engine; void key;',
     ETCD,
   ],
   [
@@ -214,8 +214,8 @@ const MUTANTS = [
   [
     'engine: a timeout does not name the host',
     'src/errors.ts',
-    'return `pid ${pid}${where}${when}',
-    'void where; return `pid ${pid}${when}',
+    "const where = host === undefined ? ''",
+    "const where = host !== null ? ''",
     [...ETCD, ...POSTGRES],
   ],
   [

@@ -6,7 +6,7 @@ import type { Engine, EngineGrant, EngineRequest } from '../engine/engine.js';
 import { backOff, keepingAlive, pause } from '../engine/retry.js';
 import { codeOf, LockEngineError, LockLostError, messageOf } from '../errors.js';
 import type { LockParty, Parties } from '../options.js';
-import { setTimeout, unref } from '../timers.js';
+import { clearTimeout, setTimeout, unref } from '../timers.js';
 import { Connection, type ConnectionOptions, isFatal, isNotFound } from './connection.js';
 import { Lease } from './lease.js';
 import {
@@ -23,6 +23,8 @@ import { Watcher } from './watcher.js';
 
 /** A write whose outcome is unknown may be done so much later: its key is deleted once more. */
 const UNKNOWN_MS = 10_000;
+/** A holder watches its key from so many ms on. */
+const WATCH_AFTER_MS = 20;
 
 const NEWEST = { sort_order: SORT_DESCENDING, sort_target: SORT_BY_CREATE, keys_only: true };
 
@@ -214,7 +216,7 @@ export class EtcdEngine implements Engine {
         signal.throwIfAborted();
         if (place.lease.ended !== undefined) return null;
         isChanged = false;
-        const first = await this.#isFirst(place);
+        const first = await this.#isFirstPatiently(place, signal);
         signal.throwIfAborted();
         if (first === undefined) return null;
         if (first === true) return await this.#grant(place);
@@ -230,6 +232,19 @@ export class EtcdEngine implements Engine {
       signal.removeEventListener('abort', changed);
       for (const end of ends.values()) end();
     }
+  }
+
+  /** Through an outage: the place in the queue is kept as long as the lease is. */
+  async #isFirstPatiently(place: Place, signal: AbortSignal): Promise<true | undefined | Buffer[]> {
+    for (const delay of backOff()) {
+      try {
+        return await this.#isFirst(place);
+      } catch (error) {
+        if (isFatal(error) || signal.aborted || place.lease.ended !== undefined) throw error;
+        await pause(delay, signal);
+      }
+    }
+    throw new Error('unreachable: the delays never end');
   }
 
   /** The own key, which may be deleted from outside, and the one before it. */
@@ -372,8 +387,13 @@ class EtcdGrant implements EngineGrant {
   ) {
     const { lease, key } = place;
     const endLease = lease.onEnd((why) => this.#lose(why));
-    const endWatch = engine.watch(key, () => void this.#look());
-    this.#ends = [endLease, endWatch];
+    // A little later: holds that are over by then cost no watch. It looks at the key when it begins.
+    const startWatch = setTimeout(() => {
+      if (this.#released === undefined && this.#loss === undefined) {
+        this.#ends.push(engine.watch(key, () => void this.#look()));
+      }
+    }, WATCH_AFTER_MS);
+    this.#ends = [endLease, () => clearTimeout(startWatch)];
     if (lease.ended !== undefined) this.#lose(lease.ended);
   }
 

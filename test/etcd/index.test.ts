@@ -129,22 +129,26 @@ describe.runIf(hasEtcd)('EtcdLocks (needs etcd and etcdctl)', () => {
     await handle.release();
   });
 
-  it('a waiter whose lease ends gets a new key, and is never granted on the dead one', async () => {
-    const lock = name();
-    const holder = await locks().lock(lock).acquire();
-    const before = keys();
-    const waiting = outcome(locks().lock(lock).acquire());
-    await until(() => keys().length === 2);
-    const waiters = (): string[] => keys().filter((key) => !before.includes(key));
-    const [key] = waiters() as [string];
-    server.ctl('lease', 'revoke', leaseOf(key));
-    await until(() => waiters().length === 1 && waiters()[0] !== key);
-    expect(waiting.state).toBe('pending');
-    await holder.release();
-    await until(() => waiting.state === 'fulfilled');
-    expect(waiting.value?.signal.aborted).toBe(false);
-    await waiting.value?.release();
-  });
+  it.each(['lease', 'key'])(
+    'a waiter whose %s is gone gets a new key, and is never granted on the dead one',
+    async (what) => {
+      const lock = name();
+      const holder = await locks().lock(lock).acquire();
+      const before = keys();
+      const waiting = outcome(locks().lock(lock).acquire());
+      await until(() => keys().length === 2);
+      const waiters = (): string[] => keys().filter((key) => !before.includes(key));
+      const [key] = waiters() as [string];
+      if (what === 'lease') server.ctl('lease', 'revoke', leaseOf(key));
+      else server.ctl('del', key);
+      await until(() => waiters().length === 1 && waiters()[0] !== key);
+      expect(waiting.state).toBe('pending');
+      await holder.release();
+      await until(() => waiting.state === 'fulfilled');
+      expect(waiting.value?.signal.aborted).toBe(false);
+      await waiting.value?.release();
+    },
+  );
 
   it('300 random aborts leave no key', async () => {
     const lock = name();
