@@ -9,10 +9,11 @@ import pg from 'pg';
 import { Connection } from '../../dist/etcd/connection.js';
 import { EtcdLocks } from '../../dist/etcd/index.js';
 import { PostgresLocks } from '../../dist/postgres/index.js';
-import { machine, table } from './support.mjs';
+import { machine, median, table } from './support.mjs';
 
 const { values } = parseArgs({
   options: { etcd: { type: 'string' }, postgres: { type: 'string' }, seconds: { type: 'string', default: '3' } },
+  allowPositionals: true,
 });
 const FREE = 300;
 const self = fileURLToPath(import.meta.url);
@@ -21,7 +22,6 @@ const locksOf = (engine) =>
     ? new EtcdLocks({ endpoints: values.etcd, ttl: 5000 })
     : new PostgresLocks({ connectionString: values.postgres, lossAfter: 5000 });
 const now = () => Number(process.hrtime.bigint()) / 1e6;
-const median = (numbers) => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)];
 const quantile = (numbers, q) => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length * q)];
 
 /** A process of the benchmark: contends until it is told to stop, or holds. */

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { EtcdLocks, type EtcdLocksOptions } from '../../src/etcd/index.js';
 import { lockSuite } from '../suites/lock.js';
-import { Proxy } from '../support/proxy.js';
+import { TcpProxy } from '../support/proxy.js';
 import { rounds } from '../support/scale.js';
 import { EtcdServer, hasEtcd } from '../support/servers.js';
 import { outcome, until } from '../support/waiting.js';
@@ -229,7 +229,7 @@ describe.runIf(hasEtcd)('EtcdLocks (needs etcd and etcdctl)', () => {
   it('a partition: the signal of the holder comes before the next grant', async () => {
     for (let round = 0; round < rounds(1, 20); round++) {
       const lock = name();
-      const proxy = await Proxy.to(server.port);
+      const proxy = await TcpProxy.to(server.port);
       const holder = locks({ endpoints: `http://127.0.0.1:${proxy.port}`, callTimeout: 1000 });
       const handle = await holder.lock(lock).acquire();
       const order: string[] = [];

@@ -5,7 +5,7 @@ import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type FencedHandle, PostgresLocks, type PostgresLocksOptions } from '../../src/postgres/index.js';
 import { lockSuite } from '../suites/lock.js';
 import { runScript } from '../support/programs.js';
-import { Proxy } from '../support/proxy.js';
+import { TcpProxy } from '../support/proxy.js';
 import { hasPgBouncer, hasPostgres, PostgresServer, startPgBouncer, startYesServer } from '../support/servers.js';
 import { outcome, until } from '../support/waiting.js';
 
@@ -203,7 +203,7 @@ describe.runIf(hasPostgres)('PostgresLocks (needs PostgreSQL)', () => {
 
   // It takes `lossAfter`, five seconds.
   it('a connection that swallows everything: lost by the clock, and the next statement knows', async () => {
-    const proxy = await Proxy.to(server.port);
+    const proxy = await TcpProxy.to(server.port);
     const cut = locks({ connectionString: server.url.replace(String(server.port), String(proxy.port)) });
     const lock = name();
     const handle = await cut.lock(lock).acquire();

@@ -3,16 +3,16 @@ import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { afterAll } from 'vitest';
 
-export class Proxy {
+export class TcpProxy {
   readonly #sockets = new Set<Socket>();
   #isSwallowing = false;
 
   private constructor(readonly port: number) {}
 
-  static async to(target: number): Promise<Proxy> {
+  static async to(target: number): Promise<TcpProxy> {
     const server = createServer().listen(0, '127.0.0.1');
     await once(server, 'listening');
-    const proxy = new Proxy((server.address() as { port: number }).port);
+    const proxy = new TcpProxy((server.address() as { port: number }).port);
     server.on('connection', (client) => {
       const upstream = connect(target, '127.0.0.1');
       for (const [from, to] of [
