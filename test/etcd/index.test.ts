@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { EtcdLocks, type EtcdLocksOptions } from '../../src/etcd/index.js';
 import { lockSuite } from '../suites/lock.js';
+import { readerWriterSuite } from '../suites/reader-writer-lock.js';
 import { TcpProxy } from '../support/proxy.js';
 import { rounds } from '../support/scale.js';
 import { EtcdServer, hasEtcd } from '../support/servers.js';
@@ -42,6 +43,7 @@ describe.runIf(hasEtcd)('EtcdLocks (needs etcd and etcdctl)', () => {
       shared = new EtcdLocks({ endpoints: server.url });
     });
     lockSuite('a lock', () => shared.lock(name()));
+    readerWriterSuite('a reader/writer lock', () => shared.readerWriterLock(name()));
   });
 
   it('two processes exclude each other, in order, and tokens grow from the time of day on', async () => {

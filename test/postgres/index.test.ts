@@ -4,6 +4,7 @@ import pg from 'pg';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type FencedHandle, PostgresLocks, type PostgresLocksOptions } from '../../src/postgres/index.js';
 import { lockSuite } from '../suites/lock.js';
+import { readerWriterSuite } from '../suites/reader-writer-lock.js';
 import { runScript } from '../support/programs.js';
 import { TcpProxy } from '../support/proxy.js';
 import { hasPgBouncer, hasPostgres, PostgresServer, startPgBouncer, startYesServer } from '../support/servers.js';
@@ -57,6 +58,7 @@ describe.runIf(hasPostgres)('PostgresLocks (needs PostgreSQL)', () => {
       shared = new PostgresLocks({ connectionString: server.url, lossAfter: 5000 });
     });
     lockSuite('a lock', () => shared.lock(name()));
+    readerWriterSuite('a reader/writer lock', () => shared.readerWriterLock(name()));
   });
 
   it('two processes exclude each other, and tokens grow', async () => {
