@@ -34,6 +34,11 @@ describe.runIf(hasEtcd)('EtcdLocks (needs etcd and etcdctl)', () => {
       .filter((key) => key !== '' && !key.endsWith('.token-base'));
   const leaseOf = (key: string): string => /-?([0-9a-f]+)-[0-9a-f]+$/.exec(key)?.[1] ?? '';
 
+  async function watchers(): Promise<number> {
+    const metrics = await (await fetch(`${server.url}/metrics`)).text();
+    return Number(/^etcd_debugging_mvcc_watcher_total (\d+)/m.exec(metrics)?.[1]);
+  }
+
   let names = 0;
   const name = (): string => `test ${++names}`;
 
@@ -141,6 +146,9 @@ describe.runIf(hasEtcd)('EtcdLocks (needs etcd and etcdctl)', () => {
       await until(() => keys().length === 2);
       const waiters = (): string[] => keys().filter((key) => !before.includes(key));
       const [key] = waiters() as [string];
+    // The waiter has looked for the last time on its own account: only an event makes it look again.
+    await until(async () => (await watchers()) > 1);
+    for (let looks = 0; looks < 3; looks++) await watchers();
       if (what === 'lease') server.ctl('lease', 'revoke', leaseOf(key));
       else server.ctl('del', key);
       await until(() => waiters().length === 1 && waiters()[0] !== key);
