@@ -99,6 +99,9 @@ describe.runIf(hasEtcd)('EtcdLocks (needs etcd and etcdctl)', () => {
   it('a semaphore has no more holders than permits', async () => {
     const semaphore = name();
     const [a, b] = [locks().semaphore(semaphore, { permits: 2 }), locks().semaphore(semaphore, { permits: 2 })];
+    const held = [await a.acquire(), await b.acquire()];
+    expect([await a.tryAcquire(), await b.tryAcquire()]).toEqual([null, null]);
+    for (const one of held) await one.release();
     let inside = 0;
     let most = 0;
     const work = async (): Promise<void> => {
@@ -108,7 +111,7 @@ describe.runIf(hasEtcd)('EtcdLocks (needs etcd and etcdctl)', () => {
       inside--;
     };
     await Promise.all(Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? a : b).withPermit(work)));
-    expect(most).toBe(2);
+    expect(most).toBeLessThanOrEqual(2);
     await until(() => keys().length === 0);
   });
 
