@@ -1,10 +1,10 @@
 /** The locks of an engine, as users see them. */
-import { type Clock, systemClock } from '../core/clock.js';
+import { systemClock } from '../core/clock.js';
 import { FifoQueue } from '../core/fifo-queue.js';
 import type { Handle, LockHandle } from '../core/handle.js';
 import { LockCore } from '../core/lock-core.js';
 import type { AcquireOptions, LockMode, LockParty } from '../options.js';
-import type { Engine } from './engine.js';
+import type { Engine, EngineRequest } from './engine.js';
 import { EngineBackend, type EngineHold } from './engine-backend.js';
 import type { Lock, LockRecords } from './lock.js';
 import { keepingAlive } from './retry.js';
@@ -112,12 +112,11 @@ abstract class EngineLockBase implements Disposable {
     readonly name: string,
     queues: EngineQueues,
     { handOver = 0, reentrant = false }: EngineLockOptions = {},
-    permits?: number,
-    clock: Clock = systemClock,
+    private readonly count?: number,
   ) {
-    const queue = queues.queueFor(permits === undefined ? name : `${name}\0semaphore`);
-    const backend = new EngineBackend(engine, name, queue, permits, handOver);
-    this.core = new LockCore(name, queue, backend, clock, reentrant);
+    const queue = queues.queueFor(count === undefined ? name : `${name}\0semaphore`);
+    const backend = new EngineBackend(engine, name, queue, count, handOver);
+    this.core = new LockCore(name, queue, backend, systemClock, reentrant);
   }
 
   /** Whether a handle of this object holds it. */
@@ -136,8 +135,10 @@ abstract class EngineLockBase implements Disposable {
 
   /** The processes that hold and wait, as the engine knows them. */
   async inspect(): Promise<EngineInspection> {
-    const { holders, waiters } = await keepingAlive(this.engine.inspect({ name: this.name, mode: 'exclusive' }));
-    return { name: this.name, held: this.held, holders, waiters };
+    const { engine, name, held, count } = this;
+    const request: EngineRequest =
+      count === undefined ? { name, mode: 'exclusive' } : { name, mode: 'shared', permits: count };
+    return { name, held, ...(await keepingAlive(engine.inspect(request))) };
   }
 
   /** Pending waits of this object reject with `LockClosedError`; what is held stays held until it is released. */

@@ -78,16 +78,20 @@ export class PostgresEngine implements Engine {
     throw new Error('unreachable: the delays never end');
   }
 
-  async inspect({ name }: EngineRequest): Promise<Parties> {
-    const { classid, objid, objsubid } = shownAs(this.#keyOf(name));
+  async inspect({ name, permits }: EngineRequest): Promise<Parties> {
+    const queue = permits === undefined ? undefined : queueKeyOf(name);
+    const keys = queue === undefined ? [this.#keyOf(name)] : [...permitKeys(name, permits ?? 1), queue];
+    const all = keys.map(shownAs);
     const control = await this.#connected();
     const { rows } = await control.query(
-      `SELECT l.granted, l.mode, l.pid, a.application_name AS application, a.client_addr AS address
+      `SELECT l.granted, l.mode, l.pid, l.objid::bigint AS objid, a.application_name AS application, a.client_addr AS address
        FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
-       WHERE l.locktype = 'advisory' AND l.classid::bigint = $1 AND l.objid::bigint = $2 AND l.objsubid = $3
+       WHERE l.locktype = 'advisory'
+         AND (l.classid::bigint, l.objid::bigint, l.objsubid::int) IN
+           (SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::int[]))
          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
        ORDER BY a.query_start`,
-      [classid, objid, objsubid],
+      [all.map(({ classid }) => classid), all.map(({ objid }) => objid), all.map(({ objsubid }) => objsubid)],
     );
     const party = ({ mode, pid, application, address }: (typeof rows)[0]): LockParty => {
       const [, ours, host] = /^fairlock (\d+)@(.*)$/.exec(application ?? '') ?? [];
@@ -95,10 +99,10 @@ export class PostgresEngine implements Engine {
       if (ours !== undefined && host !== undefined) return { pid: Number(ours), host, shared };
       return { pid, command: application || `server process ${pid}`, host: address ?? 'the server', shared };
     };
-    return {
-      holders: rows.filter(({ granted }) => granted).map(party),
-      waiters: rows.filter(({ granted }) => !granted).map(party),
-    };
+    // The holder of a semaphore's queue is its first waiter.
+    const inQueue = queue === undefined ? undefined : shownAs(queue).objid;
+    const holds = ({ granted, objid }: (typeof rows)[0]): boolean => granted && Number(objid) !== inQueue;
+    return { holders: rows.filter(holds).map(party), waiters: rows.filter((row) => !holds(row)).map(party) };
   }
 
   async readRecord(name: string, key: string): Promise<string | undefined> {
@@ -202,9 +206,10 @@ export class PostgresEngine implements Engine {
     const { text, values } = parametersOf(key);
     const lock = `pg_advisory_lock${isShared ? '_shared' : ''}(${text})`;
     const token = this.#hasTokens ? `nextval('${this.#token}')` : 'NULL';
+    let cancelling: Promise<unknown> | undefined;
     const cancel = (): void => {
       // From another connection; should it come too late, the lock that was granted is unlocked below.
-      this.#connected()
+      cancelling = this.#connected()
         .then((control) => control.query('SELECT pg_cancel_backend($1)', [session.pid]))
         .catch((error) => session.end(messageOf(error)));
     };
@@ -217,7 +222,11 @@ export class PostgresEngine implements Engine {
       if (signal.aborted) throw signal.reason;
       return rows[0].token;
     } catch (error) {
-      if (signal.aborted) await this.#unlockForSure(session, key, isShared);
+      if (signal.aborted) {
+        // Once it was sent: it must not hit the next wait of this session.
+        await cancelling;
+        await this.#unlockForSure(session, key, isShared);
+      }
       throw error;
     } finally {
       signal.removeEventListener('abort', cancel);

@@ -160,5 +160,6 @@ interface Stream {
 }
 
 function streamOf(client: Client): Stream {
-  return (client as unknown as { connection: { stream: Stream } }).connection.stream;
+  const { connection } = client as unknown as { connection?: { stream?: Stream } };
+  return connection?.stream ?? { destroy() {} };
 }

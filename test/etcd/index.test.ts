@@ -101,6 +101,7 @@ describe.runIf(hasEtcd)('EtcdLocks (needs etcd and etcdctl)', () => {
     const [a, b] = [locks().semaphore(semaphore, { permits: 2 }), locks().semaphore(semaphore, { permits: 2 })];
     const held = [await a.acquire(), await b.acquire()];
     expect([await a.tryAcquire(), await b.tryAcquire()]).toEqual([null, null]);
+    expect((await a.inspect()).holders.length).toBe(2);
     for (const one of held) await one.release();
     let inside = 0;
     let most = 0;
@@ -149,9 +150,9 @@ describe.runIf(hasEtcd)('EtcdLocks (needs etcd and etcdctl)', () => {
       await until(() => keys().length === 2);
       const waiters = (): string[] => keys().filter((key) => !before.includes(key));
       const [key] = waiters() as [string];
-    // The waiter has looked for the last time on its own account: only an event makes it look again.
-    await until(async () => (await watchers()) > 1);
-    for (let looks = 0; looks < 3; looks++) await watchers();
+      // The waiter has looked for the last time on its own account: only an event makes it look again.
+      await until(async () => (await watchers()) > 1);
+      for (let looks = 0; looks < 3; looks++) await watchers();
       if (what === 'lease') server.ctl('lease', 'revoke', leaseOf(key));
       else server.ctl('del', key);
       await until(() => waiters().length === 1 && waiters()[0] !== key);

@@ -95,6 +95,7 @@ describe.runIf(hasPostgres)('PostgresLocks (needs PostgreSQL)', () => {
     const tried = await Promise.all([a.tryAcquire(), a.tryAcquire(), b.tryAcquire(), b.tryAcquire()]);
     const held = tried.filter((one) => one !== null);
     expect(held.length).toBeLessThanOrEqual(2);
+    expect((await a.inspect()).holders.length).toBe(held.length);
     for (const one of held) await one.release();
     let inside = 0;
     let most = 0;
