@@ -291,21 +291,16 @@ export class EtcdEngine implements Engine {
 
   /** One for all locks of this object, made when it is first needed and after it was lost. */
   async #leased(): Promise<Lease> {
-    const known = await this.#lease?.catch(() => undefined);
+    const before = this.#lease;
+    const known = await before?.catch(() => undefined);
     if (known !== undefined && known.ended === undefined) return known;
-    const current = this.#lease;
-    if (current !== undefined && known === undefined) {
-      const opening = await current.catch(() => undefined);
-      if (opening !== undefined && opening.ended === undefined) return opening;
-    }
-    if (this.#lease === current) {
-      const granting = Lease.grant(this.#connection, this.ttl);
-      this.#lease = granting;
-      granting.catch(() => {
-        if (this.#lease === granting) this.#lease = undefined;
-      });
-    }
-    return this.#lease as Promise<Lease>;
+    if (this.#lease !== before) return this.#leased(); // Another request has asked for one meanwhile.
+    const granting = Lease.grant(this.#connection, this.ttl);
+    this.#lease = granting;
+    granting.catch(() => {
+      if (this.#lease === granting) this.#lease = undefined;
+    });
+    return granting;
   }
 
   /**

@@ -305,19 +305,17 @@ export class PostgresEngine implements Engine {
 
   /** The control connection, probed. */
   async #connected(): Promise<Session> {
-    const known = await this.#control?.catch(() => undefined);
+    const before = this.#control;
+    const known = await before?.catch(() => undefined);
     if (known !== undefined && !known.isEnded) return known;
     if (this.#isClosed) throw new LockEngineError(undefined, 'the locks are closed');
-    if (known !== undefined || this.#control === undefined || (await failed(this.#control))) {
-      // Whichever request comes here first opens it; the others wait for it.
-      const opening = this.#open();
-      this.#control = opening;
-      opening.catch(() => {
-        if (this.#control === opening) this.#control = undefined;
-      });
-      return opening;
-    }
-    return this.#control;
+    if (this.#control !== before) return this.#connected(); // Another request has opened one meanwhile.
+    const opening = this.#open();
+    this.#control = opening;
+    opening.catch(() => {
+      if (this.#control === opening) this.#control = undefined;
+    });
+    return opening;
   }
 
   async #open(): Promise<Session> {
@@ -416,13 +414,6 @@ export class PostgresEngine implements Engine {
     if (code.startsWith('ERR_LOCK_') || (error as Error)?.name === 'AbortError') return error;
     return new LockEngineError(name, `PostgreSQL does not serve it: ${messageOf(error)}`, error);
   }
-}
-
-async function failed(promise: Promise<unknown>): Promise<boolean> {
-  return promise.then(
-    () => false,
-    () => true,
-  );
 }
 
 function isFatal(error: unknown): boolean {
