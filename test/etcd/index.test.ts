@@ -290,7 +290,11 @@ describe.runIf(hasEtcd)('EtcdLocks (needs etcd and etcdctl)', () => {
     const handle = await locks().lock(lock).acquire();
     // The error waits for the answer of the server, but not for long.
     const other = locks().lock(lock);
-    const timeout = (): Promise<LockTimeoutError> => other.acquire({ timeout: 20 }).then(expect.fail, (error) => error);
+    const timeout = (): Promise<LockTimeoutError> =>
+      other.acquire({ timeout: 20 }).then(
+        () => expect.fail('granted'),
+        (error) => error,
+      );
     expect(await until(async () => [await timeout()].find(({ holders }) => holders.length > 0))).toMatchObject({
       code: 'ERR_LOCK_TIMEOUT',
       holders: [{ pid: process.pid, host: expect.any(String), since: expect.any(Date), shared: false }],
