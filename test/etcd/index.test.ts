@@ -193,6 +193,7 @@ describe.runIf(hasEtcd)('EtcdLocks (needs etcd and etcdctl)', () => {
     await (await waiting).release();
   });
 
+  // It takes as long as the outage, and some seconds until etcd is back.
   it('a restart of etcd: the holder keeps the lock, the waiter its place', async () => {
     const lock = name();
     const handle = await locks({ ttl: 15_000 }).lock(lock).acquire();
@@ -201,6 +202,9 @@ describe.runIf(hasEtcd)('EtcdLocks (needs etcd and etcdctl)', () => {
     await until(async () => (await other.inspect(lock)).waiters.length === 1);
     const before = keys();
     await server.kill('SIGKILL');
+    // Down for longer than a renewal takes to come, which is a fifth of the time to live.
+    const killed = performance.now();
+    await until(() => performance.now() - killed > 3200);
     await server.run();
     await until(async () =>
       handle.verify().then(
