@@ -1,6 +1,6 @@
-// One leader on two "machines": network namespaces with a real etcd and a real PostgreSQL between them. The leader writes
-// to the database with its fencing token; then its network is cut, the other machine takes over, and the network comes
-// back. Linux, as root, with etcd and PostgreSQL installed. Run with: npx tsx examples/two-machines.ts
+// One leader on two "machines": network namespaces with a real etcd and a real PostgreSQL between them. The leader
+// writes to the database with its fencing token; then its network is cut, the other machine takes over, and the network
+// comes back. Linux, as root, with etcd and PostgreSQL installed. Run with: npx tsx examples/two-machines.ts
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';

@@ -1,8 +1,9 @@
-// Chaos on the engines: processes that contend for one lock of each are killed, stopped, cut off and told to give up, at
-// random; then their logs are checked. Needs servers that run:
+// Chaos on the engines: processes that contend for one lock of each are killed, stopped, cut off and told to give up,
+// at random; then their logs are checked. Needs servers that run:
 //   node scripts/chaos/engines.mjs --etcd URL --postgres URL [--seconds 600] [--seed N]
 // A holder calls check() before each write, as a program should that must not write twice. Checked: the tokens of the
-// writes, in the order of time over all processes, never go back; no token is granted twice; nothing is left on the servers.
+// writes, in the order of time over all processes, never go back; no token is granted twice; nothing is left on the
+// servers.
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { appendFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

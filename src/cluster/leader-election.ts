@@ -91,7 +91,8 @@ export class LeaderElection extends EventEmitter<Events> implements AsyncIterabl
 
   /**
    * Touches no file.
-   * @param path of the lock file, or a lock: of an engine (`fairlock/etcd`, `fairlock/postgres`), or an `InterProcessLock`
+   * @param path of the lock file, or a lock: of an engine (`fairlock/etcd`, `fairlock/postgres`), or an
+   * `InterProcessLock`
    * @throws what the constructor of `InterProcessLock` throws
    */
   constructor(path: string | URL | Lock, options?: LeaderElectionOptions) {

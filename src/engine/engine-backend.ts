@@ -1,4 +1,6 @@
-/** An engine as one more backend behind the queue: its try is asynchronous, its grant may be handed on in this process. */
+/**
+ * An engine as one more backend behind the queue: its try is asynchronous, its grant may be handed on in this process.
+ */
 import type { Backend, Capabilities, Done, Grant, Inspection, PendingAcquire } from '../core/backend.js';
 import type { FifoQueue } from '../core/fifo-queue.js';
 import type { Engine, EngineGrant, EngineRequest } from './engine.js';

@@ -1,6 +1,6 @@
 /**
- * The contract for engines: lock services that exist, behind this library's interface and its queue. An engine grants to
- * one process at a time; requests of one process queue before they come to it.
+ * The contract for engines: lock services that exist, behind this library's interface and its queue. An engine grants
+ * to one process at a time; requests of one process queue before they come to it.
  */
 import type { LockLostError } from '../errors.js';
 import type { LockMode, Parties } from '../options.js';

@@ -9,5 +9,6 @@ export {
   EngineSemaphore,
   type FencedHandle,
 } from './engine-lock.js';
+export { EngineLocks } from './engine-locks.js';
 export { layered } from './layered.js';
 export type { Lock, LockRecords } from './lock.js';

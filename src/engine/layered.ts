@@ -5,11 +5,11 @@ import { acquireOptions, callback } from '../validate.js';
 import type { Lock, LockRecords } from './lock.js';
 
 /**
- * Acquires `outer`, then `inner`; releases in the other order. With a file lock outside, one process of each machine competes for
- * the lock of the engine, and all others wait in the kernel for nothing.
+ * Acquires `outer`, then `inner`; releases in the other order. With a file lock outside, one process of each machine
+ * competes for the lock of the engine, and all others wait in the kernel for nothing.
  *
- * The handle is that of `inner` (with its token, where it has one); its `signal` is aborted when either is lost. `timeout` and
- * `signal` are for both together.
+ * The handle is that of `inner` (with its token, where it has one); its `signal` is aborted when either is lost.
+ * `timeout` and `signal` are for both together.
  */
 export function layered(outer: Lock, inner: Lock): Lock {
   return new Layered(outer, inner);

@@ -1,4 +1,6 @@
-/** Calls to etcd: to one endpoint, to the next one if that does not answer; with a token where there are credentials. */
+/**
+ * Calls to etcd: to one endpoint, to the next one if that does not answer; with a token where there are credentials.
+ */
 import { createRequire } from 'node:module';
 import type * as Grpc from '@grpc/grpc-js';
 import { codeOf } from '../errors.js';

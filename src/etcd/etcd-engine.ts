@@ -4,10 +4,11 @@ import { threadId } from 'node:worker_threads';
 import { commandLine } from '../command-line.js';
 import type { Engine, EngineGrant, EngineRequest } from '../engine/engine.js';
 import { backOff, keepingAlive, pause } from '../engine/retry.js';
-import { codeOf, LockEngineError, LockLostError, messageOf } from '../errors.js';
+import { codeOf, LockEngineError, messageOf } from '../errors.js';
 import type { LockParty, Parties } from '../options.js';
-import { clearTimeout, setTimeout, unref } from '../timers.js';
+import { setTimeout, unref } from '../timers.js';
 import { Connection, type ConnectionOptions, isFatal, isNotFound } from './connection.js';
+import { EtcdGrant, type Place, type PlaceKeeper, type Range } from './etcd-grant.js';
 import { Lease } from './lease.js';
 import {
   EQUAL,
@@ -23,29 +24,10 @@ import { Watcher } from './watcher.js';
 
 /** A write whose outcome is unknown may be done so much later: its key is deleted once more. */
 const UNKNOWN_MS = 10_000;
-/** A holder watches its key from so many ms on. */
-const WATCH_AFTER_MS = 20;
 
 const NEWEST = { sort_order: SORT_DESCENDING, sort_target: SORT_BY_CREATE, keys_only: true };
 
-/** The keys of one lock. Readers' come after writers' in the order of keys: lease numbers are hexadecimal. */
-interface Range {
-  readonly all: { key: Buffer; range_end: Buffer };
-  readonly writers: { key: Buffer; range_end: Buffer };
-}
-
-/** A request's key. */
-interface Place {
-  readonly key: Buffer;
-  readonly revision: bigint;
-  readonly lease: Lease;
-  readonly request: EngineRequest;
-  readonly range: Range;
-  /** When it was created, no key was before it. */
-  readonly wasFirst: boolean;
-}
-
-export class EtcdEngine implements Engine {
+export class EtcdEngine implements Engine, PlaceKeeper {
   readonly name = 'etcd';
   private readonly callTimeout: number;
   readonly #connection: Connection;
@@ -128,7 +110,6 @@ export class EtcdEngine implements Engine {
     this.#connection.close();
   }
 
-  /** @internal Until it is deleted, or has gone with its lease. */
   remove(key: Buffer, lease: Lease): Promise<void> {
     const removing = this.#remove(key, lease);
     this.#removing.set(key.toString('latin1'), removing);
@@ -156,13 +137,11 @@ export class EtcdEngine implements Engine {
     }
   }
 
-  /** @internal Whether the key is there still, as it was created. */
   async isThere({ key, revision }: Place): Promise<boolean> {
     const { kvs } = await this.#connection.call<RangeResponse>('KV', 'Range', { key, keys_only: true });
     return kvs[0] !== undefined && BigInt(kvs[0].create_revision) === revision;
   }
 
-  /** @internal */
   watch(key: Buffer, changed: () => void): () => void {
     return this.#watcher.watch(key, changed);
   }
@@ -304,8 +283,8 @@ export class EtcdEngine implements Engine {
   }
 
   /**
-   * Stored once: tokens of file locks begin with the time of day, etcd's revisions near 1, and a store that has seen the
-   * former would refuse the latter for ever.
+   * Stored once: tokens of file locks begin with the time of day, etcd's revisions near 1, and a store that has seen
+   * the former would refuse the latter for ever.
    */
   #tokenBase(): Promise<number> {
     const ask = async (): Promise<number> => {
@@ -366,72 +345,5 @@ function describedBy(value: Buffer): Omit<LockParty, 'shared'> {
     return { pid: Number(pid), host: String(host), command: String(command), since: new Date(String(since)) };
   } catch {
     return { pid: 0 };
-  }
-}
-
-class EtcdGrant implements EngineGrant {
-  readonly #listeners = new Set<(error: LockLostError) => void>();
-  readonly #ends: (() => void)[];
-  #loss: LockLostError | undefined;
-  #released: Promise<void> | undefined;
-
-  constructor(
-    private readonly engine: EtcdEngine,
-    private readonly place: Place,
-    readonly token: number,
-  ) {
-    const { lease, key } = place;
-    const endLease = lease.onEnd((why) => this.#lose(why));
-    // A little later: holds that are over by then cost no watch. It looks at the key when it begins.
-    const startWatch = setTimeout(() => {
-      if (this.#released === undefined && this.#loss === undefined) {
-        this.#ends.push(engine.watch(key, () => void this.#look()));
-      }
-    }, WATCH_AFTER_MS);
-    this.#ends = [endLease, () => clearTimeout(startWatch)];
-    if (lease.ended !== undefined) this.#lose(lease.ended);
-  }
-
-  release(): Promise<void> {
-    for (const end of this.#ends.splice(0)) end();
-    this.#listeners.clear();
-    this.#released ??= this.engine.remove(this.place.key, this.place.lease);
-    return this.#released;
-  }
-
-  check(): void {
-    const { ended } = this.place.lease;
-    if (ended !== undefined) this.#lose(ended);
-    if (this.#loss !== undefined) throw this.#loss;
-  }
-
-  async verify(): Promise<void> {
-    this.check();
-    try {
-      if (!(await this.engine.isThere(this.place))) this.#lose('its key was deleted');
-    } catch (error) {
-      throw new LockEngineError(this.place.request.name, messageOf(error), error);
-    }
-    this.check();
-  }
-
-  onLost(listener: (error: LockLostError) => void): () => void {
-    if (this.#loss !== undefined) listener(this.#loss);
-    else this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
-  }
-
-  /** The key may have been deleted. */
-  async #look(): Promise<void> {
-    const isThere = await this.engine.isThere(this.place).catch(() => true); // The lease decides then.
-    if (!isThere && this.#released === undefined) this.#lose('its key was deleted');
-  }
-
-  #lose(why: string): void {
-    if (this.#loss !== undefined || this.#released !== undefined) return;
-    this.#loss = new LockLostError(this.place.request.name, why);
-    for (const end of this.#ends?.splice(0) ?? []) end();
-    for (const listener of [...this.#listeners]) listener(this.#loss);
-    this.#listeners.clear();
   }
 }

@@ -2,15 +2,9 @@
 import { createRequire } from 'node:module';
 import type * as Pg from 'pg';
 import type { Client, ClientConfig } from 'pg';
-import {
-  EngineLock,
-  type EngineLockOptions,
-  EngineQueues,
-  EngineReaderWriterLock,
-  EngineSemaphore,
-} from '../engine/engine-lock.js';
+import type { EngineLock, EngineLockOptions, EngineReaderWriterLock } from '../engine/engine-lock.js';
+import { checkNames, EngineLocks } from '../engine/engine-locks.js';
 import { shown } from '../errors.js';
-import type { Parties } from '../options.js';
 import { keyOf, type PostgresKey, parametersOf } from './keys.js';
 import { PostgresEngine } from './postgres-engine.js';
 
@@ -45,17 +39,10 @@ export interface PostgresLocksOptions {
 const OPTIONS = ['connectionString', 'config', 'connect', 'schema', 'maxConnections', 'lossAfter'];
 
 /** The locks of one database. Connects when a lock is first asked for. */
-export class PostgresLocks implements AsyncDisposable {
-  readonly #engine: PostgresEngine;
-  readonly #queues = new EngineQueues();
-
+export class PostgresLocks extends EngineLocks<PostgresEngine> {
   /** @throws {TypeError} @throws {RangeError} a bad option */
   constructor(options: PostgresLocksOptions) {
-    if (typeof options !== 'object' || options === null) throw new TypeError('options: expected an object');
-    for (const name of Object.keys(options)) {
-      if (!OPTIONS.includes(name))
-        throw new TypeError(`${name}: there is no such option here; there are: ${OPTIONS.join(', ')}`);
-    }
+    checkNames(options, OPTIONS);
     const { connectionString, config, connect, schema = 'fairlock', maxConnections = 20, lossAfter = 10_000 } = options;
     if ([connectionString, config, connect].filter((one) => one !== undefined).length !== 1) {
       throw new TypeError('connectionString, config, connect: exactly one of them is required');
@@ -71,56 +58,30 @@ export class PostgresLocks implements AsyncDisposable {
       await client.connect();
       return client;
     };
-    this.#engine = new PostgresEngine({ connect: connect ?? open, schema, maxConnections, lossAfter });
+    super(new PostgresEngine({ connect: connect ?? open, schema, maxConnections, lossAfter }), 64);
   }
 
   /**
    * The lock of a name, or of an advisory lock that other programs use (`key`).
    * @param options `handOver`, `reentrant`, `key`
    */
-  lock(name: string, options: EngineLockOptions & { key?: PostgresKey } = {}): EngineLock {
+  override lock(name: string, options: EngineLockOptions & { key?: PostgresKey } = {}): EngineLock {
     const { key, ...others } = options;
-    return new EngineLock(this.#engine, this.#named(name, key), this.#queues, others);
+    if (key !== undefined) this.engine.keys.set(name, key);
+    return super.lock(name, others);
   }
 
-  readerWriterLock(name: string, options: { key?: PostgresKey } = {}): EngineReaderWriterLock {
-    return new EngineReaderWriterLock(this.#engine, this.#named(name, options.key), this.#queues);
-  }
-
-  /** @param options `permits`: how many may hold it at once, the same in all processes */
-  semaphore(name: string, { permits }: { permits: number }): EngineSemaphore {
-    if (!Number.isInteger(permits) || permits < 1 || permits > 64) {
-      throw new RangeError(`permits: expected 1 to 64, got ${shown(permits)}`);
-    }
-    return new EngineSemaphore(this.#engine, this.#named(name, undefined), this.#queues, permits);
-  }
-
-  /** The sessions that hold a lock and wait for it. */
-  inspect(name: string): Promise<Parties> {
-    return this.#engine.inspect({ name, mode: 'exclusive' });
-  }
-
-  /** Closes the connections that hold nothing; the others when they are released. */
-  close(): Promise<void> {
-    return this.#engine.close();
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close();
+  override readerWriterLock(name: string, { key }: { key?: PostgresKey } = {}): EngineReaderWriterLock {
+    if (key !== undefined) this.engine.keys.set(name, key);
+    return super.readerWriterLock(name);
   }
 
   /**
-   * Locks in the transaction that `client` is in, until it ends: no lease, no token, and it works behind transaction pooling. It
-   * excludes `lock(name)` of the same database.
+   * Locks in the transaction that `client` is in, until it ends: no lease, no token, and it works behind transaction
+   * pooling. It excludes `lock(name)` of the same database.
    */
   static async lockInTransaction(client: Pick<Client, 'query'>, name: string): Promise<void> {
     const { text, values } = parametersOf(keyOf(name));
     await client.query(`SELECT pg_advisory_xact_lock(${text})`, values);
-  }
-
-  #named(name: string, key: PostgresKey | undefined): string {
-    if (typeof name !== 'string' || name === '') throw new TypeError(`name: expected a name, got ${shown(name)}`);
-    if (key !== undefined) this.#engine.keys.set(name, key);
-    return name;
   }
 }

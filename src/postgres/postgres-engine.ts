@@ -1,14 +1,16 @@
-/** PostgreSQL's advisory locks as an engine. A lock belongs to a session: it is free as soon as its connection is gone. */
+/**
+ * PostgreSQL's advisory locks as an engine. A lock belongs to a session: it is free as soon as its connection is gone.
+ */
 import type { Client } from 'pg';
-import { elapsed } from '../engine/elapsed.js';
 import type { Engine, EngineGrant, EngineRequest } from '../engine/engine.js';
 import { backOff, pause, within } from '../engine/retry.js';
-import { codeOf, LockEngineError, LockLostError, LockUnsupportedError, messageOf } from '../errors.js';
+import { codeOf, LockEngineError, LockUnsupportedError, messageOf } from '../errors.js';
 import type { LockParty, Parties } from '../options.js';
 import { clearTimeout, setTimeout, unref } from '../timers.js';
 import { keyOf, type PostgresKey, parametersOf, permitKeys, queueKeyOf, shownAs } from './keys.js';
+import { type GrantOwner, PostgresGrant } from './postgres-grant.js';
 import { probe } from './probe.js';
-import { quoted, schemaSql } from './schema.js';
+import { noSchema, quoted, schemaSql } from './schema.js';
 import { Session } from './session.js';
 
 /** A connection without locks is closed after so many ms. */
@@ -26,7 +28,7 @@ export interface PostgresEngineOptions {
   readonly lossAfter: number;
 }
 
-export class PostgresEngine implements Engine {
+export class PostgresEngine implements Engine, GrantOwner {
   readonly name = 'PostgreSQL';
   /** By the name of the lock, where it was given. */
   readonly keys = new Map<string, PostgresKey>();
@@ -137,7 +139,6 @@ export class PostgresEngine implements Engine {
     if (control !== undefined && control.holds.size === 0) control.end('closed');
   }
 
-  /** @internal A grant is over: the session has nothing locked any more, or only other grants'. */
   async released(session: Session, key: PostgresKey, isShared: boolean): Promise<void> {
     const { text, values } = parametersOf(key);
     const unlocking = session.query(`SELECT pg_advisory_unlock${isShared ? '_shared' : ''}(${text})`, values);
@@ -340,7 +341,8 @@ export class PostgresEngine implements Engine {
     if (!(await exists())) await session.query(schemaSql(schema)).catch(() => {});
     this.#hasTokens = await exists();
     const { rows } = await session.query(
-      'SELECT extract(epoch FROM now() - pg_postmaster_start_time()) * 1000 AS age, left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline',
+      'SELECT extract(epoch FROM now() - pg_postmaster_start_time()) * 1000 AS age, ' +
+        'left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline',
     );
     let age = Number(rows[0].age);
     if (this.#hasTokens) {
@@ -419,82 +421,4 @@ export class PostgresEngine implements Engine {
 function isFatal(error: unknown): boolean {
   const code = codeOf(error) ?? '';
   return code.startsWith('ERR_LOCK_') || (/^[0-9A-Z]{5}$/.test(code) && FATAL.test(code));
-}
-
-function noSchema(schema: string, what: string): string {
-  const cure = "run the SQL of 'fairlock postgres-schema' as an administrator";
-  return `there are no ${what}, since the schema '${schema}' does not exist and this role may not create it: ${cure}`;
-}
-
-interface Granted {
-  name: string;
-  key: PostgresKey;
-  isShared: boolean;
-  token: string | null;
-  schema: string;
-  lossAfter: number;
-}
-
-class PostgresGrant implements EngineGrant {
-  readonly #listeners = new Set<(error: LockLostError) => void>();
-  #loss: LockLostError | undefined;
-  #released: Promise<void> | undefined;
-
-  constructor(
-    private readonly engine: PostgresEngine,
-    private readonly session: Session,
-    private readonly granted: Granted,
-  ) {
-    session.hold(this);
-    if (session.isEnded) this.lost('the connection ended');
-  }
-
-  get token(): number {
-    const { token, name, schema } = this.granted;
-    if (token !== null) return Number(token);
-    throw new LockUnsupportedError(name, noSchema(schema, 'tokens'));
-  }
-
-  release(): Promise<void> {
-    this.#released ??= this.#release();
-    return this.#released;
-  }
-
-  check(): void {
-    if (this.#loss !== undefined) throw this.#loss;
-    const { name, lossAfter } = this.granted;
-    if (elapsed(this.session.lastAnswered) < lossAfter) return;
-    throw new LockLostError(name, `the server has not answered for ${lossAfter} ms, and may have released it`);
-  }
-
-  async verify(): Promise<void> {
-    const { name, lossAfter } = this.granted;
-    const late = (): Error => new LockEngineError(name, `PostgreSQL has not answered within ${lossAfter} ms`);
-    try {
-      await within(lossAfter, this.session.query('SELECT 1'), late);
-    } catch (error) {
-      throw this.#loss ?? new LockEngineError(name, messageOf(error), error);
-    }
-    if (this.#loss !== undefined) throw this.#loss;
-  }
-
-  onLost(listener: (error: LockLostError) => void): () => void {
-    if (this.#loss !== undefined) listener(this.#loss);
-    else this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
-  }
-
-  /** Of the session. */
-  lost(why: string): void {
-    if (this.#loss !== undefined || this.#released !== undefined) return;
-    this.#loss = new LockLostError(this.granted.name, why);
-    for (const listener of [...this.#listeners]) listener(this.#loss);
-    this.#listeners.clear();
-  }
-
-  async #release(): Promise<void> {
-    this.#listeners.clear();
-    this.session.drop(this);
-    if (!this.session.isEnded) await this.engine.released(this.session, this.granted.key, this.granted.isShared);
-  }
 }

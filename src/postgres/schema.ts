@@ -13,7 +13,8 @@ export function schemaSql(schema = 'fairlock'): string {
     '-- Fencing tokens. They begin with the time of day in ms, so that they go on from those of file locks.',
     'DO $$ BEGIN',
     `  IF to_regclass('${`${name}.token`.replaceAll("'", "''")}') IS NULL THEN`,
-    `    EXECUTE 'CREATE SEQUENCE ${`${name}.token`.replaceAll("'", "''")} START ' || (extract(epoch FROM now()) * 1000)::bigint;`,
+    `    EXECUTE 'CREATE SEQUENCE ${`${name}.token`.replaceAll("'", "''")} START ' || (extract(epoch FROM ` +
+      `now()) * 1000)::bigint;`,
     '  END IF;',
     'END $$;',
     '-- When this server was first seen on its timeline: after a failover the locks of before are gone.',
@@ -26,4 +27,10 @@ export function schemaSql(schema = 'fairlock'): string {
     `GRANT SELECT, INSERT ON ${name}.epoch TO PUBLIC;`,
     '',
   ].join('\n');
+}
+
+/** Why there is none of it. */
+export function noSchema(schema: string, what: string): string {
+  const cure = "run the SQL of 'fairlock postgres-schema' as an administrator";
+  return `there are no ${what}, since the schema '${schema}' does not exist and this role may not create it: ${cure}`;
 }

@@ -1,5 +1,5 @@
-// Stands for election again and again. Each term it leads writes a file of its own: by which process, from when, until when (the
-// machine's monotonic clock), the last of which grows until the term ends or the process is killed.
+// Stands for election again and again. Each term it leads writes a file of its own: by which process, from when, until
+// when (the machine's monotonic clock), the last of which grows until the term ends or the process is killed.
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { LeaderElection } from 'fairlock/cluster';

@@ -36,7 +36,9 @@ import { type LockSource, PendingLock } from './pending-lock.js';
 import { explained } from './refused.js';
 import { replaceFile } from './replace-file.js';
 
-/** That the file at the path is replaced between open and lock takes bad luck each time; so often it is something else. */
+/**
+ * That the file at the path is replaced between open and lock takes bad luck each time; so often it is something else.
+ */
 const MAX_REPLACED = 100;
 
 export class KernelBackend implements Backend, SyncWaitable, Stealable, KernelParts, LockSource {

@@ -56,9 +56,9 @@ export class KernelGrant implements Grant {
   }
 
   /**
-   * Removal is safe only for the process that holds the whole file exclusively: every other fairlock process that has it
-   * open then finds, on its grant, that it is not at the path any more. A reader first has to become an exclusive holder:
-   * it releases its share, tries without waiting, and leaves the file to its holders if that fails.
+   * Removal is safe only for the process that holds the whole file exclusively: every other fairlock process that has
+   * it open then finds, on its grant, that it is not at the path any more. A reader first has to become an exclusive
+   * holder: it releases its share, tries without waiting, and leaves the file to its holders if that fails.
    */
   #remove(): boolean {
     const { file } = this;

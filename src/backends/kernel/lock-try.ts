@@ -58,9 +58,9 @@ export class LockTry {
   }
 
   /**
-   * A contended try once more, unless it was contended by a holder: another process that asks `isLocked` has the lock for
-   * some microseconds. It says so (isProbed), but may be done between our try and our look: so a holder is believed only
-   * after some tries in a row.
+   * A contended try once more, unless it was contended by a holder: another process that asks `isLocked` has the lock
+   * for some microseconds. It says so (isProbed), but may be done between our try and our look: so a holder is believed
+   * only after some tries in a row.
    */
   #unlessProbed(file: OpenFile, mode: LockMode): TryStatus {
     let status: TryStatus = CONTENDED;

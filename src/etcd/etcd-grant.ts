@@ -1,0 +1,101 @@
+/** A lock of etcd that is held: a key that is the first of its folder, and goes with the lease. */
+import type { EngineGrant, EngineRequest } from '../engine/engine.js';
+import { LockEngineError, LockLostError, messageOf } from '../errors.js';
+import { clearTimeout, setTimeout } from '../timers.js';
+import type { Lease } from './lease.js';
+
+/** A holder watches its key from so many ms on. */
+const WATCH_AFTER_MS = 20;
+
+/** The keys of one lock. Readers' come after writers' in the order of keys: lease numbers are hexadecimal. */
+export interface Range {
+  readonly all: { key: Buffer; range_end: Buffer };
+  readonly writers: { key: Buffer; range_end: Buffer };
+}
+
+/** A request's key. */
+export interface Place {
+  readonly key: Buffer;
+  readonly revision: bigint;
+  readonly lease: Lease;
+  readonly request: EngineRequest;
+  readonly range: Range;
+  /** When it was created, no key was before it. */
+  readonly wasFirst: boolean;
+}
+
+/** What a grant does with its key. */
+export interface PlaceKeeper {
+  /** Until it is deleted, or has gone with its lease. */
+  remove(key: Buffer, lease: Lease): Promise<void>;
+  /** Whether it is there still, as it was created. */
+  isThere(place: Place): Promise<boolean>;
+  watch(key: Buffer, changed: () => void): () => void;
+}
+
+export class EtcdGrant implements EngineGrant {
+  readonly #listeners = new Set<(error: LockLostError) => void>();
+  readonly #ends: (() => void)[];
+  #loss: LockLostError | undefined;
+  #released: Promise<void> | undefined;
+
+  constructor(
+    private readonly keys: PlaceKeeper,
+    private readonly place: Place,
+    readonly token: number,
+  ) {
+    const { lease, key } = place;
+    const endLease = lease.onEnd((why) => this.#lose(why));
+    // A little later: holds that are over by then cost no watch. It looks at the key when it begins.
+    const startWatch = setTimeout(() => {
+      if (this.#released === undefined && this.#loss === undefined) {
+        this.#ends.push(keys.watch(key, () => void this.#look()));
+      }
+    }, WATCH_AFTER_MS);
+    this.#ends = [endLease, () => clearTimeout(startWatch)];
+    if (lease.ended !== undefined) this.#lose(lease.ended);
+  }
+
+  release(): Promise<void> {
+    for (const end of this.#ends.splice(0)) end();
+    this.#listeners.clear();
+    this.#released ??= this.keys.remove(this.place.key, this.place.lease);
+    return this.#released;
+  }
+
+  check(): void {
+    const { ended } = this.place.lease;
+    if (ended !== undefined) this.#lose(ended);
+    if (this.#loss !== undefined) throw this.#loss;
+  }
+
+  async verify(): Promise<void> {
+    this.check();
+    try {
+      if (!(await this.keys.isThere(this.place))) this.#lose('its key was deleted');
+    } catch (error) {
+      throw new LockEngineError(this.place.request.name, messageOf(error), error);
+    }
+    this.check();
+  }
+
+  onLost(listener: (error: LockLostError) => void): () => void {
+    if (this.#loss !== undefined) listener(this.#loss);
+    else this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** The key may have been deleted. */
+  async #look(): Promise<void> {
+    const isThere = await this.keys.isThere(this.place).catch(() => true); // The lease decides then.
+    if (!isThere && this.#released === undefined) this.#lose('its key was deleted');
+  }
+
+  #lose(why: string): void {
+    if (this.#loss !== undefined || this.#released !== undefined) return;
+    this.#loss = new LockLostError(this.place.request.name, why);
+    for (const end of this.#ends?.splice(0) ?? []) end();
+    for (const listener of [...this.#listeners]) listener(this.#loss);
+    this.#listeners.clear();
+  }
+}

@@ -1,0 +1,86 @@
+/** A lock of PostgreSQL that is held, by a session. */
+import { elapsed } from '../engine/elapsed.js';
+import type { EngineGrant } from '../engine/engine.js';
+import { within } from '../engine/retry.js';
+import { LockEngineError, LockLostError, LockUnsupportedError, messageOf } from '../errors.js';
+import type { PostgresKey } from './keys.js';
+import { noSchema } from './schema.js';
+import type { Session, SessionHold } from './session.js';
+
+export interface GrantOwner {
+  /** A grant is over: the session has nothing locked any more, or only what other grants hold. */
+  released(session: Session, key: PostgresKey, isShared: boolean): Promise<void>;
+}
+
+export interface Granted {
+  name: string;
+  key: PostgresKey;
+  isShared: boolean;
+  token: string | null;
+  schema: string;
+  lossAfter: number;
+}
+
+export class PostgresGrant implements EngineGrant, SessionHold {
+  readonly #listeners = new Set<(error: LockLostError) => void>();
+  #loss: LockLostError | undefined;
+  #released: Promise<void> | undefined;
+
+  constructor(
+    private readonly owner: GrantOwner,
+    private readonly session: Session,
+    private readonly granted: Granted,
+  ) {
+    session.hold(this);
+    if (session.isEnded) this.lost('the connection ended');
+  }
+
+  get token(): number {
+    const { token, name, schema } = this.granted;
+    if (token !== null) return Number(token);
+    throw new LockUnsupportedError(name, noSchema(schema, 'tokens'));
+  }
+
+  release(): Promise<void> {
+    this.#released ??= this.#release();
+    return this.#released;
+  }
+
+  check(): void {
+    if (this.#loss !== undefined) throw this.#loss;
+    const { name, lossAfter } = this.granted;
+    if (elapsed(this.session.lastAnswered) < lossAfter) return;
+    throw new LockLostError(name, `the server has not answered for ${lossAfter} ms, and may have released it`);
+  }
+
+  async verify(): Promise<void> {
+    const { name, lossAfter } = this.granted;
+    const late = (): Error => new LockEngineError(name, `PostgreSQL has not answered within ${lossAfter} ms`);
+    try {
+      await within(lossAfter, this.session.query('SELECT 1'), late);
+    } catch (error) {
+      throw this.#loss ?? new LockEngineError(name, messageOf(error), error);
+    }
+    if (this.#loss !== undefined) throw this.#loss;
+  }
+
+  onLost(listener: (error: LockLostError) => void): () => void {
+    if (this.#loss !== undefined) listener(this.#loss);
+    else this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Of the session. */
+  lost(why: string): void {
+    if (this.#loss !== undefined || this.#released !== undefined) return;
+    this.#loss = new LockLostError(this.granted.name, why);
+    for (const listener of [...this.#listeners]) listener(this.#loss);
+    this.#listeners.clear();
+  }
+
+  async #release(): Promise<void> {
+    this.#listeners.clear();
+    this.session.drop(this);
+    if (!this.session.isEnded) await this.owner.released(this.session, this.granted.key, this.granted.isShared);
+  }
+}
