@@ -30,6 +30,11 @@ const { values } = parseArgs({
 });
 const ACTORS = 4;
 const TTL = 5000;
+/**
+ * How long, in ms, a holder may not know yet that its lock is another's. PostgreSQL has no lease: it frees the lock at once
+ * when a connection is cut, and grants it in the moment in which the holder learns of that.
+ */
+const UNKNOWING_MS = { etcd: 0, postgres: 100 };
 const now = () => Number(process.hrtime.bigint()) / 1e6;
 const locksOf = (engine, url) =>
   engine === 'etcd'
@@ -148,9 +153,12 @@ function check(engine, folder) {
   if (new Set(grants).size !== grants.length) violations.push('a token was granted twice');
   for (const [i, { token, at }] of writes.entries()) {
     const before = writes[i - 1];
-    if (before !== undefined && token < before.token) {
-      violations.push(`token ${token} wrote ${(at - before.at).toFixed(3)} ms after token ${before.token}`);
-    }
+    if (before === undefined || token >= before.token) continue;
+    const first = writes.find((one) => one.token > token);
+    const late = at - first.at;
+    const text = `token ${token} wrote ${late.toFixed(1)} ms after the first write of a greater one`;
+    if (late > UNKNOWING_MS[engine]) violations.push(text);
+    else console.log(`${engine}: ${text}: a store that looks at the token refuses it`);
   }
   console.log(
     `${engine}: ${grants.length} grants, ${writes.length} writes, ${of('told').length} holders were told in time`,
