@@ -51,15 +51,6 @@ export abstract class EngineLocks<E extends Engine & { close(): Promise<void> }>
   }
 }
 
-/** @throws {TypeError} no object, or an option of another name than those `known` */
-export function checkNames(options: unknown, known: readonly string[]): void {
-  if (typeof options !== 'object' || options === null) throw new TypeError('options: expected an object');
-  for (const name of Object.keys(options)) {
-    if (known.includes(name)) continue;
-    throw new TypeError(`${name}: there is no such option here; there are: ${known.join(', ')}`);
-  }
-}
-
 function named(name: unknown): string {
   if (typeof name !== 'string' || name === '') throw new TypeError(`name: expected a name, got ${shown(name)}`);
   return name;

@@ -1,6 +1,7 @@
 /** fairlock/etcd: locks between machines, on etcd's leases. */
-import { checkNames, EngineLocks } from '../engine/engine-locks.js';
+import { EngineLocks } from '../engine/engine-locks.js';
 import { shown } from '../errors.js';
+import { optionsObject } from '../validate.js';
 import type { Tls } from './connection.js';
 import { EtcdEngine } from './etcd-engine.js';
 
@@ -29,11 +30,11 @@ const OPTIONS = ['endpoints', 'prefix', 'ttl', 'tls', 'username', 'password', 'c
 export class EtcdLocks extends EngineLocks<EtcdEngine> {
   /** @throws {TypeError} @throws {RangeError} a bad option */
   constructor(options: EtcdLocksOptions) {
-    checkNames(options, OPTIONS);
-    const { prefix = 'fairlock/', ttl = 15_000, callTimeout = 5000, tls, username, password } = options;
-    const endpoints = typeof options.endpoints === 'string' ? [options.endpoints] : options.endpoints;
+    const given = optionsObject<Partial<EtcdLocksOptions>>(options, OPTIONS);
+    const { prefix = 'fairlock/', ttl = 15_000, callTimeout = 5000, tls, username, password } = given;
+    const endpoints = typeof given.endpoints === 'string' ? [given.endpoints] : given.endpoints;
     if (!Array.isArray(endpoints) || endpoints.length === 0 || endpoints.some((one) => typeof one !== 'string')) {
-      throw new TypeError(`endpoints: expected a URL or a list of URLs, got ${shown(options.endpoints)}`);
+      throw new TypeError(`endpoints: expected a URL or a list of URLs, got ${shown(given.endpoints)}`);
     }
     if (typeof prefix !== 'string') throw new TypeError(`prefix: expected a string, got ${shown(prefix)}`);
     if (!(ttl >= 5000 && ttl < 2 ** 31)) throw new RangeError(`ttl: expected at least 5000 ms, got ${shown(ttl)}`);

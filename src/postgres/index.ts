@@ -3,8 +3,9 @@ import { createRequire } from 'node:module';
 import type * as Pg from 'pg';
 import type { Client, ClientConfig } from 'pg';
 import type { EngineLock, EngineLockOptions, EngineReaderWriterLock } from '../engine/engine-lock.js';
-import { checkNames, EngineLocks } from '../engine/engine-locks.js';
+import { EngineLocks } from '../engine/engine-locks.js';
 import { shown } from '../errors.js';
+import { optionsObject } from '../validate.js';
 import { keyOf, type PostgresKey, parametersOf } from './keys.js';
 import { PostgresEngine } from './postgres-engine.js';
 
@@ -42,8 +43,8 @@ const OPTIONS = ['connectionString', 'config', 'connect', 'schema', 'maxConnecti
 export class PostgresLocks extends EngineLocks<PostgresEngine> {
   /** @throws {TypeError} @throws {RangeError} a bad option */
   constructor(options: PostgresLocksOptions) {
-    checkNames(options, OPTIONS);
-    const { connectionString, config, connect, schema = 'fairlock', maxConnections = 20, lossAfter = 10_000 } = options;
+    const given = optionsObject<Partial<PostgresLocksOptions>>(options, OPTIONS);
+    const { connectionString, config, connect, schema = 'fairlock', maxConnections = 20, lossAfter = 10_000 } = given;
     if ([connectionString, config, connect].filter((one) => one !== undefined).length !== 1) {
       throw new TypeError('connectionString, config, connect: exactly one of them is required');
     }
@@ -51,9 +52,9 @@ export class PostgresLocks extends EngineLocks<PostgresEngine> {
       throw new RangeError(`maxConnections: expected a whole number of at least 2, got ${shown(maxConnections)}`);
     }
     if (!(lossAfter >= 5000)) throw new RangeError(`lossAfter: expected at least 5000, got ${shown(lossAfter)}`);
-    const given = { keepAlive: true, connectionTimeoutMillis: lossAfter, ...(config ?? { connectionString }) };
+    const settings = { keepAlive: true, connectionTimeoutMillis: lossAfter, ...(config ?? { connectionString }) };
     const open = async (): Promise<Client> => {
-      const client = new pg.Client(given);
+      const client = new pg.Client(settings);
       client.on('error', () => {}); // A session listens as soon as it is connected.
       await client.connect();
       return client;
