@@ -183,7 +183,8 @@ export class PostgresEngine implements Engine, GrantOwner {
     if (!session.reserve(String(key), isShared)) return null;
     const { text, values } = parametersOf(key);
     const attempt = `pg_try_advisory_lock${isShared ? '_shared' : ''}(${text})`;
-    const { rows } = await session.query(
+    const { rows } = await this.#locking(
+      session,
       `SELECT granted, ${this.#hasTokens ? `CASE WHEN granted THEN nextval('${this.#token}') END` : 'NULL'} AS token
        FROM (SELECT ${attempt} AS granted OFFSET 0) AS tried`,
       values,
@@ -227,10 +228,21 @@ export class PostgresEngine implements Engine, GrantOwner {
         // Once it was sent: it must not hit the next wait of this session.
         await cancelling;
         await this.#unlockForSure(session, key, isShared);
-      }
+      } else session.end(messageOf(error)); // See #locking.
       throw error;
     } finally {
       signal.removeEventListener('abort', cancel);
+    }
+  }
+
+  /** A statement that has locked and then fails, for want of a token, leaves the lock: so the session is ended with it. */
+  // biome-ignore lint/suspicious/noExplicitAny: rows are what the statement makes them
+  async #locking(session: Session, text: string, values: unknown[]): Promise<{ rows: any[] }> {
+    try {
+      return await session.query(text, values);
+    } catch (error) {
+      session.end(messageOf(error));
+      throw error;
     }
   }
 
@@ -259,14 +271,15 @@ export class PostgresEngine implements Engine, GrantOwner {
     try {
       return await this.#anyPermit(session, name, permits);
     } finally {
-      await session.query('SELECT pg_advisory_unlock($1::bigint)', [queue]);
+      await this.#leaveQueue(session, queue);
     }
   }
 
   async #anyPermit(session: Session, name: string, permits: number): Promise<EngineGrant | null> {
     const free = permitKeys(name, permits).filter((key) => !session.has(String(key)));
     const token = this.#hasTokens ? `nextval('${this.#token}')` : 'NULL';
-    const { rows } = await session.query(
+    const { rows } = await this.#locking(
+      session,
       `SELECT key, ${token} AS token FROM (SELECT key FROM unnest($1::bigint[]) AS key
        WHERE pg_try_advisory_lock(key) LIMIT 1) AS locked`,
       [free.map(String)],
@@ -289,10 +302,15 @@ export class PostgresEngine implements Engine, GrantOwner {
       }
       throw signal.reason;
     } finally {
-      await session
-        .query('SELECT pg_advisory_unlock($1::bigint)', [queue.toString()])
-        .catch((error) => session.end(messageOf(error)));
+      await this.#leaveQueue(session, queue.toString());
     }
+  }
+
+  /** Of a semaphore. Never rejects: what cannot be unlocked goes with the session. */
+  async #leaveQueue(session: Session, queue: string): Promise<void> {
+    await session
+      .query('SELECT pg_advisory_unlock($1::bigint)', [queue])
+      .catch((error) => session.end(messageOf(error)));
   }
 
   #grant(session: Session, name: string, key: PostgresKey, isShared: boolean, token: string | null): EngineGrant {

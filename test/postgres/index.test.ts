@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import pg from 'pg';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { LockTimeoutError } from '../../src/index.js';
-import { type FencedHandle, PostgresLocks, type PostgresLocksOptions } from '../../src/postgres/index.js';
+import { type FencedHandle, PostgresLocks, type PostgresLocksOptions, schemaSql } from '../../src/postgres/index.js';
 import { lockSuite } from '../suites/lock.js';
 import { readerWriterSuite } from '../suites/reader-writer-lock.js';
 import { runScript } from '../support/programs.js';
@@ -260,6 +260,19 @@ describe.runIf(hasPostgres)('PostgresLocks (needs PostgreSQL)', () => {
     await client.query('COMMIT');
     await (await here.acquire()).release();
     await client.end();
+  });
+
+  it('a role that may not draw tokens gets an error, and no lock stays', async () => {
+    await rows(schemaSql('denied'));
+    await rows('REVOKE ALL ON SEQUENCE denied.token FROM PUBLIC');
+    await rows('CREATE ROLE plain LOGIN');
+    const lock = name();
+    const plain = locks({ connectionString: server.url.replace('postgres@', 'plain@'), schema: 'denied' });
+    for (const wanted of [plain.lock(lock), plain.semaphore(lock, { permits: 1 })]) {
+      await expect(wanted.acquire()).rejects.toMatchObject({ code: 'ERR_LOCK_ENGINE' });
+      await expect(wanted.tryAcquire()).rejects.toMatchObject({ code: 'ERR_LOCK_ENGINE' });
+    }
+    await until(async () => (await advisory()) === 0);
   });
 
   it('wrong credentials and a database that is not there reject at once', async () => {
