@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { hasFcntl } from './support/capabilities.js';
 import { testFolder } from './support/paths.js';
 import { run } from './support/programs.js';
+import { isSoak } from './support/scale.js';
 
 const root = new URL('../', import.meta.url).pathname;
 const { path } = testFolder();
@@ -119,7 +120,7 @@ describe.runIf(hasFcntl)('inside', () => {
     expect(code).toBe(0);
   });
 
-  it.each(['vmThreads', 'vmForks'])('vitest, %s', async (pool) => {
+  it.each(isSoak ? ['vmThreads', 'vmForks'] : ['vmThreads'])('vitest, %s', async (pool) => {
     const text = `import { afterEach, beforeEach, expect, test, vi as timers } from 'vitest'; ${suite(ESM)}`;
     const where = project('module', { 'one.test.js': text, 'two.test.js': text });
     const { code, stdout, stderr } = await run(

@@ -13,6 +13,7 @@ import { InterProcessLock, LockMismatchError } from '../../src/index.js';
 import { hasFlock, hasStrace } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
 import { Actor, run } from '../support/programs.js';
+import { rounds } from '../support/scale.js';
 
 /** A process without native layers: its 'auto' is the lockfile. */
 const WITHOUT_LAYERS = { env: { ...process.env, FAIRLOCK_DISABLE: 'fs-ext,native-fallback', NODE_NO_WARNINGS: '1' } };
@@ -95,7 +96,7 @@ describe.runIf(hasFlock)('a process with native locks and one without, on one pa
   });
 
   it('many at once, in both orders, never both hold', async () => {
-    for (let round = 0; round < 5; round++) {
+    for (let round = 0; round < rounds(2, 20); round++) {
       const file = path();
       const native = Actor.start();
       await native.call('create', 'InterProcessLock', file);

@@ -13,7 +13,7 @@ import { until } from '../support/waiting.js';
 const CLI = new URL('../../dist/cli/main.js', import.meta.url).pathname;
 const gc = (...args: string[]) => run(process.execPath, [CLI, 'gc', ...args]);
 const { path } = testFolder();
-const TIMES = rounds(40, 150);
+const TIMES = rounds(12, 150);
 
 async function folderWith(...names: string[]): Promise<string> {
   const folder = path();

@@ -264,7 +264,7 @@ describe('the fencing token', () => {
   );
 });
 
-const KILLS = rounds(4, 50);
+const KILLS = rounds(2, 50);
 
 describe.runIf(hasParking)('between processes', () => {
   /** Candidates in processes of their own; each term of theirs leaves a file in the log. */

@@ -34,11 +34,6 @@ describe('decorators', () => {
     expect(log.slice(4)).toEqual(['write', 'write end', 'read', 'read end']);
   });
 
-  it('compile under experimentalDecorators too', async () => {
-    const { stdout } = await run(bin('tsc'), ['-p', join(root, 'test/types/tsconfig.legacy.json')]);
-    expect(stdout).toBe('');
-  });
-
   it('wrap functions: name, arguments, this and errors pass through, a sync one becomes async', async () => {
     const file = path();
     const add = interProcessLocked(file)(function add(this: { base: number }, a: number) {

@@ -33,7 +33,7 @@ import { rounds } from '../support/scale.js';
 import { outcome, settle, until } from '../support/waiting.js';
 
 const { folder, path } = testFolder();
-const TIMES = rounds(150, 500);
+const TIMES = rounds(60, 500);
 
 const mechanisms: InterProcessLockOptions[] = [
   ...(hasFlock ? [{ mechanism: 'flock' } as const] : []),
@@ -366,7 +366,7 @@ describe.runIf(hasFlock)('flock', () => {
     globalThis.gc?.();
     const before = { descriptors: openDescriptors(), heap: process.memoryUsage().heapUsed };
     let most = 0;
-    for (let i = 0; i < rounds(5_000, 100_000); i++) {
+    for (let i = 0; i < rounds(2_000, 100_000); i++) {
       const lock = new InterProcessLock(join(folder, 'many', `${i}`), { unlinkOnRelease: i % 100 !== 0 });
       (await lock.acquire()).release();
       if (i % 1000 !== 0) continue;

@@ -5,19 +5,21 @@ const LIMIT_MS = 45_000;
 const LONGEST_PAUSE_MS = 10;
 
 /**
- * Waits for a state: looks at once, then again after a turn of the event loop, then after pauses that grow to 10 ms, so
- * that a wait costs no processor that the processes waited for need.
+ * Waits for a state: looks at once, then again after a turn of the event loop, then after pauses that grow to 10 ms,
+ * and are no shorter than a look, so that a wait costs no processor that the processes waited for need.
  */
 export async function until<T>(look: () => T | Promise<T>): Promise<Exclude<T, false | null | undefined>> {
   const place = new Error('the state that was waited for did not come');
   const end = performance.now() + LIMIT_MS;
   for (let pause = 0; ; pause = Math.min(pause === 0 ? 0.25 : pause * 2, LONGEST_PAUSE_MS)) {
+    const looked = performance.now();
     const seen = await look();
     if (seen !== false && seen !== null && seen !== undefined) return seen as Exclude<T, false | null | undefined>;
     if (performance.now() > end) throw place;
+    const looking = performance.now() - looked;
     await new Promise<void>((resolve) => {
       if (pause < 1) setImmediate(resolve);
-      else setTimeout(resolve, pause);
+      else setTimeout(resolve, Math.max(pause, looking));
     });
   }
 }

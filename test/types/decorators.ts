@@ -1,4 +1,4 @@
-// Compiled by `npm run types`, never run: what the types let through and what they refuse.
+// Compiled by `npm run typecheck`, never run: what the types let through and what they refuse.
 import { expectTypeOf } from 'vitest';
 import { interProcessLocked, locked } from '../../src/decorators/index.js';
 import { FifoMutex, InterProcessLock, type LockHandle } from '../../src/index.js';

@@ -158,7 +158,7 @@ describe.runIf(hasParking).each([
     const directory = path();
     const clients = [await start(directory), await start(directory)];
     const left: string[] = [];
-    for (let round = 0; round < rounds(150, 500); round++) {
+    for (let round = 0; round < rounds(60, 500); round++) {
       await Promise.all(clients.map((client) => client.brief('n')));
       left.push(...readdirSync(directory));
     }

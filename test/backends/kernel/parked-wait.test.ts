@@ -17,6 +17,7 @@ import { rounds } from '../../support/scale.js';
 import { outcome, settle, until } from '../../support/waiting.js';
 
 const { folder, path } = testFolder();
+const PATHS = rounds(200, 1000);
 
 function threads(): number {
   return readdirSync('/proc/self/task').length;
@@ -76,20 +77,20 @@ describe.runIf(hasParking)('parked waits', () => {
     for (const wait of waits) (await wait).release();
   });
 
-  it('1 000 paths: all granted when the other process releases; threads and descriptors back where they were', async () => {
-    const { locks, releaseAll } = await holdElsewhere(1000);
+  it('very many paths: all granted when the other process releases; threads and descriptors back where they were', async () => {
+    const { locks, releaseAll } = await holdElsewhere(PATHS);
     const addon = loadAddon().api;
     const before = { descriptors: openDescriptors(), threads: threads() - (addon?.threads() ?? 0) };
     const waits = locks.map((lock) => lock.acquire());
-    await until(() => addon?.threads() === 1000);
+    await until(() => addon?.threads() === PATHS);
     releaseAll();
     for (const wait of waits) (await wait).release();
     for (const lock of locks) lock.close();
     await until(() => addon?.threads() === 0 && threads() <= before.threads && openDescriptors() <= before.descriptors);
   });
 
-  it('1 000 cancelled waits leave nothing', async () => {
-    const { locks, kill } = await holdElsewhere(1000);
+  it('as many cancelled waits leave nothing', async () => {
+    const { locks, kill } = await holdElsewhere(PATHS);
     const before = openDescriptors();
     const controller = new AbortController();
     const waits = locks.map((lock) => lock.acquire({ signal: controller.signal }));
@@ -109,7 +110,7 @@ describe.runIf(hasParking)('parked waits', () => {
     await once(child, 'message');
     const before = openDescriptors();
     let [granted, aborted] = [0, 0];
-    for (let i = 0; i < rounds(4_000, 20_000); i++) {
+    for (let i = 0; i < rounds(1_000, 20_000); i++) {
       const controller = new AbortController();
       const wait = lock.acquire({ signal: controller.signal });
       if (i % 2 === 0) await new Promise((resolve) => setImmediate(resolve));
@@ -269,7 +270,7 @@ describe.runIf(hasParking)('Workers with waits pending', () => {
       const fds = () => readdirSync('/proc/self/fd').length;
       await (await start(${data})).terminate();
       const before = fds();
-      for (let i = 0; i < ${rounds(10, kind === 'sync' ? 20 : 100)}; i++) {
+      for (let i = 0; i < ${rounds(4, kind === 'sync' ? 20 : 100)}; i++) {
         const worker = await start(${data});
         if (i % 2 === 0) await new Promise((resolve) => setImmediate(resolve));
         await worker.terminate();
