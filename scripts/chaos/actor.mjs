@@ -6,7 +6,15 @@ import { codeOf, randomOf, request } from './drive.mjs';
 import { recorder } from './history.mjs';
 import { RESOURCES, subjectOf } from './subjects.mjs';
 
-const { folder, logs, seed, names, clock = 0, few = false } = isMainThread ? JSON.parse(process.argv[2]) : workerData;
+const {
+  folder,
+  logs,
+  seed,
+  names,
+  clock = 0,
+  few = false,
+  pauses = 0,
+} = isMainThread ? JSON.parse(process.argv[2]) : workerData;
 const client = `${process.pid}.${threadId}.${seed}`;
 const record = recorder(logs, client);
 const random = randomOf(seed);
@@ -34,6 +42,7 @@ else parentPort.once('message', stop);
 
 async function loop(subjects) {
   while (going) {
+    if (pauses > 0) await pause(random() * pauses);
     const subject = subjects[Math.floor(random() * subjects.length)];
     if (RESOURCES[subject.name].rare && random() < 0.9) continue;
     const error = await request(subject, { client, record, random });
@@ -51,7 +60,7 @@ async function loop(subjects) {
 /** One Worker after the other, each terminated in the midst of its work. */
 async function workers() {
   for (let n = 1; going; n++) {
-    const data = { folder, logs, seed: seed * 1000 + n, names };
+    const data = { folder, logs, seed: seed * 1000 + n, names, pauses };
     const worker = new Worker(new URL(import.meta.url), { workerData: data });
     const ended = new Promise((resolve) => worker.once('exit', resolve));
     const name = `${process.pid}.${worker.threadId}.${data.seed}`;

@@ -1,7 +1,8 @@
-// npm run chaos [-- --seconds 60 --seed 1 --report FILE]
+// npm run chaos [-- --seconds 60 --seed 1 --report FILE --pause MS]
 // Processes, Worker threads, Python and flock(1) compete for locks of every kind while they are killed, stopped,
 // terminated, aborted and timed out at random, lock files are removed and replaced, the disk is full and descriptors
-// run out. Then the history that all of them wrote is checked. Exit code 0 if every promise was kept.
+// run out. Then the history that all of them wrote is checked. Exit code 0 if every promise was kept. With --pause they
+// pause between requests, up to so many ms, and leave the processor to others.
 import { fork, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -19,6 +20,7 @@ const { values } = parseArgs({
   options: {
     seconds: { type: 'string', default: '60' },
     seed: { type: 'string', default: String(Date.now() % 100_000) },
+    pause: { type: 'string', default: '0' },
     report: { type: 'string' },
     quiet: { type: 'boolean', default: false },
   },
@@ -68,6 +70,7 @@ function startActor(number) {
     seed: seed * 100 + ++next,
     names: some,
     few,
+    pauses: Number(values.pause),
     clock: number === 4 ? Math.floor(random() * 800) - 400 : 0,
   };
   const options = { stdio: ['ignore', 'inherit', 'pipe', 'ipc'] };

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { hasFcntl } from '../support/capabilities.js';
 import { run } from '../support/programs.js';
-import { rounds } from '../support/scale.js';
+import { isSoak } from '../support/scale.js';
 
 // Longer than other tests: faults of this kind are found by time.
 describe.runIf(hasFcntl)(
@@ -9,9 +9,9 @@ describe.runIf(hasFcntl)(
   () => {
     it('every promise is kept', async () => {
       const chaos = new URL('../../scripts/chaos/chaos.mjs', import.meta.url).pathname;
-      const seconds = String(rounds(30, 120));
-      // It takes the time that the tests beside it leave.
-      const { code, stdout } = await run('nice', [process.execPath, chaos, '--quiet', '--seconds', seconds]);
+      // In the suite the tests beside it need the processors too.
+      const scale = isSoak ? ['--seconds', '120'] : ['--seconds', '30', '--pause', '20'];
+      const { code, stdout } = await run(process.execPath, [chaos, '--quiet', ...scale]);
       expect([code, stdout]).toEqual([0, '']);
     }, 300_000);
   },

@@ -7,6 +7,7 @@ import { expandOptions } from '../../src/cli/abbreviations.js';
 import { hasFlock, hasNamespaces, hasParking } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
 import { holdByFlock, LineProgram, run, track } from '../support/programs.js';
+import { some } from '../support/scale.js';
 import { until } from '../support/waiting.js';
 
 const CLI = new URL('../../dist/cli/main.js', import.meta.url).pathname;
@@ -59,7 +60,7 @@ describe.runIf(hasReference && hasFlock).each([
     ['a stderr that is a blocking pipe', `$LOCK $F sh -c 'grep flags /proc/self/fdinfo/2' 2>&1 | cat`],
     ['a closed stdin', `$LOCK $F sh -c 'ls -l /proc/self/fd/0 2>&1 | sed "s/.*->//"' < /dev/null`],
   ];
-  it.each(rows)('%s: as with flock(1)', async (_what, line) => {
+  it.each(some(rows))('%s: as with flock(1)', async (_what, line) => {
     expect(await shell(line, ours)).toBe(await shell(line, 'flock'));
   });
 

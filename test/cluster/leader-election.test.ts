@@ -230,9 +230,7 @@ describe('the fencing token', () => {
       const candidate = [process.execPath, '--input-type=module', '-e', script];
       const handedOut: number[] = [];
       const killedAt: string[] = [];
-      for (const call of isSoak
-        ? ['openat', 'read', 'pwrite64', 'fsync', 'close', 'rename']
-        : ['pwrite64', 'fsync', 'rename']) {
+      for (const call of isSoak ? ['openat', 'read', 'pwrite64', 'fsync', 'close', 'rename'] : ['fsync', 'rename']) {
         for (let nth = 1; ; nth++) {
           const watched = ['-P', record, '-P', `${record}.new`, '-P', folder];
           const kill = `--inject=${call}:signal=KILL:when=${nth}`;
@@ -254,10 +252,8 @@ describe('the fencing token', () => {
         }
       }
       // Read, written, flushed, closed, renamed, the folder flushed; and written once more at the end.
-      expect(killedAt).toEqual(
-        expect.arrayContaining(['pwrite64 1', 'pwrite64 2', 'fsync 1', 'fsync 2', 'rename 1', 'rename 2']),
-      );
-      if (isSoak) expect(killedAt).toEqual(expect.arrayContaining(['read 1', 'close 3']));
+      expect(killedAt).toEqual(expect.arrayContaining(['fsync 1', 'fsync 2', 'rename 1', 'rename 2']));
+      if (isSoak) expect(killedAt).toEqual(expect.arrayContaining(['pwrite64 1', 'pwrite64 2', 'read 1', 'close 3']));
       expect(handedOut).toEqual([...handedOut].sort((a, b) => a - b));
       expect(new Set(handedOut).size).toBe(handedOut.length);
     },
@@ -287,10 +283,10 @@ describe.runIf(hasParking)('between processes', () => {
   }
 
   it.each(['kernel', 'fifo'])(
-    '8 candidates, the leader killed again and again (%s): never two at once, tokens grow',
+    'many candidates, the leader killed again and again (%s): never two at once, tokens grow',
     async (fairness) => {
       const { log, file, elected, stand } = electorate({ fairness });
-      for (let i = 0; i < 8; i++) await stand();
+      for (let i = 0; i < rounds(4, 8); i++) await stand();
       const observer = new LeaderElection(file);
       for (let kills = 0; kills < KILLS; kills++) {
         const { child, token } = await until(() => elected[kills]);

@@ -3,6 +3,12 @@ import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { afterAll } from 'vitest';
 
+const proxies = new Set<() => void>();
+
+afterAll(() => {
+  for (const end of proxies) end();
+});
+
 export class TcpProxy {
   readonly #sockets = new Set<Socket>();
   #isSwallowing = false;
@@ -30,7 +36,7 @@ export class TcpProxy {
         from.on('error', () => {});
       }
     });
-    afterAll(() => {
+    proxies.add(() => {
       server.close();
       proxy.cut();
     });

@@ -18,6 +18,13 @@ import { afterAll } from 'vitest';
 import { isRoot } from './capabilities.js';
 import { until } from './waiting.js';
 
+/** What ends the servers. (A hook that is registered while another hook or a test runs is never called.) */
+const ends: (() => void | Promise<void>)[] = [];
+
+afterAll(async () => {
+  await Promise.all(ends.splice(0).map((end) => end()));
+});
+
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -61,7 +68,7 @@ export class PostgresServer {
     if (uid !== undefined && gid !== undefined) chownSync(data, uid, gid);
     const args = ['-D', data, '-A', 'trust', '-U', 'postgres', '--no-sync', '-E', 'UTF8'];
     execFileSync(join(bin ?? '', 'initdb'), args, { ...postgresUser(), cwd: server.#folder, stdio: 'ignore' });
-    afterAll(async () => {
+    ends.push(async () => {
       await server.kill('SIGKILL');
       rmSync(server.#folder, { recursive: true, force: true });
     });
@@ -139,7 +146,7 @@ export class EtcdServer {
 
   static async #make(): Promise<EtcdServer> {
     const server = new EtcdServer(await freePort(), await freePort());
-    afterAll(async () => {
+    ends.push(async () => {
       await server.kill('SIGKILL');
       rmSync(server.#folder, { recursive: true, force: true });
     });
@@ -208,8 +215,9 @@ export async function startPgBouncer(server: PostgresServer, mode: 'transaction'
   const { uid, gid } = postgresUser();
   if (uid !== undefined && gid !== undefined) for (const one of [folder, config, users]) chownSync(one, uid, gid);
   const child = spawn('pgbouncer', [config], { ...postgresUser(), cwd: folder, stdio: 'ignore' });
-  afterAll(async () => {
+  ends.push(async () => {
     child.kill('SIGKILL');
+    await once(child, 'exit');
     rmSync(folder, { recursive: true, force: true });
   });
   await until(() => accepts(port));
@@ -294,6 +302,6 @@ export async function startYesServer(): Promise<string> {
     });
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
-  afterAll(() => void server.close());
+  ends.push(() => void server.close());
   return `postgresql://postgres@127.0.0.1:${(server.address() as { port: number }).port}/postgres`;
 }
