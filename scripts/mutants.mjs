@@ -287,7 +287,7 @@ for (const [what, file, from, to, tests] of MUTANTS) {
   const steps = [
     ['scripts/build-addon.mjs'],
     ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'],
-    ['scripts/build-cjs.mjs'],
+    ['scripts/build-library.mjs'],
     ['scripts/build-cli.mjs'],
   ];
   for (const step of steps) shell(process.execPath, step, 120_000);

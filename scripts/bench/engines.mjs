@@ -6,8 +6,8 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import pg from 'pg';
-import { Connection } from '../../dist/etcd/connection.js';
 import { EtcdLocks } from '../../dist/etcd/index.js';
+import { Connection } from '../../dist/internal/etcd/connection.js';
 import { PostgresLocks } from '../../dist/postgres/index.js';
 import { machine, median, table } from './support.mjs';
 

@@ -4,7 +4,7 @@ import { closeSync, openSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { FifoMutex, InterProcessLock } from 'fairlock';
-import { loadAddon } from '../../dist/native/addon.js';
+import { loadAddon } from '../../dist/internal/native/addon.js';
 import { buildBaseline, folder, machine, median, table } from './support.mjs';
 
 const require = createRequire(import.meta.url);

@@ -81,7 +81,8 @@ declare const FAIRLOCK_CLI: boolean | undefined;
 function addonFolder(): string | undefined {
   if (typeof FAIRLOCK_CLI !== 'undefined') return fileURLToPath(new URL('../../native-fallback/', import.meta.url));
   // Never guessed from a bundle's own place: a file planted there would run with this program's rights.
-  const root = /^(file:.*\/)(?:src|dist|dist\/cjs)\/native\/addon\.[cm]?[jt]s$/.exec(import.meta.url)?.[1];
+  const own = /^(file:.*\/)(?:(?:src|dist\/cjs)\/native\/addon\.[jt]s|dist\/chunks\/fairlock-[A-Z0-9]+\.js)$/;
+  const root = own.exec(import.meta.url)?.[1];
   return root === undefined ? undefined : fileURLToPath(new URL('native-fallback/', root));
 }
 

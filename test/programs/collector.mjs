@@ -1,6 +1,6 @@
 // Removes the lock file whenever it has no holder, again and again, as `fairlock gc` does. Says how often it did.
 import { setImmediate } from 'node:timers/promises';
-import { removeIfUnused } from '../../dist/inspect/remove-unused.js';
+import { removeIfUnused } from '../../dist/internal/inspect/remove-unused.js';
 
 const [path] = process.argv.slice(2);
 let going = true;

@@ -2,7 +2,7 @@
 // has seen that the folder is stale. Goes on when it is told to.
 import * as fs from 'node:fs';
 import { createRequire } from 'node:module';
-import { takeoverFs } from '../../dist/backends/lockfile/stale-takeover.js';
+import { takeoverFs } from '../../dist/internal/backends/lockfile/stale-takeover.js';
 
 const lockfile = createRequire(import.meta.url)('proper-lockfile');
 const [path, cured, pause] = process.argv.slice(2);
