@@ -8,6 +8,9 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     pool: 'forks',
+    // A file finds what the ones before it in its process have left: nothing, or it is a fault.
+    isolate: false,
+    setupFiles: ['test/support/clean-up.ts'],
     // Most tests wait for other processes, and some for a heartbeat or a second: three at a time keep two processors busy.
     maxWorkers: 3,
     // A state that does not come fails after 45 s, with its place: see test/support/waiting.ts.

@@ -67,7 +67,7 @@ async function workers() {
     worker.on('error', (error) => {
       throw error;
     });
-    await Promise.race([pause(random() * 3000), stopped]);
+    await Promise.race([pause(random() * (3000 + 100 * pauses)), stopped]);
     if (going) {
       record({ what: 'ends', client: name });
       await worker.terminate();

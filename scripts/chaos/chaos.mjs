@@ -1,8 +1,8 @@
-// npm run chaos [-- --seconds 60 --seed 1 --report FILE --pause MS]
+// npm run chaos [-- --seconds 60 --seed 1 --report FILE --calm]
 // Processes, Worker threads, Python and flock(1) compete for locks of every kind while they are killed, stopped,
 // terminated, aborted and timed out at random, lock files are removed and replaced, the disk is full and descriptors
-// run out. Then the history that all of them wrote is checked. Exit code 0 if every promise was kept. With --pause they
-// pause between requests, up to so many ms, and leave the processor to others.
+// run out. Then the history that all of them wrote is checked. Exit code 0 if every promise was kept. With --calm there
+// are fewer of them, and pauses, which leave the processors to others.
 import { fork, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -20,7 +20,7 @@ const { values } = parseArgs({
   options: {
     seconds: { type: 'string', default: '60' },
     seed: { type: 'string', default: String(Date.now() % 100_000) },
-    pause: { type: 'string', default: '0' },
+    calm: { type: 'boolean', default: false },
     report: { type: 'string' },
     quiet: { type: 'boolean', default: false },
   },
@@ -29,6 +29,7 @@ const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 const seconds = Number(values.seconds);
 const seed = Number(values.seed);
 const random = randomOf(seed);
+const CALM_MS = 100;
 const base = mkdtempSync(join(tmpdir(), 'fairlock-chaos-'));
 const [folder, logs] = [join(base, 'locks'), join(base, 'logs')];
 for (const one of [folder, logs]) mkdirSync(one);
@@ -70,7 +71,7 @@ function startActor(number) {
     seed: seed * 100 + ++next,
     names: some,
     few,
-    pauses: Number(values.pause),
+    pauses: values.calm ? CALM_MS : 0,
     clock: number === 4 ? Math.floor(random() * 800) - 400 : 0,
   };
   const options = { stdio: ['ignore', 'inherit', 'pipe', 'ipc'] };
@@ -79,7 +80,8 @@ function startActor(number) {
 }
 
 function startClient(name, kind) {
-  const args = [here('client.py'), logs, name, pathOf(name, folder), kind, String(++next)];
+  const pauses = String((values.calm ? 10 * CALM_MS : 5) / 1000);
+  const args = [here('client.py'), logs, name, pathOf(name, folder), kind, String(++next), pauses];
   watch(spawn('python3', args, { stdio: ['pipe', 'ignore', 'pipe'] }), kind, () => startClient(name, kind));
 }
 
@@ -127,11 +129,11 @@ function takeAway(path, replace) {
   }
 }
 
-for (let number = 0; number < 6; number++) startActor(number);
+for (let number = values.calm ? 3 : 0; number < 6; number++) startActor(number);
 for (const [name, { clients = [] }] of Object.entries(RESOURCES)) for (const kind of clients) startClient(name, kind);
 const start = performance.now();
 for (let told = 0; performance.now() - start < seconds * 1000 && crashes.length === 0; ) {
-  await pause(random() * 40);
+  await pause(random() * (values.calm ? 4 * CALM_MS : 40));
   await disturb();
   const passed = Math.floor((performance.now() - start) / 1000);
   if (values.quiet || passed < told + 5) continue;

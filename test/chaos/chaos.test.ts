@@ -10,7 +10,7 @@ describe.runIf(hasFcntl)(
     it('every promise is kept', async () => {
       const chaos = new URL('../../scripts/chaos/chaos.mjs', import.meta.url).pathname;
       // In the suite the tests beside it need the processors too.
-      const scale = isSoak ? ['--seconds', '120'] : ['--seconds', '30', '--pause', '20'];
+      const scale = isSoak ? ['--seconds', '120'] : ['--seconds', '30', '--calm'];
       const { code, stdout } = await run(process.execPath, [chaos, '--quiet', ...scale]);
       expect([code, stdout]).toEqual([0, '']);
     }, 300_000);

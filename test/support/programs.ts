@@ -6,11 +6,12 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { afterAll, afterEach } from 'vitest';
+import { afterAll } from 'vitest';
 
 const running = new Set<ChildProcess>();
 
-afterEach(async () => {
+/** After each test: see clean-up.ts. */
+export async function endPrograms(): Promise<void> {
   for (const child of running) {
     child.kill('SIGKILL');
     child.kill('SIGCONT');
@@ -19,7 +20,7 @@ afterEach(async () => {
     [...running].map((child) => child.exitCode === null && child.signalCode === null && once(child, 'exit')),
   );
   running.clear();
-});
+}
 
 export function program(name: string): string {
   return fileURLToPath(new URL(`../programs/${name}`, import.meta.url));

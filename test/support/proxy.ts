@@ -1,13 +1,13 @@
 /** A TCP proxy that can stop forwarding: what is sent then is swallowed, and no connection is closed. */
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
-import { afterAll } from 'vitest';
 
-const proxies = new Set<() => void>();
+const ends: (() => void)[] = [];
 
-afterAll(() => {
-  for (const end of proxies) end();
-});
+/** After each file: see clean-up.ts. */
+export function endProxies(): void {
+  for (const end of ends.splice(0)) end();
+}
 
 export class TcpProxy {
   readonly #sockets = new Set<Socket>();
@@ -36,7 +36,7 @@ export class TcpProxy {
         from.on('error', () => {});
       }
     });
-    proxies.add(() => {
+    ends.push(() => {
       server.close();
       proxy.cut();
     });

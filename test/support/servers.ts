@@ -14,16 +14,15 @@ import {
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll } from 'vitest';
 import { isRoot } from './capabilities.js';
 import { until } from './waiting.js';
 
-/** What ends the servers. (A hook that is registered while another hook or a test runs is never called.) */
 const ends: (() => void | Promise<void>)[] = [];
 
-afterAll(async () => {
+/** After each file: see clean-up.ts. */
+export async function endServers(): Promise<void> {
   await Promise.all(ends.splice(0).map((end) => end()));
-});
+}
 
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');

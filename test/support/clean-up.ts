@@ -1,0 +1,15 @@
+/**
+ * Runs with every test file: the files of a worker share their modules, so a hook in one of those would be registered
+ * for the first file only; and one that is registered while another hook or a test runs is never called.
+ */
+import { afterAll, afterEach } from 'vitest';
+import { endPrograms } from './programs.js';
+import { endProxies } from './proxy.js';
+import { endServers } from './servers.js';
+
+afterEach(endPrograms);
+
+afterAll(async () => {
+  endProxies();
+  await endServers();
+});
