@@ -1,6 +1,8 @@
-// What concerns the process: becoming another program, and what its threads publish to each other.
+// What concerns the process: becoming another program, what its threads publish to each other, and what its sockets
+// know.
 #include "napi_binding.h"
 #include <errno.h>
+#include <poll.h>
 #include <sys/resource.h>
 
 #include "exec.h"
@@ -138,14 +140,35 @@ static napi_value close_at_end(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+// hasHungUp(fd): whether the other end has closed the connection, or the connection is broken, as far as the kernel
+// knows: before the event loop is told.
+static napi_value has_hung_up(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+#ifdef POLLRDHUP
+  short closed = POLLRDHUP;
+#else
+  short closed = 0;  // macOS says POLLHUP for it.
+#endif
+  struct pollfd socket = {.fd = to_int(env, arguments[0]), .events = closed};
+  bool has = poll(&socket, 1, 0) == 1;
+  napi_value result = NULL;
+  napi_get_boolean(env, has, &result);
+  return result;
+}
+
 static napi_value threads(napi_env env, napi_callback_info info) {
   (void)info;
   return number(env, worker_threads());
 }
 
 const binding_function process_functions[] = {
-    {"exec", exec},           {"limitDescriptors", limit_descriptors},
-    {"publish", publish},     {"unpublish", unpublish},
-    {"published", published}, {"closeAtEnd", close_at_end},
-    {"threads", threads},     {NULL, NULL},
+    {"exec", exec},
+    {"limitDescriptors", limit_descriptors},
+    {"publish", publish},
+    {"unpublish", unpublish},
+    {"published", published},
+    {"closeAtEnd", close_at_end},
+    {"threads", threads},
+    {"hasHungUp", has_hung_up},
+    {NULL, NULL},
 };

@@ -70,6 +70,8 @@ export interface Addon {
   unpublish(place: number): void;
   /** What the other threads have published. */
   published(): string[];
+  /** Whether the connection is closed or broken, as far as the kernel knows: before the event loop is told. */
+  hasHungUp(fd: number): boolean;
   /** How many threads there are, parked or kept for re-use. */
   threads(): number;
 }

@@ -47,6 +47,7 @@ export class PostgresGrant implements EngineGrant, SessionHold {
   }
 
   check(): void {
+    if (this.#released === undefined) this.session.look();
     if (this.#loss !== undefined) throw this.#loss;
     const { name, lossAfter } = this.granted;
     if (elapsed(this.session.lastAnswered) < lossAfter) return;

@@ -2,6 +2,7 @@
 import { hostname } from 'node:os';
 import type { Client, QueryResult } from 'pg';
 import { elapsed, type Moment, now } from '../engine/elapsed.js';
+import { hasHungUp } from '../engine/hung-up.js';
 import { messageOf } from '../errors.js';
 import { clearTimeout, setTimeout, unref } from '../timers.js';
 
@@ -129,6 +130,11 @@ export class Session {
     this.client.end().catch(() => {});
     // `end` says goodbye first, which may take for ever where the network is gone.
     unref(setTimeout(() => streamOf(this.client).destroy(), LATE_MS));
+  }
+
+  /** Looks whether the connection was closed meanwhile: the kernel knows it before the event loop does. */
+  look(): void {
+    if (!this.isEnded && hasHungUp(streamOf(this.client))) this.end('the connection was closed');
   }
 
   #beatLater(): void {

@@ -1,8 +1,9 @@
-import { fork } from 'node:child_process';
+import { fork, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import pg from 'pg';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { LockTimeoutError } from '../../src/index.js';
+import { loadAddon } from '../../src/native/addon.js';
 import { type FencedHandle, PostgresLocks, type PostgresLocksOptions, schemaSql } from '../../src/postgres/index.js';
 import { lockSuite } from '../suites/lock.js';
 import { readerWriterSuite } from '../suites/reader-writer-lock.js';
@@ -11,6 +12,8 @@ import { TcpProxy } from '../support/proxy.js';
 import { rounds } from '../support/scale.js';
 import { hasPgBouncer, hasPostgres, PostgresServer, startPgBouncer, startYesServer } from '../support/servers.js';
 import { outcome, until } from '../support/waiting.js';
+
+const root = new URL('../..', import.meta.url).pathname;
 
 describe.runIf(hasPostgres)('PostgresLocks (needs PostgreSQL)', () => {
   let server: PostgresServer;
@@ -171,6 +174,22 @@ describe.runIf(hasPostgres)('PostgresLocks (needs PostgreSQL)', () => {
     await handle.release();
     await (await lock.acquire()).release();
   });
+
+  it.runIf(loadAddon().api !== undefined)(
+    'check() knows what the kernel knows, before the event loop does',
+    async () => {
+      const handle = await locks().lock(name()).acquire();
+      const program = `
+      const client = new (require('pg').Client)(${JSON.stringify(server.url)});
+      const all = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name LIKE 'fairlock%'";
+      client.connect().then(() => client.query(all)).then(() => client.end());`;
+      expect(spawnSync(process.execPath, ['-e', program], { cwd: root }).status).toBe(0);
+      // Not one event has been served since.
+      expect(() => handle.check()).toThrow(expect.objectContaining({ code: 'ERR_LOCK_LOST' }));
+      expect(handle.signal.aborted).toBe(true);
+      await handle.release();
+    },
+  );
 
   it('a process that is killed: the next one is granted', async () => {
     const lock = name();
