@@ -47,20 +47,43 @@ const FILE_SYSTEMS: [RegExp, string][] = [
   [/^(tmpfs|ramfs|devtmpfs)$/, 'fine; gone after a reboot'],
 ];
 
-export async function doctor(folder: string): Promise<number> {
+export async function doctor(folder: string, { version, json }: { version: string; json: boolean }): Promise<number> {
   const trial = makeTrialFolder(folder);
   try {
-    const findings = [...layerFindings(), fileSystemFinding(folder), markFinding(trial)];
+    const findings: Finding[] = [...layerFindings(), fileSystemFinding(folder), markFinding(trial)];
     for (const mechanism of ['flock', 'fcntl'] as const) findings.push(await tryOut(mechanism, join(trial, mechanism)));
-    for (const { what, ok, optional = false, detail, advice } of findings) {
-      process.stdout.write(`${ok ? '✓' : optional ? '-' : '✗'} ${what}: ${printable(detail)}\n`);
-      if (advice !== undefined) process.stdout.write(`  → ${advice}\n`);
-    }
-    return findings.every(({ ok, optional }) => ok || optional) ? 0 : FAILURE;
+    const problems = findings.filter(({ ok, optional = false }) => !ok && !optional);
+    const summary =
+      problems.length === 0
+        ? 'all is well: locks work here'
+        : `${problems.length} of ${findings.length} are not well: ${problems.map(({ what }) => what).join(', ')}`;
+    const report = { ...surroundings(version), folder, ok: problems.length === 0, summary, findings };
+    process.stdout.write(json ? `${JSON.stringify(report, undefined, 2)}\n` : asText(report));
+    return report.ok ? 0 : FAILURE;
   } finally {
     closeCachedFiles(); // Some file systems (FUSE) keep a removed file that is open under another name.
     rmSync(trial, { recursive: true, force: true });
   }
+}
+
+function surroundings(version: string) {
+  const { header } = process.report.getReport() as unknown as { header: { glibcVersionRuntime?: string } };
+  const glibc = header.glibcVersionRuntime;
+  const libc = process.platform !== 'linux' ? undefined : glibc === undefined ? 'musl' : `glibc ${glibc}`;
+  return { fairlock: version, node: process.version, platform: `${process.platform} ${process.arch}`, libc };
+}
+
+type Report = ReturnType<typeof surroundings> & { summary: string; findings: readonly Finding[] };
+
+function asText({ fairlock, node, platform, libc, summary, findings }: Report): string {
+  const lines = [
+    `fairlock ${fairlock}, Node ${node}, ${[platform, libc].filter((one) => one !== undefined).join(', ')}`,
+  ];
+  for (const { what, ok, optional = false, detail, advice } of findings) {
+    lines.push(`${ok ? '✓' : optional ? '-' : '✗'} ${what}: ${printable(detail)}`);
+    if (advice !== undefined) lines.push(`  → ${advice}`);
+  }
+  return `${[...lines, printable(summary)].join('\n')}\n`;
 }
 
 /** The other process: tries or waits for what it is told, and says what came of it. */
@@ -83,23 +106,19 @@ function makeTrialFolder(folder: string): string {
 }
 
 function layerFindings(): Finding[] {
-  const advice = {
-    'fs-ext': layers()['native-fallback'].loaded ? undefined : 'npm install fs-ext: it is compiled on this machine',
+  const isAddonThere = layers()['native-fallback'].loaded;
+  const needed = {
+    'fs-ext': isAddonThere ? undefined : 'npm install fs-ext: it is compiled on this machine',
     'native-fallback':
       'without it waits are polled, and fcntl locks, strict order, semaphores and gc are not available. ' +
       'There is a binary for some platforms only: see docs/mechanisms.md',
   };
   return (['fs-ext', 'native-fallback'] as const).map((what) => {
-    const { loaded, reason } = layers()[what];
-    return loaded
-      ? { what, ok: true, detail: 'loads' }
-      : {
-          what,
-          ok: false,
-          optional: what === 'fs-ext',
-          detail: `does not load: ${reason?.split('\n')[0]}`,
-          advice: advice[what],
-        };
+    const { loaded, reason = '' } = layers()[what];
+    if (loaded) return { what, ok: true, detail: 'loads' };
+    const detail = `does not load: ${reason.split('\n')[0]}`;
+    const advice = reason.includes('FAIRLOCK_DISABLE') ? 'unset FAIRLOCK_DISABLE, to have it' : needed[what];
+    return { what, ok: false, optional: what === 'fs-ext', detail, advice };
   });
 }
 

@@ -13,7 +13,12 @@ const EXIT_CODES = `
 Exit codes: those of COMMAND, 128+n if signal n ended it; or
   1   another process holds the lock (-n, -w; see -E) 64  wrong usage
   66  the lock file cannot be opened                  69  COMMAND cannot be executed
-  71  the lock cannot be acquired: another reason     73  the lock file cannot be created`;
+  71  the lock cannot be acquired: another reason     73  the lock file cannot be created
+
+Examples:
+  fairlock run -n backup.lock -- ./backup.sh           not at all if it runs already
+  fairlock run -w 60 -E 75 db.lock -c 'psql < in.sql'  give up after a minute, with exit code 75
+  fairlock run --permits 4 jobs.lock -- ./job.sh       four at a time`;
 
 /** What commander makes of the options of `run`: a flag that was not given is not there. */
 type GivenToRun = Pick<RunOptions, 'conflictExitCode' | 'fork' | 'mechanism'> &
@@ -109,10 +114,39 @@ program
   .argument('[path...]')
   .option('--json', 'for programs: a list of { path, holders, waiters }')
   .option('--watch', 'again every second')
-  .addHelpText('after', '\nSTARTED is when the process was started: the kernel does not tell since when it holds.')
+  .addHelpText(
+    'after',
+    `
+STARTED is when the process was started: the kernel does not tell since when it holds.
+
+Examples:
+  fairlock status build.lock
+  fairlock status --watch /var/lock
+  fairlock status --json . | jq '.[].holders[].pid'`,
+  )
   .action(async (paths: string[], { json = false, watch = false }: { json?: boolean; watch?: boolean }) => {
     const { status } = await import('./status.js');
     end(await status(paths.length === 0 ? ['.'] : paths, { json, watch }));
+  });
+
+program
+  .command('locked')
+  .summary('whether a lock is held, as an exit code')
+  .description('Say whether any process holds the lock FILE. Nothing is made, and nothing is waited for.')
+  .argument('<file>')
+  .addHelpText(
+    'after',
+    `
+Only a look: the answer may be out of date at once. To do something only if the lock is free: fairlock run -n.
+
+Exit codes: 0 locked; 1 free, or no such file; 66 it cannot be opened.
+
+Examples:
+  fairlock locked backup.lock && echo "a backup is running"`,
+  )
+  .action(async (file: string) => {
+    const { locked } = await import('./locked.js');
+    end(locked(file));
   });
 
 program
@@ -131,7 +165,11 @@ program
     `
 Only where no other program waits for the files! flock(1), Python, Go and Rust do not notice that
 a file was removed while they waited for it: one of them would hold the old file, another process
-a new one of the same name.`,
+a new one of the same name.
+
+Examples:
+  fairlock gc --dry-run /var/lock/app
+  fairlock gc --older-than 7d /var/lock/app`,
   )
   .action(async (directory: string, { dryRun = false, olderThan }: { dryRun?: boolean; olderThan?: string }) => {
     const { age, gc } = await import('./gc.js');
@@ -146,10 +184,19 @@ program
       '(default: this one) does.',
   )
   .argument('[directory]')
-  .addHelpText('after', '\nExit codes: 0 all is well; 1 something is not; 66 nothing can be tried out there.')
-  .action(async (directory = '.') => {
+  .option('--json', 'for programs: { fairlock, node, platform, libc, folder, ok, summary, findings }')
+  .addHelpText(
+    'after',
+    `
+Exit codes: 0 all is well; 1 something is not; 66 nothing can be tried out there.
+
+Examples:
+  fairlock doctor /var/lock
+  fairlock doctor --json . | jq .summary`,
+  )
+  .action(async (directory = '.', { json = false }: { json?: boolean }) => {
     const { doctor } = await import('./doctor.js');
-    end(await doctor(directory));
+    end(await doctor(directory, { version: FAIRLOCK_VERSION, json }));
   });
 
 program
@@ -164,7 +211,11 @@ program
   .passThroughOptions()
   .addHelpText(
     'after',
-    '\nExit codes: those of COMMAND, 128+n if signal n ended it; 126, 127 if it cannot be run, or found.',
+    `
+Exit codes: those of COMMAND, 128+n if signal n ended it; 126, 127 if it cannot be run, or found.
+
+Examples:
+  fairlock wrapper -- npm test`,
   )
   .action(async (words: string[]) => {
     const { wrapper } = await import('./wrapper.js');
@@ -176,6 +227,7 @@ program
   .summary('print the SQL that fairlock/postgres needs for tokens and records')
   .description('Print the SQL that an administrator runs where the role of the program may not create a schema.')
   .option('--schema <name>', 'as the option schema of PostgresLocks', 'fairlock')
+  .addHelpText('after', '\nExamples:\n  fairlock postgres-schema | psql "$DATABASE_URL"')
   .action(async ({ schema }: { schema: string }) => {
     const { schemaSql } = await import('../postgres/schema.js');
     writeAll(1, schemaSql(schema));

@@ -1,4 +1,4 @@
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { hasFcntl } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
@@ -10,6 +10,9 @@ const doctor = (env: NodeJS.ProcessEnv, ...args: string[]) =>
 const { folder, path } = testFolder();
 
 const preload = lyingFlock();
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+const { header } = process.report.getReport() as unknown as { header: { glibcVersionRuntime?: string } };
+const libc = header.glibcVersionRuntime === undefined ? 'musl' : `glibc ${header.glibcVersionRuntime}`;
 
 describe.runIf(hasFcntl)('fairlock doctor', () => {
   it('finds all well on a file system whose locks work, and leaves nothing', async () => {
@@ -21,7 +24,29 @@ describe.runIf(hasFcntl)('fairlock doctor', () => {
     expect(stdout).toMatch(/^✓ mark: kept/m);
     for (const mechanism of ['flock', 'fcntl'])
       expect(stdout).toContain(`✓ ${mechanism}: excludes other processes, and wakes waiters`);
+    expect(stdout.split('\n')[0]).toBe(
+      `fairlock ${version}, Node ${process.version}, ${process.platform} ${process.arch}, ${libc}`,
+    );
+    expect(stdout).toMatch(/\nall is well: locks work here\n$/);
     expect(readdirSync(folder)).toEqual(before);
+  });
+
+  it('tells it to programs', async () => {
+    const { code, stdout } = await doctor({ FAIRLOCK_DISABLE: 'native-fallback' }, '--json', folder);
+    expect(code).toBe(1);
+    expect(JSON.parse(stdout)).toMatchObject({
+      fairlock: version,
+      node: process.version,
+      platform: `${process.platform} ${process.arch}`,
+      libc,
+      folder,
+      ok: false,
+      summary: expect.stringContaining('not well: native-fallback'),
+      findings: expect.arrayContaining([
+        { what: 'file system', ok: true, detail: expect.any(String) },
+        { what: 'native-fallback', ok: false, optional: false, detail: expect.any(String), advice: expect.any(String) },
+      ]),
+    });
   });
 
   it('names the file system', async () => {
@@ -32,8 +57,9 @@ describe.runIf(hasFcntl)('fairlock doctor', () => {
     const { code, stdout } = await doctor({ FAIRLOCK_DISABLE: 'native-fallback' }, folder);
     expect(code).toBe(1);
     expect(stdout).toMatch(
-      /✗ native-fallback: does not load: switched off by FAIRLOCK_DISABLE\n {2}→ without it waits are polled/,
+      /✗ native-fallback: does not load: switched off by FAIRLOCK_DISABLE\n {2}→ unset FAIRLOCK_DISABLE/,
     );
+    expect(stdout).toMatch(/\n\d of 6 are not well: native-fallback, .*\n$/);
     expect((await doctor({ FAIRLOCK_DISABLE: 'fs-ext' }, folder)).code).toBe(0);
     expect((await doctor({ FAIRLOCK_DISABLE: 'fs-ext,native-fallback' }, folder)).code).toBe(1);
   });
