@@ -1,0 +1,74 @@
+/** Every program and shell session of README and docs runs as it stands; `<!-- not run: why -->` above one says why not. */
+import { chmodSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { hasParking } from './support/capabilities.js';
+import { testFolder } from './support/paths.js';
+import { program, run } from './support/programs.js';
+
+const root = new URL('../', import.meta.url).pathname;
+const { path } = testFolder();
+const pages = ['README.md', ...readdirSync(join(root, 'docs')).map((name) => `docs/${name}`)];
+
+interface Block {
+  where: string;
+  language: string;
+  text: string;
+  /** Why it is not run. */
+  why: string | undefined;
+}
+
+function blocksOf(page: string): Block[] {
+  const text = readFileSync(join(root, page), 'utf8');
+  return [...text.matchAll(/(?:<!-- not run: (.*) -->\n\n?)?^```(\w*)\n([\s\S]*?)^```$/gm)].map((found) => ({
+    where: `${page}:${text.slice(0, found.index).split('\n').length}`,
+    language: found[2] ?? '',
+    text: found[3] ?? '',
+    why: found[1],
+  }));
+}
+
+/** A folder that has the package installed, the command in its path, and the commands that the sessions call. */
+function world(): { where: string; bin: string } {
+  const where = path();
+  const bin = join(where, 'bin');
+  mkdirSync(join(where, 'node_modules'), { recursive: true });
+  mkdirSync(bin);
+  mkdirSync(join(where, 'locks'));
+  symlinkSync(root, join(where, 'node_modules', 'fairlock'));
+  const command = (file: string, text: string): void => {
+    writeFileSync(file, `#!/bin/sh\n${text}\n`);
+    chmodSync(file, 0o755);
+  };
+  command(join(bin, 'npx'), `shift; exec '${process.execPath}' '${root}dist/cli/main.js' "$@"`);
+  command(join(bin, 'make'), 'true');
+  for (const name of ['backup.sh', 'job.sh']) command(join(where, name), 'true');
+  return { where, bin };
+}
+
+/** The folders of the docs are the test's own. */
+const moved = (text: string, where: string): string =>
+  text.replaceAll(/\/var\/(lock|lib\/app)\b/g, join(where, 'locks'));
+
+describe.runIf(hasParking)('README and docs', () => {
+  const all = pages.flatMap(blocksOf).filter(({ language }) => language !== '' && language !== 'sql');
+
+  it('are all in a language that is run', () => {
+    expect(new Set(all.map(({ language }) => language))).toEqual(new Set(['js', 'cjs', 'sh']));
+    expect(all.filter(({ why }) => why !== undefined).length).toBeLessThan(all.length / 4);
+  });
+
+  it.each(all.filter(({ why }) => why === undefined).map((block) => [block.where, block] as const))(
+    '%s runs',
+    async (_where, { language, text }) => {
+      const { where, bin } = world();
+      const file = join(where, language === 'sh' ? 'session.sh' : language === 'js' ? 'program.mjs' : 'program.cjs');
+      writeFileSync(file, moved(text, where));
+      const [command, args] =
+        language === 'sh' ? ['sh', ['-e', file]] : [process.execPath, ['--import', program('docs-world.mjs'), file]];
+      const env = { PATH: `${bin}:${process.env.PATH}`, TMPDIR: where, FAIRLOCK_DISABLE: '', RELEASE: 'v7' };
+      const { code, stderr } = await run(command as string, args as string[], env, where);
+      expect([code, stderr.split('\n').filter((line) => /error|not found/i.test(line))]).toEqual([0, []]);
+    },
+  );
+});
