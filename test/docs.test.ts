@@ -41,7 +41,7 @@ function world(): { where: string; bin: string } {
     chmodSync(file, 0o755);
   };
   command(join(bin, 'npx'), `shift; exec '${process.execPath}' '${root}dist/cli/main.js' "$@"`);
-  command(join(bin, 'make'), 'true');
+  for (const name of ['make', 'npm']) command(join(bin, name), 'true');
   for (const name of ['backup.sh', 'job.sh']) command(join(where, name), 'true');
   return { where, bin };
 }
