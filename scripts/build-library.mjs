@@ -15,7 +15,7 @@ const both = { absWorkingDir: root, outbase: 'src', platform: 'node', target: 'n
 // each source on its own.
 const { exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 const doors = Object.keys(exports)
-  .filter((name) => name !== './package.json')
+  .filter((name) => !/package.json|prebuilds/.test(name))
   .map((name) => join('src', name, 'index.ts'));
 // What tests and benchmarks look at from inside; not in the package.
 const internals = ['native/addon', 'inspect/remove-unused', 'backends/lockfile/stale-takeover', 'etcd/connection'];

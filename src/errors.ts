@@ -1,9 +1,9 @@
 /** Every error class and every error text of the library. */
-import { createRequire } from 'node:module';
 import { constants } from 'node:os';
 import type * as Util from 'node:util';
 import type { LockParty } from './options.js';
 import { cut, printable } from './printable.js';
+import { requireHere } from './require.js';
 
 /** The base of all errors that locking itself raises. System errors (EACCES, ELOOP, …) are not wrapped. */
 export class LockError extends Error {
@@ -136,7 +136,7 @@ function on(path: string | undefined): string {
  */
 export function systemErrors(): Map<number, [string, string]> {
   const { getBuiltinModule } = process as { getBuiltinModule?: (name: string) => unknown };
-  const util = (getBuiltinModule?.('node:util') ?? createRequire(import.meta.url)('node:util')) as typeof Util;
+  const util = (getBuiltinModule?.('node:util') ?? requireHere('node:util')) as typeof Util;
   return util.getSystemErrorMap();
 }
 

@@ -29,6 +29,7 @@ export { InterProcessReaderWriterLock } from './locks/inter-process-reader-write
 export { InterProcessSemaphore, type SemaphoreInspection } from './locks/inter-process-semaphore.js';
 export { lockBeside } from './locks/lock-beside.js';
 export { ReaderWriterLock, type ReaderWriterLockOptions } from './locks/reader-writer-lock.js';
+export { setNativeBinding } from './native/addon.js';
 export { layers } from './native/layers.js';
 export type { LayerName, LayerStatus } from './native/loader.js';
 export type {

@@ -11,7 +11,7 @@ const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as
   exports: Record<string, unknown>;
   version: string;
 };
-const subpaths = Object.keys(manifest.exports).filter((name) => name !== './package.json');
+const subpaths = Object.keys(manifest.exports).filter((name) => !/package.json|prebuilds/.test(name));
 const hasPrebuild = existsSync(join(root, 'native-fallback', 'prebuilds', `${process.platform}-${process.arch}.node`));
 
 describe('the packed tarball, installed with install scripts disabled', () => {

@@ -4,13 +4,13 @@
 import { createRequire } from 'node:module';
 import type * as Grpc from '@grpc/grpc-js';
 import { codeOf } from '../errors.js';
+import { requireHere } from '../require.js';
 import { API } from './rpc.js';
 
 function loadGrpc(): { grpc: typeof Grpc; services: Record<string, Grpc.ServiceClientConstructor> } {
-  let require = createRequire(import.meta.url);
   let grpc: typeof Grpc;
   try {
-    grpc = require('@grpc/grpc-js') as typeof Grpc;
+    grpc = requireHere('@grpc/grpc-js') as typeof Grpc;
   } catch (cause) {
     throw new Error(
       'fairlock/etcd needs the package @grpc/grpc-js, which is not installed: npm install @grpc/grpc-js',
@@ -20,7 +20,7 @@ function loadGrpc(): { grpc: typeof Grpc; services: Record<string, Grpc.ServiceC
     );
   }
   // A dependency of grpc-js, which need not be visible from here.
-  require = createRequire(require.resolve('@grpc/grpc-js'));
+  const require = createRequire(requireHere.resolve('@grpc/grpc-js'));
   const loader = require('@grpc/proto-loader') as {
     fromJSON(json: object, options: object): Parameters<typeof Grpc.loadPackageDefinition>[0];
   };

@@ -1,9 +1,9 @@
 /** The addon: what its glue in native-fallback/src offers, and how its binary is found. */
 import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { LockUnsupportedError, messageOf } from '../errors.js';
+import { LockUnsupportedError, messageOf, shown } from '../errors.js';
+import { here, requireHere } from '../require.js';
 import { loader } from './loader.js';
 
 /** What the addon makes of an open descriptor; freed by the garbage collector. */
@@ -84,7 +84,7 @@ function addonFolder(): string | undefined {
   if (typeof FAIRLOCK_CLI !== 'undefined') return fileURLToPath(new URL('../../native-fallback/', import.meta.url));
   // Never guessed from a bundle's own place: a file planted there would run with this program's rights.
   const own = /^(file:.*\/)(?:(?:src|dist\/cjs)\/native\/addon\.[jt]s|dist\/chunks\/fairlock-[A-Z0-9]+\.js)$/;
-  const root = own.exec(import.meta.url)?.[1];
+  const root = own.exec(import.meta.url ?? '')?.[1];
   return root === undefined ? undefined : fileURLToPath(new URL('native-fallback/', root));
 }
 
@@ -108,19 +108,41 @@ function* candidates(folder: string): Generator<string> {
   else yield glibc;
 }
 
+/** By `setNativeBinding`. */
+let named: string | undefined;
+let isAskedFor = false;
+
+/**
+ * Names the file of the addon's binary, for programs that are bundled and carry it along: the package has it as
+ * `fairlock/prebuilds/<platform>-<arch>.node`. To be called before the first lock is made.
+ * @throws {TypeError} not a path
+ * @throws {Error} the binary does not load, or it was looked for already
+ */
+export function setNativeBinding(file: string | URL): void {
+  if (typeof file !== 'string' && !(typeof file === 'object' && 'href' in file))
+    throw new TypeError(`file: expected a path, got ${shown(file)}`);
+  const path = typeof file === 'string' ? file : fileURLToPath(file.href);
+  if (isAskedFor && path !== named)
+    throw new Error(`will not load '${path}': the addon was looked for already, by the first lock`);
+  named = path;
+  const { reason } = loadAddon();
+  if (reason !== undefined) throw new Error(`cannot load '${path}': ${reason}`);
+}
+
 export const loadAddon = loader('native-fallback', (): Addon => {
+  isAskedFor = true;
+  if (named !== undefined) return requireHere(named) as Addon;
   const folder = addonFolder();
   if (folder === undefined) {
     throw new Error(
-      `fairlock was bundled into ${import.meta.url}, so its addon cannot be found: ` +
-        "mark 'fairlock' as external in your bundler",
+      `fairlock was bundled into ${here}, so its addon cannot be found: ` +
+        "mark 'fairlock' as external in your bundler, or name the binary by setNativeBinding()",
     );
   }
-  const require = createRequire(import.meta.url);
   const tried: string[] = [];
   for (const file of candidates(folder)) {
     try {
-      return require(file) as Addon;
+      return requireHere(file) as Addon;
     } catch (error) {
       tried.push(`${file}: ${messageOf(error).split('\n')[0]}`);
     }

@@ -1,10 +1,10 @@
 /** fairlock/postgres: locks between machines, on PostgreSQL's advisory locks. */
-import { createRequire } from 'node:module';
 import type * as Pg from 'pg';
 import type { Client, ClientConfig } from 'pg';
 import type { EngineLock, EngineLockOptions, EngineReaderWriterLock } from '../engine/engine-lock.js';
 import { EngineLocks } from '../engine/engine-locks.js';
 import { shown } from '../errors.js';
+import { requireHere } from '../require.js';
 import { optionsObject } from '../validate.js';
 import { keyOf, type PostgresKey, parametersOf } from './keys.js';
 import { PostgresEngine } from './postgres-engine.js';
@@ -15,7 +15,7 @@ export { schemaSql } from './schema.js';
 
 function loadPg(): typeof Pg {
   try {
-    return createRequire(import.meta.url)('pg') as typeof Pg;
+    return requireHere('pg') as typeof Pg;
   } catch (cause) {
     throw new Error('fairlock/postgres needs the package pg, which is not installed: npm install pg', { cause });
   }

@@ -2,7 +2,6 @@
  * Mechanism `lockfile`: a folder made by proper-lockfile, kept fresh by a heartbeat. For where nothing native loads.
  */
 import { rmSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import type * as ProperLockfile from 'proper-lockfile';
 import {
@@ -20,6 +19,7 @@ import { checkKind, lockFolderOf, MARK, statAt } from '../../files/lock-file.js'
 import { watchForLoss } from '../../files/loss-watcher.js';
 import { makeFolders } from '../../files/make-folders.js';
 import type { InternalLockOptions, LockMode } from '../../options.js';
+import { requireHere } from '../../require.js';
 import type { PathState } from '../path-state.js';
 import { PollingRequest, pollSync } from '../poll.js';
 import { type TakeoverFs, takeoverFs } from './stale-takeover.js';
@@ -99,7 +99,7 @@ export class LockfileBackend implements Backend, SyncWaitable, Stealable {
   dispose(): void {}
 
   #makeFolder(retries = 100): LockfileGrant | null {
-    properLockfile ??= createRequire(import.meta.url)('proper-lockfile') as typeof ProperLockfile;
+    properLockfile ??= requireHere('proper-lockfile') as typeof ProperLockfile;
     const fs = takeoverFs(this.options.stale);
     const grant = new LockfileGrant(this.path, this.#folder, fs);
     try {

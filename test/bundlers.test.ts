@@ -1,0 +1,144 @@
+/** Programs that are bundled: with fairlock beside them, with the addon's binary carried along, and with neither. */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type BuildOptions, build } from 'esbuild';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { hasParking } from './support/capabilities.js';
+import { testFolder } from './support/paths.js';
+import { run } from './support/programs.js';
+import { isSoak } from './support/scale.js';
+
+const root = new URL('../', import.meta.url).pathname;
+const { folder, path } = testFolder();
+const binary = `${process.platform}-${process.arch}.node`;
+
+const tell = (load: string) => `
+  ${load}
+  const lock = new InterProcessLock(process.argv[2]);
+  lock.withLock(() => console.log(JSON.stringify([lock.inspect().layers.wait, layers()['native-fallback'].reason])));`;
+const IMPORT = tell("import { InterProcessLock, layers } from 'fairlock';");
+const REQUIRE = tell("const { InterProcessLock, layers } = require('fairlock');");
+const CARRIED = tell(`
+  import { InterProcessLock, layers, setNativeBinding } from 'fairlock';
+  import binary from 'fairlock/prebuilds/${binary}';
+  import { join } from 'node:path';
+  setNativeBinding(join(import.meta.dirname ?? __dirname, binary));`);
+
+const NATIVE = ['native-fallback', null];
+const WITHOUT = ['poll', expect.stringMatching(/was bundled into file:.*mark 'fairlock' as external/)];
+
+/** What the bundle tells; run without native layers of its own folder but those it finds itself. */
+async function told(bundle: string): Promise<unknown> {
+  const { stdout, stderr } = await run(process.execPath, [bundle, path()], {
+    FAIRLOCK_DISABLE: 'fs-ext',
+    NODE_NO_WARNINGS: '1',
+  });
+  return stdout === '' ? stderr : JSON.parse(stdout);
+}
+
+describe.runIf(hasParking)('esbuild', () => {
+  async function bundled(text: string, options: BuildOptions): Promise<string> {
+    const where = path();
+    mkdirSync(join(where, 'node_modules'), { recursive: true });
+    for (const name of ['fairlock', 'proper-lockfile']) {
+      symlinkSync(name === 'fairlock' ? root : join(root, 'node_modules', name), join(where, 'node_modules', name));
+    }
+    writeFileSync(join(where, 'program.js'), text);
+    const outfile = join(where, options.format === 'cjs' ? 'bundle.cjs' : 'bundle.mjs');
+    const entryPoints = [join(where, 'program.js')];
+    const { warnings } = await build({
+      entryPoints,
+      outfile,
+      bundle: true,
+      platform: 'node',
+      logLevel: 'silent',
+      ...options,
+    });
+    expect(warnings.filter(({ id }) => id !== 'empty-import-meta')).toEqual([]);
+    return outfile;
+  }
+
+  it.each([
+    ['left out', IMPORT, { format: 'esm', external: ['fairlock'] }, NATIVE],
+    ['left out, as CommonJS', IMPORT, { format: 'cjs', external: ['fairlock'] }, NATIVE],
+    ['bundled', IMPORT, { format: 'esm' }, WITHOUT],
+    ['bundled, as CommonJS', IMPORT, { format: 'cjs' }, WITHOUT],
+    ['required and bundled', REQUIRE, { format: 'cjs' }, WITHOUT],
+    ['bundled with its binary, as CommonJS', CARRIED, { format: 'cjs', loader: { '.node': 'file' } }, NATIVE],
+  ] as [string, string, BuildOptions, unknown][])('%s', async (_what, text, options, expected) => {
+    expect(await told(await bundled(text, options))).toEqual(expected);
+  });
+});
+
+// They are not installed with this project: the soak gets them from the registry.
+describe.runIf(isSoak && hasParking)('others', () => {
+  const tools = join(folder, 'tools');
+  const script = (name: string, text: string): string => {
+    writeFileSync(join(tools, name), text);
+    return join(tools, name);
+  };
+
+  beforeAll(() => {
+    mkdirSync(tools);
+    writeFileSync(join(tools, 'package.json'), '{}');
+    const npm = (cwd: string, ...args: string[]): string => execFileSync('npm', args, { cwd, encoding: 'utf8' });
+    const [{ filename }] = JSON.parse(npm(root, 'pack', '--json', '--ignore-scripts', '--pack-destination', tools));
+    const names = ['webpack@5', '@rspack/core@1', 'rollup@4', '@vercel/nft@1', '@vercel/ncc@0.38'];
+    const plugins = ['@rollup/plugin-node-resolve@16', '@rollup/plugin-commonjs@29'];
+    npm(tools, 'install', '--no-save', '--ignore-scripts', `./${filename}`, ...names, ...plugins);
+    writeFileSync(join(tools, 'import.mjs'), IMPORT);
+    writeFileSync(join(tools, 'require.cjs'), REQUIRE);
+  }, 300_000);
+
+  it.each([
+    ['webpack', 'external'],
+    ['webpack', 'bundled'],
+    ['@rspack/core', 'external'],
+    ['@rspack/core', 'bundled'],
+  ])('%s, %s', async (name, kind) => {
+    const filename = `${name.length}-${kind}.cjs`;
+    const settings = {
+      ...{ mode: 'production', target: 'node', entry: join(tools, 'require.cjs') },
+      output: { path: join(tools, 'out'), filename },
+      externals: kind === 'external' ? { fairlock: 'commonjs fairlock' } : {},
+    };
+    const bundle = script(
+      `${name.length}-${kind}.mjs`,
+      `import { createRequire } from 'node:module';
+       const tool = createRequire(import.meta.url)('${name}');
+       (tool.rspack ?? tool)(${JSON.stringify(settings)}, (error, stats) => {
+         const problems = error ?? stats.toString({ all: false, errors: true, warnings: true });
+         if (String(problems).trim() !== '') console.error(String(problems));
+       });`,
+    );
+    expect(await run(process.execPath, [bundle], {}, tools)).toMatchObject({ code: 0, stderr: '' });
+    expect(await told(join(tools, 'out', filename))).toEqual(kind === 'external' ? NATIVE : WITHOUT);
+  });
+
+  it.each([
+    ['external', ['--external', 'fairlock'], NATIVE],
+    ['bundled', ['-p', 'node-resolve', '-p', 'commonjs'], WITHOUT],
+  ])('rollup, %s', async (kind, flags, expected) => {
+    const out = join(tools, 'out', `rollup-${kind}.mjs`);
+    const rollup = join(tools, 'node_modules', '.bin', 'rollup');
+    expect((await run(rollup, ['import.mjs', ...flags, '-f', 'es', '-o', out], {}, tools)).code).toBe(0);
+    expect(await told(out)).toEqual(expected);
+  });
+
+  it('@vercel/nft finds the binary', async () => {
+    const trace = script(
+      'trace.mjs',
+      `import { nodeFileTrace } from '@vercel/nft';
+       const { fileList } = await nodeFileTrace(['import.mjs', 'require.cjs'], { base: process.cwd() });
+       console.log([...fileList].filter((file) => file.endsWith('.node')).join());`,
+    );
+    expect((await run(process.execPath, [trace], {}, tools)).stdout).toContain(`native-fallback/prebuilds/${binary}`);
+  });
+
+  it('ncc', async () => {
+    const ncc = join(tools, 'node_modules', '.bin', 'ncc');
+    expect((await run(ncc, ['build', 'require.cjs', '-o', 'out/ncc', '-q'], {}, tools)).code).toBe(0);
+    expect(await told(join(tools, 'out', 'ncc', 'index.cjs'))).toEqual(WITHOUT);
+  });
+});
