@@ -137,7 +137,8 @@ program
   .addHelpText(
     'after',
     `
-Only a look: the answer may be out of date at once. To do something only if the lock is free: fairlock run -n.
+Only a look: the answer may be out of date at once.
+To do something only if the lock is free: fairlock run -n.
 
 Exit codes: 0 locked; 1 free, or no such file; 66 it cannot be opened.
 
@@ -197,6 +198,33 @@ Examples:
   .action(async (directory = '.', { json = false }: { json?: boolean }) => {
     const { doctor } = await import('./doctor.js');
     end(await doctor(directory, { version: FAIRLOCK_VERSION, json }));
+  });
+
+program
+  .command('trace')
+  .summary('waits and holds, as a page to look at')
+  .description(
+    'Run COMMAND and write down every wait and hold of the Node programs that it starts, as one HTML\nfile; or look ' +
+      'at FILEs for a while, whichever programs lock them.',
+  )
+  .usage('[OPTION…] -- COMMAND [ARG…]\n       fairlock trace [OPTION…] --watch FILE…')
+  .argument('[command...]')
+  .passThroughOptions()
+  .option('-o, --out <file>', 'the page', 'fairlock-trace.html')
+  .option('--watch <file...>', 'lock files to look at (Linux)')
+  .option('--seconds <n>', 'how long to look at them, unless a Ctrl-C comes before', seconds, 10)
+  .addHelpText(
+    'after',
+    `
+Exit codes: those of COMMAND, 128+n if signal n ended it; 73 the page cannot be written.
+
+Examples:
+  fairlock trace -- npm run e2e
+  fairlock trace -o locks.html --watch /var/lock/app.lock --seconds 60`,
+  )
+  .action(async (words: string[], options: { out: string; watch?: string[]; seconds: number }) => {
+    const { trace } = await import('./trace.js');
+    end(await trace(words, { ...options, watch: options.watch }));
   });
 
 program

@@ -6,7 +6,7 @@ const root = new URL('../..', import.meta.url).pathname;
 const fairlock = (...args: string[]) => run(process.execPath, [`${root}dist/cli/main.js`, ...args]);
 
 describe('fairlock', () => {
-  it.each(['run', 'status', 'locked', 'gc', 'doctor', 'wrapper', 'postgres-schema'])(
+  it.each(['run', 'status', 'trace', 'locked', 'gc', 'doctor', 'wrapper', 'postgres-schema'])(
     'help %s fits a screen, and is what --help says',
     async (command) => {
       const { code, stdout, stderr } = await fairlock('help', command);

@@ -1,0 +1,94 @@
+/** What is written down of locks while they are traced, and the bars that it comes to. */
+
+/** Names the folder of the records, to the programs that are traced. */
+export const TRACE_FOLDER = 'FAIRLOCK_TRACE_FOLDER';
+
+/** The first line of a record. */
+export interface Recorder {
+  /** `<pid>.<thread>` */
+  process: string;
+  command: string;
+}
+
+export interface TraceEvent {
+  /** Of the machine's monotonic clock, in ms. */
+  at: number;
+  what: 'request' | 'cancel' | 'grant' | 'release' | 'loss' | 'steal';
+  path: string;
+  shared: boolean;
+  request?: number | undefined;
+  hold?: number | undefined;
+}
+
+export type Recorded = Recorder | TraceEvent;
+
+export interface Span {
+  /** One lane: a thread of a process. */
+  process: string;
+  command: string;
+  path: string;
+  kind: 'wait' | 'hold';
+  shared: boolean;
+  begin: number;
+  end: number;
+  /** How it ended, if not by a grant or a release. */
+  outcome?: 'cancelled' | 'lost' | 'died' | 'not over' | undefined;
+}
+
+/** The spans of one record, a process killed in the midst of a line included. */
+export function spansOf(record: string, traceEnd: number): Span[] {
+  const lines = record
+    .split('\n')
+    .slice(0, -1)
+    .map((line) => JSON.parse(line) as Recorded);
+  const { process, command } = (lines[0] ?? { process: '?', command: '' }) as Recorder;
+  const waits = new Map<number, Span>();
+  const holds = new Map<number, Span>();
+  const spans: Span[] = [];
+  const begin = (kind: Span['kind'], { at, path, shared }: TraceEvent): Span => {
+    const span: Span = { process, command, path, kind, shared, begin: at, end: traceEnd, outcome: 'not over' };
+    spans.push(span);
+    return span;
+  };
+  const end = (span: Span | undefined, at: number, outcome?: Span['outcome']): void => {
+    if (span?.outcome === 'not over') Object.assign(span, { end: at, outcome });
+  };
+  for (const event of lines.slice(1) as TraceEvent[]) {
+    const { what, at, request = -1, hold = -1 } = event;
+    if (what === 'request') waits.set(request, begin('wait', event));
+    else if (what === 'cancel') end(waits.get(request), at, 'cancelled');
+    else if (what === 'loss') end(holds.get(hold), at, 'lost');
+    else if (what === 'release') end(holds.get(hold), at);
+    else if (what === 'grant') {
+      end(waits.get(request), at);
+      holds.set(hold, begin('hold', event));
+    }
+  }
+  return spans;
+}
+
+/**
+ * A process that was killed has not said so: what it held or waited for is over, at the latest, when an exclusive lock
+ * on the same path was granted to another one.
+ */
+export function closeOpenSpans(spans: readonly Span[]): void {
+  for (const span of spans) {
+    if (span.outcome !== 'not over') continue;
+    const next = spans
+      .filter(({ kind, path, shared, begin }) => kind === 'hold' && path === span.path && !shared && begin > span.begin)
+      .reduce((first, { begin }) => Math.min(first, begin), span.end);
+    if (span.kind === 'hold' && next < span.end) Object.assign(span, { end: next, outcome: 'died' });
+  }
+}
+
+/** The holds of others that a wait lay beside: those that it was for. */
+export function waitedFor(wait: Span, spans: readonly Span[]): Span[] {
+  return spans.filter(
+    (span) =>
+      span.kind === 'hold' &&
+      span.path === wait.path &&
+      span.begin < wait.end &&
+      span.end > wait.begin &&
+      !(wait.shared && span.shared),
+  );
+}

@@ -1,0 +1,40 @@
+/** Loaded before each program that `fairlock trace` starts: writes down what happens to its locks. */
+import { subscribe } from 'node:diagnostics_channel';
+import { openSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { threadId } from 'node:worker_threads';
+import type { LockGrantEvent } from '../index.js';
+import { type Recorded, TRACE_FOLDER, type TraceEvent } from './trace-events.js';
+
+const folder = process.env[TRACE_FOLDER];
+const holds = new WeakMap<object, number>();
+let count = 0;
+let file: number | undefined;
+
+function write(line: Recorded): void {
+  try {
+    writeSync(file as number, `${JSON.stringify(line)}\n`);
+  } catch {
+    // The trace is no reason to fail.
+  }
+}
+
+function record(what: TraceEvent['what'], { path, mode, request, hold }: Partial<LockGrantEvent>): void {
+  if (path === undefined || folder === undefined) return; // Locks within a process have no path.
+  const at = Number(process.hrtime.bigint()) / 1e6;
+  if (file === undefined) {
+    const name = `${process.pid}.${threadId}`;
+    try {
+      file = openSync(join(folder, name), 'a');
+    } catch {
+      return;
+    }
+    write({ process: name, command: process.argv.slice(1).join(' ') });
+  }
+  if (hold !== undefined && !holds.has(hold)) holds.set(hold, ++count);
+  const number = hold === undefined ? undefined : holds.get(hold);
+  write({ at, what, path, shared: mode === 'shared', request, hold: number });
+}
+
+for (const what of ['request', 'cancel', 'grant', 'release', 'loss', 'steal'] as const)
+  subscribe(`fairlock:${what}`, (message) => record(what, message as LockGrantEvent));

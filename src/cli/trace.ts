@@ -1,0 +1,107 @@
+/** `fairlock trace`: what happened to locks, as a page to look at. */
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { runCommand, wordsOfCommand } from './child.js';
+import { CANNOT_CREATE, CliError, UNAVAILABLE, USAGE } from './exit-codes.js';
+import { statusOf } from './lock-status.js';
+import { reasonOf } from './reasons.js';
+import { say, surroundings } from './surroundings.js';
+import { closeOpenSpans, type Span, spansOf, TRACE_FOLDER } from './trace-events.js';
+import { page } from './trace-page.js';
+
+const SAMPLE_MS = 20;
+const now = (): number => Number(process.hrtime.bigint()) / 1e6;
+
+export interface TraceOptions {
+  out: string;
+  /** Lock files to look at; undefined: a command is run. */
+  watch: readonly string[] | undefined;
+  seconds: number;
+}
+
+export async function trace(words: readonly string[], { out, watch, seconds }: TraceOptions): Promise<number> {
+  if (watch !== undefined) {
+    if (words.length > 0) throw new CliError('either --watch FILE or -- COMMAND, not both', USAGE);
+    const spans = await sampled(watch, seconds);
+    write(
+      out,
+      spans,
+      `fairlock trace --watch ${watch.join(' ')}`,
+      `Looked at every ${SAMPLE_MS} ms: shorter holds are not seen.`,
+    );
+    return 0;
+  }
+  const [file, ...args] = wordsOfCommand(words);
+  if (file === undefined) throw new CliError('which command? Usage: fairlock trace -- COMMAND [ARG…]', USAGE);
+  const around = surroundings();
+  const folder = mkdtempSync(join(tmpdir(), 'fairlock-trace-'));
+  try {
+    const hook = `--import=${new URL('./trace-hook.js', import.meta.url).href}`;
+    const before = process.env.NODE_OPTIONS ?? '';
+    const env = { ...process.env, [TRACE_FOLDER]: folder, NODE_OPTIONS: `${before} ${hook}`.trim() };
+    const code = await runCommand({ file, args, env, surroundings: around }, () => UNAVAILABLE);
+    const end = now();
+    const spans = readdirSync(folder).flatMap((name) => spansOf(readFileSync(join(folder, name), 'utf8'), end));
+    closeOpenSpans(spans);
+    write(
+      out,
+      spans,
+      `fairlock trace -- ${[file, ...args].join(' ')}`,
+      'Every wait and hold of the Node programs that it started.',
+    );
+    return code;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Of processes of all kinds, as the kernel shows them. */
+async function sampled(paths: readonly string[], seconds: number): Promise<Span[]> {
+  if (process.platform !== 'linux')
+    throw new CliError(`${process.platform} does not tell which processes hold a lock`, UNAVAILABLE);
+  const spans: Span[] = [];
+  const open = new Map<string, Span>();
+  let going = true;
+  const stop = (): void => {
+    going = false;
+  };
+  process.once('SIGINT', stop);
+  say(`looking at ${paths.join(', ')}; Ctrl-C ends it`);
+  for (const end = now() + seconds * 1000; going && now() < end; await setTimeout(SAMPLE_MS)) {
+    const at = now();
+    const seen = new Set<string>();
+    for (const path of paths) {
+      const { holders, waiters } = statusOf(path);
+      for (const [kind, party] of [
+        ...holders.map((one) => ['hold', one] as const),
+        ...waiters.map((one) => ['wait', one] as const),
+      ]) {
+        const { pid, command = '', mode } = party;
+        const key = JSON.stringify([path, kind, pid]);
+        seen.add(key);
+        let span = open.get(key);
+        if (span === undefined) {
+          const process = pid === undefined ? 'not seen' : `${pid}.0`;
+          span = { process, command, path, kind, shared: mode === 'shared' || mode === 'permit', begin: at, end: at };
+          open.set(key, span);
+          spans.push(span);
+        }
+        span.end = at + SAMPLE_MS;
+      }
+    }
+    for (const key of open.keys()) if (!seen.has(key)) open.delete(key);
+  }
+  process.off('SIGINT', stop);
+  return spans;
+}
+
+function write(out: string, spans: readonly Span[], title: string, note: string): void {
+  try {
+    writeFileSync(out, page(spans, { title, note }));
+  } catch (error) {
+    throw new CliError(`cannot write ${out}: ${reasonOf(error)}`, CANNOT_CREATE);
+  }
+  say(`${spans.length} waits and holds are in ${out}`);
+}
