@@ -8,7 +8,12 @@ import { program, run } from './support/programs.js';
 
 const root = new URL('../', import.meta.url).pathname;
 const { path } = testFolder();
-const pages = ['README.md', ...readdirSync(join(root, 'docs')).map((name) => `docs/${name}`)];
+const pages = [
+  'README.md',
+  ...readdirSync(join(root, 'docs'))
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => `docs/${name}`),
+];
 
 interface Block {
   where: string;

@@ -17,13 +17,14 @@ const hasPrebuild = existsSync(join(root, 'native-fallback', 'prebuilds', `${pro
 describe('the packed tarball, installed with install scripts disabled', () => {
   const { folder } = testFolder();
   let consumer: string;
+  let packed: { filename: string; size: number; files: { path: string }[] };
 
   beforeAll(() => {
     consumer = mkdtempSync(join(folder, 'consumer-'));
     const npm = (cwd: string, ...args: string[]): string =>
       execFileSync('npm', args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
-    const tarball = JSON.parse(npm(root, 'pack', '--json', '--ignore-scripts', '--pack-destination', folder))[0]
-      .filename as string;
+    [packed] = JSON.parse(npm(root, 'pack', '--json', '--ignore-scripts', '--pack-destination', folder));
+    const tarball = packed.filename;
     writeFileSync(join(consumer, 'package.json'), JSON.stringify({ name: 'consumer', type: 'module', private: true }));
     npm(consumer, 'install', '--ignore-scripts', '--prefer-offline', join(folder, tarball));
   }, 300_000);
@@ -112,6 +113,24 @@ describe('the packed tarball, installed with install scripts disabled', () => {
       expect((await run(fairlock, ['doctor'], { FAIRLOCK_DISABLE: '' }, consumer)).stdout).toContain(
         '✓ native-fallback: loads',
       );
+  });
+
+  it('has what its users need, and nothing else', () => {
+    const kinds = [
+      /^(README|CHANGELOG)\.md$|^LICENSE$|^package\.json$/,
+      /^docs\/[\w-]+\.(md|svg)$/,
+      /^dist\/(cjs\/)?([\w-]+\/)*[\w-]+\.(js|d\.ts)$|^dist\/cjs\/package\.json$|^dist\/cli\/LICENSES\.txt$/,
+      /^native-fallback\/(README\.md|binding\.gyp|src\/\w+\.[ch]|prebuilds\/[\w-]+\.node)$/,
+    ];
+    expect(packed.files.filter(({ path }) => !kinds.some((kind) => kind.test(path)))).toEqual([]);
+    expect(packed.files.filter(({ path }) => path.startsWith('dist/internal'))).toEqual([]);
+    expect(packed.size).toBeLessThan(1_000_000);
+    // No map travels along, so no file may point to one.
+    const installed = join(consumer, 'node_modules', 'fairlock');
+    const scripts = packed.files.filter(({ path }) => path.endsWith('.js'));
+    expect(
+      scripts.filter(({ path }) => readFileSync(join(installed, path), 'utf8').includes('sourceMappingURL=')),
+    ).toEqual([]);
   });
 
   it('has no install script and no binding.gyp in its root', () => {
