@@ -20,7 +20,7 @@ import {
   TARGET_CREATE,
   type TxnResponse,
 } from './rpc.js';
-import { Watcher } from './watcher.js';
+import { type Watch, Watcher } from './watcher.js';
 
 /** A write whose outcome is unknown may be done so much later: its key is deleted once more. */
 const UNKNOWN_MS = 10_000;
@@ -107,6 +107,7 @@ export class EtcdEngine implements Engine, PlaceKeeper {
     const lease = await this.#lease?.catch(() => undefined);
     this.#lease = undefined;
     await lease?.revoke();
+    this.#watcher.close();
     this.#connection.close();
   }
 
@@ -143,7 +144,7 @@ export class EtcdEngine implements Engine, PlaceKeeper {
   }
 
   watch(key: Buffer, changed: () => void): () => void {
-    return this.#watcher.watch(key, changed);
+    return this.#watcher.watch(key, () => changed());
   }
 
   /** Puts a key at the end of the queue. Null: with `ifFree`, the lock is not free. */
@@ -165,9 +166,11 @@ export class EtcdEngine implements Engine, PlaceKeeper {
     try {
       const response = await this.#connection.call<TxnResponse>('KV', 'Txn', { compare, success });
       if (!response.succeeded) return null;
-      const found = response.responses[1]?.response_range?.kvs.length ?? limit;
-      const wasFirst = isReader ? found === 0 : found < limit;
-      return { key, revision: BigInt(response.header.revision), lease, request, range, wasFirst };
+      const found = response.responses[1]?.response_range?.kvs;
+      const before = (found ?? []).map((one) => one.key).filter((one) => !one.equals(key));
+      const wasFirst = found !== undefined && before.length < (request.permits ?? 1);
+      before.splice(request.permits ?? 1);
+      return { key, revision: BigInt(response.header.revision), lease, request, range, before, wasFirst };
     } catch (error) {
       if (isNotFound(error)) lease.end('etcd does not know the lease');
       else if (!isFatal(error)) {
@@ -182,16 +185,31 @@ export class EtcdEngine implements Engine, PlaceKeeper {
   /** Null: the key is gone. */
   async #waitForTurn(place: Place, signal: AbortSignal): Promise<EngineGrant | null> {
     let wake = (): void => {};
-    let isChanged = true;
+    let isChanged = signal.aborted || place.lease.ended !== undefined;
     const changed = (): void => {
       isChanged = true;
       wake();
     };
     const ends = new Map<string, () => void>();
+    // A watch that begins may have missed something; a look when all of them have begun finds it.
+    let beginning = 0;
+    const seen = (has: 'begun' | 'changed'): void => {
+      if (has === 'begun') beginning--;
+      if (has === 'changed' || beginning <= 0) changed();
+    };
+    const watch = (others: Buffer[]): void => {
+      beginning = this.#watchOnly(ends, [place.key, ...others], place, seen);
+    };
     signal.addEventListener('abort', changed, { once: true });
     const endLease = place.lease.onEnd(changed);
     try {
+      watch(toWatch(place, place.before));
       for (;;) {
+        if (!isChanged) {
+          await new Promise<void>((resolve) => {
+            wake = resolve;
+          });
+        }
         signal.throwIfAborted();
         if (place.lease.ended !== undefined) return null;
         isChanged = false;
@@ -199,12 +217,7 @@ export class EtcdEngine implements Engine, PlaceKeeper {
         signal.throwIfAborted();
         if (first === undefined) return null;
         if (first === true) return await this.#grant(place);
-        this.#watchOnly(ends, [place.key, ...first], place, changed);
-        if (!isChanged) {
-          await new Promise<void>((resolve) => {
-            wake = resolve;
-          });
-        }
+        watch(first);
       }
     } finally {
       endLease();
@@ -226,19 +239,22 @@ export class EtcdEngine implements Engine, PlaceKeeper {
     throw new Error('unreachable: the delays never end');
   }
 
-  /** The own key, which may be deleted from outside, and the one before it. */
-  #watchOnly(ends: Map<string, () => void>, keys: Buffer[], place: Place, changed: () => void): void {
+  /** The own key, which may be deleted from outside, and the one before it. Returns how many watches are new. */
+  #watchOnly(ends: Map<string, () => void>, keys: Buffer[], place: Place, seen: Watch['seen']): number {
     const wanted = new Map(keys.map((key) => [key.toString('latin1'), key]));
     for (const [name, end] of ends) {
       if (wanted.has(name)) continue;
       end();
       ends.delete(name);
     }
+    let count = 0;
     for (const [name, key] of wanted) {
       if (ends.has(name)) continue;
+      count++;
       const isRange = name === place.range.all.key.toString('latin1');
-      ends.set(name, this.#watcher.watch(key, changed, isRange ? place.range.all.range_end : undefined));
+      ends.set(name, this.#watcher.watch(key, seen, isRange ? place.range.all.range_end : undefined));
     }
+    return count;
   }
 
   /** True: no key is before it. Undefined: it is gone. Else the keys that are to be watched. */
@@ -256,7 +272,10 @@ export class EtcdEngine implements Engine, PlaceKeeper {
     if (own?.[0] === undefined || BigInt(own[0].create_revision) !== revision) return undefined;
     const others = earlier ?? [];
     if (others.length < (permits ?? 1)) return true;
-    return permits === undefined ? others.map((one) => one.key) : [range.all.key];
+    return toWatch(
+      { request, range },
+      others.map((one) => one.key),
+    );
   }
 
   async #grant(place: Place): Promise<EngineGrant> {
@@ -324,6 +343,11 @@ export class EtcdEngine implements Engine, PlaceKeeper {
     if (codeOf(error)?.startsWith('ERR_LOCK_')) return error;
     return new LockEngineError(name, `etcd does not serve it: ${messageOf(error)}`, error);
   }
+}
+
+/** Of a semaphore all keys: which of the holders leaves first is not known. */
+function toWatch({ request, range }: Pick<Place, 'request' | 'range'>, before: Buffer[]): Buffer[] {
+  return request.permits === undefined ? before : [range.all.key];
 }
 
 function encoded(name: string): string {

@@ -20,7 +20,9 @@ export interface Place {
   readonly lease: Lease;
   readonly request: EngineRequest;
   readonly range: Range;
-  /** When it was created, no key was before it. */
+  /** The keys before it that it waited for when it was created: the last one, of a semaphore as many as permits. */
+  readonly before: Buffer[];
+  /** When it was created, no key was before it, or fewer than permits. */
   readonly wasFirst: boolean;
 }
 

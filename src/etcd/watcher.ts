@@ -5,12 +5,14 @@ import type { Connection } from './connection.js';
 import { DELETED, NO_PUT, type WatchResponse } from './rpc.js';
 
 const AGAIN_MS = 100;
+/** The stream is kept for the next watch for so many ms: it costs etcd more than a watch. It keeps the process alive. */
+const LINGER_MS = 50;
 
-interface Watch {
+export interface Watch {
   readonly key: Buffer;
   readonly end: Buffer | undefined;
-  /** Something may have been deleted: also said once the watch has begun, and each time the stream was made anew. */
-  readonly changed: () => void;
+  /** Begun: something may have been deleted before; said each time that the stream was made anew. Changed: it was. */
+  readonly seen: (has: 'begun' | 'changed') => void;
 }
 
 export class Watcher {
@@ -18,21 +20,24 @@ export class Watcher {
   #stream: ClientDuplexStream<object, WatchResponse> | undefined;
   #isOpening = false;
   #again: ReturnType<typeof setTimeout> | undefined;
+  #lingering: ReturnType<typeof setTimeout> | undefined;
   #ids = 0;
 
   constructor(private readonly connection: Connection) {}
 
   /** From now on, never from a past revision: etcd serves such watches by a loop of 100 ms. Returns what ends it. */
-  watch(key: Buffer, changed: () => void, end?: Buffer): () => void {
+  watch(key: Buffer, seen: Watch['seen'], end?: Buffer): () => void {
     const id = ++this.#ids;
-    const watch = { key, end, changed };
+    const watch = { key, end, seen };
     this.#watches.set(id, watch);
     if (this.#stream !== undefined) this.#create(id, watch);
     else void this.#open();
     return () => {
       if (!this.#watches.delete(id)) return;
-      if (this.#watches.size === 0) this.#close();
-      else this.#stream?.write({ cancel_request: { watch_id: id } });
+      this.#stream?.write({ cancel_request: { watch_id: id } });
+      if (this.#watches.size > 0) return;
+      clearTimeout(this.#lingering);
+      this.#lingering = setTimeout(() => this.close(), LINGER_MS);
     };
   }
 
@@ -51,8 +56,8 @@ export class Watcher {
       stream.on('end', broken);
       stream.on('data', (response: WatchResponse) => {
         const watch = this.#watches.get(Number(response.watch_id));
-        if (response.created || response.canceled || response.events.some(({ type }) => type === DELETED))
-          watch?.changed();
+        if (response.canceled || response.events.some(({ type }) => type === DELETED)) watch?.seen('changed');
+        else if (response.created) watch?.seen('begun');
       });
       if (this.#watches.size === 0) return stream.cancel();
       this.#stream = stream;
@@ -75,7 +80,10 @@ export class Watcher {
     this.#stream?.write({ create_request: request });
   }
 
-  #close(): void {
+  /** Unless there is a new watch. */
+  close(): void {
+    if (this.#watches.size > 0) return;
+    clearTimeout(this.#lingering);
     clearTimeout(this.#again);
     const stream = this.#stream;
     this.#stream = undefined;
