@@ -172,15 +172,15 @@ const MUTANTS = [
   [
     'engine: a waiter does not watch its own key',
     'src/etcd/etcd-engine.ts',
-    '[place.key, ...first]',
-    '[...first]',
+    '[place.key, ...others]',
+    '[...others]',
     ETCD,
   ],
   [
     'engine: a holder does not watch its key',
-    'src/etcd/etcd-engine.ts',
-    'this.#ends.push(engine.watch(key, () => void this.#look()));',
-    'void engine; void key;',
+    'src/etcd/etcd-grant.ts',
+    'this.#ends.push(keys.watch(key, () => void this.#look()));',
+    'void keys; void key;',
     ETCD,
   ],
   [
@@ -242,8 +242,8 @@ const MUTANTS = [
   [
     'engine: an aborted wait keeps what it was granted',
     'src/postgres/postgres-engine.ts',
-    'if (signal.aborted) await this.#unlockForSure(session, key, isShared);',
-    '',
+    'await this.#unlockForSure(session, key, isShared);\n      } else',
+    '} else',
     POSTGRES,
   ],
   [
