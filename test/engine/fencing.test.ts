@@ -16,12 +16,11 @@ interface Told {
 describe.runIf(hasEtcd && hasPostgres)('a holder that is stopped past its lease (needs etcd and PostgreSQL)', () => {
   let etcd: EtcdServer;
   let postgres: PostgresServer;
-  let store: pg.Client;
+  let store: pg.Pool;
 
   beforeAll(async () => {
     [etcd, postgres] = await Promise.all([EtcdServer.start(), PostgresServer.start()]);
-    store = new pg.Client(postgres.url);
-    await store.connect();
+    store = new pg.Pool({ connectionString: postgres.url });
     await store.query('CREATE TABLE store (name text PRIMARY KEY, token bigint)');
   });
   afterAll(() => store.end());
