@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { mkdtempSync, readFileSync, realpathSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { InterProcessLock, type LockHandle, layers } from '../index.js';
-import { closeCachedFiles, MARK } from '../inspect/index.js';
+import { closeCachedFiles, libc, MARK } from '../inspect/index.js';
 import { printable } from '../printable.js';
 import { CliError, FAILURE, NO_INPUT } from './exit-codes.js';
 import { reasonOf } from './reasons.js';
@@ -67,10 +67,7 @@ export async function doctor(folder: string, { version, json }: { version: strin
 }
 
 function surroundings(version: string) {
-  const { header } = process.report.getReport() as unknown as { header: { glibcVersionRuntime?: string } };
-  const glibc = header.glibcVersionRuntime;
-  const libc = process.platform !== 'linux' ? undefined : glibc === undefined ? 'musl' : `glibc ${glibc}`;
-  return { fairlock: version, node: process.version, platform: `${process.platform} ${process.arch}`, libc };
+  return { fairlock: version, node: process.version, platform: `${process.platform} ${process.arch}`, libc: libc() };
 }
 
 type Report = ReturnType<typeof surroundings> & { summary: string; findings: readonly Finding[] };

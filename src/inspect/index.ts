@@ -6,7 +6,7 @@ export { canonicalPath } from '../files/canonical-path.js';
 export { closeCachedFiles } from '../files/descriptor-cache.js';
 export { lockFolderOf, MARK } from '../files/lock-file.js';
 export { parseSiblingName, siblingPath, sidecarOf } from '../files/sibling-files.js';
-export { type Addon, loadAddon } from '../native/addon.js';
+export { type Addon, libc, loadAddon } from '../native/addon.js';
 export { publish, published } from '../native/thread-registry.js';
 export { atOnce } from './looking.js';
 export { linkOf, list, read } from './proc.js';

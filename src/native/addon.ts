@@ -2,8 +2,9 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { LockUnsupportedError, messageOf, shown } from '../errors.js';
+import { LockUnsupportedError, messageOf } from '../errors.js';
 import { here, requireHere } from '../require.js';
+import { lockPath } from '../validate.js';
 import { loader } from './loader.js';
 
 /** What the addon makes of an open descriptor; freed by the garbage collector. */
@@ -88,15 +89,17 @@ function addonFolder(): string | undefined {
   return root === undefined ? undefined : fileURLToPath(new URL('native-fallback/', root));
 }
 
-/** glibc's version is in the report where the process runs on glibc; there is none on musl. */
-function isMusl(): boolean {
-  if (process.platform !== 'linux') return false;
+/** The C library that the process runs on, as `glibc 2.36` or `musl`; undefined where the system does not tell. */
+export function libc(): string | undefined {
+  if (process.platform !== 'linux') return undefined;
   const report = process.report as typeof process.report & { excludeNetwork?: boolean };
   const before = report.excludeNetwork;
   report.excludeNetwork = true; // Its look-ups of names take seconds on some machines.
   const { header } = report.getReport() as { header?: { glibcVersionRuntime?: string } };
   if (before !== undefined) report.excludeNetwork = before;
-  return header !== undefined && header.glibcVersionRuntime === undefined;
+  if (header === undefined) return undefined;
+  // glibc's version is in the report where the process runs on glibc; there is none on musl.
+  return header.glibcVersionRuntime === undefined ? 'musl' : `glibc ${header.glibcVersionRuntime}`;
 }
 
 /** Your own build first; of the prebuilt ones the one for this libc. */
@@ -104,7 +107,7 @@ function* candidates(folder: string): Generator<string> {
   const name = `${process.platform}-${process.arch}`;
   yield join(folder, 'build', 'Release', 'fairlock.node');
   const [glibc, musl] = [join(folder, 'prebuilds', `${name}.node`), join(folder, 'prebuilds', `${name}-musl.node`)];
-  if (existsSync(musl) && (!existsSync(glibc) || isMusl())) yield musl;
+  if (existsSync(musl) && (!existsSync(glibc) || libc() === 'musl')) yield musl;
   else yield glibc;
 }
 
@@ -119,9 +122,7 @@ let isAskedFor = false;
  * @throws {Error} the binary does not load, or it was looked for already
  */
 export function setNativeBinding(file: string | URL): void {
-  if (typeof file !== 'string' && !(typeof file === 'object' && 'href' in file))
-    throw new TypeError(`file: expected a path, got ${shown(file)}`);
-  const path = typeof file === 'string' ? file : fileURLToPath(file.href);
+  const path = lockPath(file);
   if (isAskedFor && path !== named)
     throw new Error(`will not load '${path}': the addon was looked for already, by the first lock`);
   named = path;
