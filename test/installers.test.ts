@@ -1,15 +1,14 @@
 /** The packed package, installed by each installer that can be had from the registry: without a word, a script, a compiler. */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { hasParking } from './support/capabilities.js';
-import { testFolder } from './support/paths.js';
 import { run } from './support/programs.js';
 import { isSoak } from './support/scale.js';
 
 const root = new URL('../', import.meta.url).pathname;
-const { folder, path } = testFolder();
 const platform = `${process.platform}-${process.arch}`;
 const PROGRAM = `
   import { InterProcessLock } from 'fairlock';
@@ -17,11 +16,15 @@ const PROGRAM = `
   await lock.withLock(() => console.log(lock.inspect().layers.wait));`;
 
 describe.runIf(isSoak && hasParking)('installed by', () => {
-  const tools = join(folder, 'tools');
+  // Not at once: where all tests of a file are skipped no hook would remove it.
+  let folder: string;
+  let tools: string;
   const tool = (...names: string[]): string => join(tools, 'node_modules', ...names);
   let tarball: string;
 
   beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'fairlock-installers-'));
+    tools = join(folder, 'tools');
     mkdirSync(tools);
     writeFileSync(join(tools, 'package.json'), '{}');
     const npm = (cwd: string, ...args: string[]): string => execFileSync('npm', args, { cwd, encoding: 'utf8' });
@@ -31,6 +34,8 @@ describe.runIf(isSoak && hasParking)('installed by', () => {
     const others = ['@yarnpkg/cli-dist@4', `@oven/bun-${platform}@1`, 'deno@2', `node-${platform}@26`];
     npm(tools, 'install', '--no-save', '--ignore-scripts', '--loglevel=error', ...aliases, ...others);
   }, 300_000);
+
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
   const newest = () => tool(`node-${platform}`, 'bin', 'node');
   const rows: [string, () => string[], (() => string[])?][] = [
@@ -51,8 +56,7 @@ describe.runIf(isSoak && hasParking)('installed by', () => {
   ];
 
   it.each(rows)('%s: silent, and it locks', async (name, install, start = () => [process.execPath]) => {
-    const where = path();
-    mkdirSync(where);
+    const where = mkdtempSync(join(folder, 'consumer-'));
     writeFileSync(join(where, 'package.json'), '{ "name": "consumer", "private": true }');
     if (name.startsWith('yarn')) writeFileSync(join(where, 'yarn.lock'), ''); // A project of its own.
     writeFileSync(join(where, 'program.mjs'), PROGRAM);
@@ -71,8 +75,7 @@ describe.runIf(isSoak && hasParking)('installed by', () => {
   });
 
   it('deno runs what npm has installed', async () => {
-    const where = path();
-    mkdirSync(where);
+    const where = mkdtempSync(join(folder, 'consumer-'));
     writeFileSync(join(where, 'package.json'), '{ "name": "consumer", "private": true }');
     writeFileSync(join(where, 'program.mjs'), PROGRAM);
     execFileSync('npm', ['install', '--ignore-scripts', tarball], { cwd: where, stdio: 'ignore' });
