@@ -14,6 +14,7 @@ import {
   startOf,
 } from '../inspect/index.js';
 import type { LockParty, Parties } from '../options.js';
+import { CliError, UNAVAILABLE } from './exit-codes.js';
 
 export interface Party {
   /**
@@ -35,6 +36,12 @@ export interface LockStatus {
   holders: Party[];
   /** In the order of service, as far as it is known. */
   waiters: Party[];
+}
+
+/** @throws {CliError} elsewhere than on Linux */
+export function needPlatformThatTells(): void {
+  if (process.platform !== 'linux')
+    throw new CliError(`${process.platform} does not tell which processes hold a lock`, UNAVAILABLE);
 }
 
 export function statusOf(path: string): LockStatus {

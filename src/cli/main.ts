@@ -6,6 +6,7 @@ import { printable } from '../printable.js';
 import { expandOptions } from './abbreviations.js';
 import { CliError, USAGE } from './exit-codes.js';
 import type { RunOptions } from './run.js';
+import type { TraceOptions } from './trace.js';
 
 declare const FAIRLOCK_VERSION: string;
 
@@ -222,9 +223,9 @@ Examples:
   fairlock trace -- npm run e2e
   fairlock trace -o locks.html --watch /var/lock/app.lock --seconds 60`,
   )
-  .action(async (words: string[], options: { out: string; watch?: string[]; seconds: number }) => {
+  .action(async (words: string[], options: TraceOptions) => {
     const { trace } = await import('./trace.js');
-    end(await trace(words, { ...options, watch: options.watch }));
+    end(await trace(words, options));
   });
 
 program

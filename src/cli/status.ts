@@ -5,8 +5,8 @@ import { clearScreenDown, cursorTo } from 'node:readline';
 import { setTimeout } from 'node:timers/promises';
 import { lockedAmong, parseSiblingName } from '../inspect/index.js';
 import { cut, printable } from '../printable.js';
-import { CliError, NO_INPUT, UNAVAILABLE } from './exit-codes.js';
-import { type LockStatus, type Party, statusOf } from './lock-status.js';
+import { CliError, NO_INPUT } from './exit-codes.js';
+import { type LockStatus, needPlatformThatTells, type Party, statusOf } from './lock-status.js';
 import { ago, reasonOf } from './reasons.js';
 
 const EVERY_MS = 1000;
@@ -23,8 +23,7 @@ export async function status(
   paths: readonly string[],
   { json, watch }: { json: boolean; watch: boolean },
 ): Promise<number> {
-  if (process.platform !== 'linux')
-    throw new CliError(`${process.platform} does not tell which processes hold a lock`, UNAVAILABLE);
+  needPlatformThatTells();
   const show = async (): Promise<string> => {
     const found = paths.flatMap((path) => (isFolder(path) ? busyIn(path) : [statusOf(path)]));
     return json ? `${JSON.stringify(found, undefined, 2)}\n` : asTable(found);

@@ -3,6 +3,11 @@
 /** Names the folder of the records, to the programs that are traced. */
 export const TRACE_FOLDER = 'FAIRLOCK_TRACE_FOLDER';
 
+/** The machine's monotonic clock, in ms: the same for all processes. */
+export function now(): number {
+  return Number(process.hrtime.bigint()) / 1e6;
+}
+
 /** The first line of a record. */
 export interface Recorder {
   /** `<pid>.<thread>` */
@@ -11,9 +16,9 @@ export interface Recorder {
 }
 
 export interface TraceEvent {
-  /** Of the machine's monotonic clock, in ms. */
+  /** As `now` says. */
   at: number;
-  what: 'request' | 'cancel' | 'grant' | 'release' | 'loss' | 'steal';
+  what: 'request' | 'cancel' | 'grant' | 'release' | 'loss';
   path: string;
   shared: boolean;
   request?: number | undefined;
@@ -68,16 +73,17 @@ export function spansOf(record: string, traceEnd: number): Span[] {
 }
 
 /**
- * A process that was killed has not said so: what it held or waited for is over, at the latest, when an exclusive lock
- * on the same path was granted to another one.
+ * A process that was killed has not said so: what it held is over, at the latest, when an exclusive lock on the same
+ * path was granted to another one.
  */
 export function closeOpenSpans(spans: readonly Span[]): void {
-  for (const span of spans) {
+  const holds = spans.filter(({ kind }) => kind === 'hold');
+  for (const span of holds) {
     if (span.outcome !== 'not over') continue;
-    const next = spans
-      .filter(({ kind, path, shared, begin }) => kind === 'hold' && path === span.path && !shared && begin > span.begin)
+    const next = holds
+      .filter(({ path, shared, begin }) => path === span.path && !shared && begin > span.begin)
       .reduce((first, { begin }) => Math.min(first, begin), span.end);
-    if (span.kind === 'hold' && next < span.end) Object.assign(span, { end: next, outcome: 'died' });
+    if (next < span.end) Object.assign(span, { end: next, outcome: 'died' });
   }
 }
 

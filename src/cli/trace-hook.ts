@@ -4,7 +4,7 @@ import { openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { threadId } from 'node:worker_threads';
 import type { LockGrantEvent } from '../index.js';
-import { type Recorded, TRACE_FOLDER, type TraceEvent } from './trace-events.js';
+import { now, type Recorded, TRACE_FOLDER, type TraceEvent } from './trace-events.js';
 
 const folder = process.env[TRACE_FOLDER];
 const holds = new WeakMap<object, number>();
@@ -21,7 +21,7 @@ function write(line: Recorded): void {
 
 function record(what: TraceEvent['what'], { path, mode, request, hold }: Partial<LockGrantEvent>): void {
   if (path === undefined || folder === undefined) return; // Locks within a process have no path.
-  const at = Number(process.hrtime.bigint()) / 1e6;
+  const at = now();
   if (file === undefined) {
     const name = `${process.pid}.${threadId}`;
     try {
@@ -36,5 +36,5 @@ function record(what: TraceEvent['what'], { path, mode, request, hold }: Partial
   write({ at, what, path, shared: mode === 'shared', request, hold: number });
 }
 
-for (const what of ['request', 'cancel', 'grant', 'release', 'loss', 'steal'] as const)
+for (const what of ['request', 'cancel', 'grant', 'release', 'loss'] as const)
   subscribe(`fairlock:${what}`, (message) => record(what, message as LockGrantEvent));

@@ -1,6 +1,7 @@
 /** `fairlock trace`: one HTML file that needs nothing else. A lane per process, a bar per wait and hold. */
 import { quantileSorted } from 'd3-array';
 import { scaleLinear } from 'd3-scale';
+import { cut } from '../printable.js';
 import { type Span, waitedFor } from './trace-events.js';
 
 const LANE = 22;
@@ -71,7 +72,9 @@ function lanes(spans: readonly Span[], end: number): string {
   const rows = names.map((name, i) => {
     const y = i * LANE;
     const ofLane = spans.filter(({ process }) => process === name);
-    const label = `${name.replace(/\.0$/, '')} ${short(ofLane[0]?.command ?? '')}`;
+    const [first] = ofLane as [Span];
+    // Without the folders of the program.
+    const label = `${nameOf(first)} ${cut(first.command.replace(/^\S*\//, ''), 30)}`;
     const bars = ofLane.map((span) => bar(span, spans, { left: x(span.begin), right: x(span.end), y }));
     return `<line class="lane" x1="0" x2="${WIDTH}" y1="${y + LANE}" y2="${y + LANE}"/><text x="0" y="${y + 15}">${escaped(label)}</text>${bars.join('')}`;
   });
@@ -83,17 +86,15 @@ function bar(
   spans: readonly Span[],
   { left, right, y }: { left: number; right: number; y: number },
 ): string {
-  const { kind, shared, outcome, process, begin, end } = span;
+  const { kind, shared, outcome, begin, end } = span;
   const [height, top] = kind === 'hold' ? [14, y + 4] : [8, y + 7];
   const classes = [kind, shared ? 'shared' : '', outcome?.replace(' ', '-') ?? '']
     .filter((one) => one !== '')
     .join(' ');
-  const others = [
-    ...new Set(kind === 'wait' ? waitedFor(span, spans).map((one) => one.process.replace(/\.0$/, '')) : []),
-  ];
+  const others = [...new Set(kind === 'wait' ? waitedFor(span, spans).map(nameOf) : [])];
   const forWhom = others.length === 0 ? '' : ` for ${others.join(', ')}`;
   const how = outcome === undefined ? '' : `, ${outcome}`;
-  const text = `${process.replace(/\.0$/, '')} ${kind === 'hold' ? 'held' : 'waited'}${forWhom}, ${ms(end - begin)}${how}; from ${ms(begin)} on`;
+  const text = `${nameOf(span)} ${kind === 'hold' ? 'held' : 'waited'}${forWhom}, ${ms(end - begin)}${how}; from ${ms(begin)} on`;
   const width = Math.max(1, right - left);
   return `<rect class="${classes}" x="${left.toFixed(1)}" y="${top}" width="${width.toFixed(1)}" height="${height}"><title>${escaped(text)}</title></rect>`;
 }
@@ -102,10 +103,9 @@ function ms(time: number): string {
   return time >= 1000 ? `${(time / 1000).toFixed(2)} s` : `${time >= 100 ? time.toFixed(0) : time.toFixed(2)} ms`;
 }
 
-/** Without the folders of the program. */
-function short(command: string): string {
-  const text = command.replace(/^\S*\//, '');
-  return text.length > 30 ? `${text.slice(0, 29)}…` : text;
+/** Of the main thread the process's number alone. */
+function nameOf({ process }: Span): string {
+  return process.replace(/\.0$/, '');
 }
 
 function escaped(text: string): string {

@@ -5,19 +5,18 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { runCommand, wordsOfCommand } from './child.js';
 import { CANNOT_CREATE, CliError, UNAVAILABLE, USAGE } from './exit-codes.js';
-import { statusOf } from './lock-status.js';
+import { needPlatformThatTells, statusOf } from './lock-status.js';
 import { reasonOf } from './reasons.js';
 import { say, surroundings } from './surroundings.js';
-import { closeOpenSpans, type Span, spansOf, TRACE_FOLDER } from './trace-events.js';
+import { closeOpenSpans, now, type Span, spansOf, TRACE_FOLDER } from './trace-events.js';
 import { page } from './trace-page.js';
 
 const SAMPLE_MS = 20;
-const now = (): number => Number(process.hrtime.bigint()) / 1e6;
 
 export interface TraceOptions {
   out: string;
-  /** Lock files to look at; undefined: a command is run. */
-  watch: readonly string[] | undefined;
+  /** Lock files to look at; without them a command is run. */
+  watch?: readonly string[];
   seconds: number;
 }
 
@@ -59,8 +58,7 @@ export async function trace(words: readonly string[], { out, watch, seconds }: T
 
 /** Of processes of all kinds, as the kernel shows them. */
 async function sampled(paths: readonly string[], seconds: number): Promise<Span[]> {
-  if (process.platform !== 'linux')
-    throw new CliError(`${process.platform} does not tell which processes hold a lock`, UNAVAILABLE);
+  needPlatformThatTells();
   const spans: Span[] = [];
   const open = new Map<string, Span>();
   let going = true;

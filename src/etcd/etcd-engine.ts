@@ -144,7 +144,7 @@ export class EtcdEngine implements Engine, PlaceKeeper {
   }
 
   watch(key: Buffer, changed: () => void): () => void {
-    return this.#watcher.watch(key, () => changed());
+    return this.#watcher.watch(key, changed);
   }
 
   /** Puts a key at the end of the queue. Null: with `ifFree`, the lock is not free. */
