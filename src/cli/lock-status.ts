@@ -1,7 +1,7 @@
 /** The processes that hold a path or wait for it, whatever they lock it with. */
 import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { InterProcessLock } from '../index.js';
+import { InterProcessLock, type MechanismName } from '../index.js';
 import {
   atOnce,
   canonicalPath,
@@ -71,11 +71,16 @@ export function statusOf(path: string): LockStatus {
   };
 }
 
+/** As the kernel answers, whether it shows the holder or not. @throws what `isLocked` throws */
+export function isLockedWith(mechanism: MechanismName, file: string): boolean {
+  return new InterProcessLock(file, { mechanism, dataFile: true }).isLocked();
+}
+
 /** The kernel knows of a lock, and does not show its holder. */
 function unseenHolder(file: string): Party[] {
   const isHeld = (mechanism: 'flock' | 'fcntl'): boolean => {
     try {
-      return new InterProcessLock(file, { mechanism, dataFile: true }).isLocked();
+      return isLockedWith(mechanism, file);
     } catch {
       return false; // Not to be opened, or not to be locked in this way.
     }

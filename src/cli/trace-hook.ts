@@ -3,6 +3,7 @@ import { subscribe } from 'node:diagnostics_channel';
 import { openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { threadId } from 'node:worker_threads';
+import { commandLine } from '../command-line.js';
 import type { LockGrantEvent } from '../index.js';
 import { now, type Recorded, TRACE_FOLDER, type TraceEvent } from './trace-events.js';
 
@@ -29,7 +30,7 @@ function record(what: TraceEvent['what'], { path, mode, request, hold }: Partial
     } catch {
       return;
     }
-    write({ process: name, command: process.argv.slice(1).join(' ') });
+    write({ process: name, command: commandLine(process.argv.slice(1)) });
   }
   if (hold !== undefined && !holds.has(hold)) holds.set(hold, ++count);
   const number = hold === undefined ? undefined : holds.get(hold);

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { InterProcessLock, InterProcessSemaphore } from '../../src/index.js';
@@ -31,6 +31,16 @@ describe.runIf(hasFcntl)('fairlock locked', () => {
     expect(await locked(file)).toEqual([0, 'locked\n', '']);
     handle?.release();
     expect(await locked(file)).toEqual([1, 'free\n', '']);
+  });
+
+  it('a file with content, by a link: no warning', async () => {
+    const [file, link] = [path(), path()];
+    writeFileSync(file, 'content');
+    symlinkSync(file, link);
+    const holder = await holdByFlock(file);
+    expect(await locked(link)).toEqual([0, 'locked\n', '']);
+    await holder.letGo();
+    expect(await locked(link)).toEqual([1, 'free\n', '']);
   });
 
   it('held by flock(1), on a folder too', async () => {

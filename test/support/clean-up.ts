@@ -3,13 +3,8 @@
  * for the first file only; and one that is registered while another hook or a test runs is never called.
  */
 import { afterAll, afterEach } from 'vitest';
+import { endAll } from './ends.js';
 import { endPrograms } from './programs.js';
-import { endProxies } from './proxy.js';
-import { endServers } from './servers.js';
 
 afterEach(endPrograms);
-
-afterAll(async () => {
-  endProxies();
-  await endServers();
-});
+afterAll(endAll);

@@ -1,13 +1,7 @@
 /** A TCP proxy that can stop forwarding: what is sent then is swallowed, and no connection is closed. */
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
-
-const ends: (() => void)[] = [];
-
-/** After each file: see clean-up.ts. */
-export function endProxies(): void {
-  for (const end of ends.splice(0)) end();
-}
+import { atFileEnd } from './ends.js';
 
 export class TcpProxy {
   readonly #sockets = new Set<Socket>();
@@ -36,7 +30,7 @@ export class TcpProxy {
         from.on('error', () => {});
       }
     });
-    ends.push(() => {
+    atFileEnd(() => {
       server.close();
       proxy.cut();
     });

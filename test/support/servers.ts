@@ -15,14 +15,8 @@ import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isRoot } from './capabilities.js';
+import { atFileEnd } from './ends.js';
 import { until } from './waiting.js';
-
-const ends: (() => void | Promise<void>)[] = [];
-
-/** After each file: see clean-up.ts. */
-export async function endServers(): Promise<void> {
-  await Promise.all(ends.splice(0).map((end) => end()));
-}
 
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
@@ -67,7 +61,7 @@ export class PostgresServer {
     if (uid !== undefined && gid !== undefined) chownSync(data, uid, gid);
     const args = ['-D', data, '-A', 'trust', '-U', 'postgres', '--no-sync', '-E', 'UTF8'];
     execFileSync(join(bin ?? '', 'initdb'), args, { ...postgresUser(), cwd: server.#folder, stdio: 'ignore' });
-    ends.push(async () => {
+    atFileEnd(async () => {
       await server.kill('SIGKILL');
       rmSync(server.#folder, { recursive: true, force: true });
     });
@@ -145,7 +139,7 @@ export class EtcdServer {
 
   static async #make(): Promise<EtcdServer> {
     const server = new EtcdServer(await freePort(), await freePort());
-    ends.push(async () => {
+    atFileEnd(async () => {
       await server.kill('SIGKILL');
       rmSync(server.#folder, { recursive: true, force: true });
     });
@@ -214,7 +208,7 @@ export async function startPgBouncer(server: PostgresServer, mode: 'transaction'
   const { uid, gid } = postgresUser();
   if (uid !== undefined && gid !== undefined) for (const one of [folder, config, users]) chownSync(one, uid, gid);
   const child = spawn('pgbouncer', [config], { ...postgresUser(), cwd: folder, stdio: 'ignore' });
-  ends.push(async () => {
+  atFileEnd(async () => {
     child.kill('SIGKILL');
     await once(child, 'exit');
     rmSync(folder, { recursive: true, force: true });
@@ -301,6 +295,6 @@ export async function startYesServer(): Promise<string> {
     });
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
-  ends.push(() => void server.close());
+  atFileEnd(() => void server.close());
   return `postgresql://postgres@127.0.0.1:${(server.address() as { port: number }).port}/postgres`;
 }
