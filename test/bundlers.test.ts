@@ -1,10 +1,10 @@
 /** Programs that are bundled: with fairlock beside them, with the addon's binary carried along, and with neither. */
-import { execFileSync } from 'node:child_process';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type BuildOptions, build } from 'esbuild';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { hasParking } from './support/capabilities.js';
+import { npm, packInto } from './support/package.js';
 import { testFolder } from './support/paths.js';
 import { run } from './support/programs.js';
 import { isSoak } from './support/scale.js';
@@ -82,11 +82,9 @@ describe.runIf(isSoak && hasParking)('others', () => {
   beforeAll(() => {
     mkdirSync(tools);
     writeFileSync(join(tools, 'package.json'), '{}');
-    const npm = (cwd: string, ...args: string[]): string => execFileSync('npm', args, { cwd, encoding: 'utf8' });
-    const [{ filename }] = JSON.parse(npm(root, 'pack', '--json', '--ignore-scripts', '--pack-destination', tools));
     const names = ['webpack@5', '@rspack/core@1', 'rollup@4', '@vercel/nft@1', '@vercel/ncc@0.38'];
     const plugins = ['@rollup/plugin-node-resolve@16', '@rollup/plugin-commonjs@29'];
-    npm(tools, 'install', '--no-save', '--ignore-scripts', `./${filename}`, ...names, ...plugins);
+    npm(tools, 'install', '--no-save', '--ignore-scripts', packInto(tools).tarball, ...names, ...plugins);
     writeFileSync(join(tools, 'import.mjs'), IMPORT);
     writeFileSync(join(tools, 'require.cjs'), REQUIRE);
   }, 300_000);

@@ -1,14 +1,13 @@
 /** The packed package, installed by each installer that can be had from the registry: without a word, a script, a compiler. */
-import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { hasParking } from './support/capabilities.js';
+import { npm, packInto } from './support/package.js';
 import { run } from './support/programs.js';
 import { isSoak } from './support/scale.js';
 
-const root = new URL('../', import.meta.url).pathname;
 const platform = `${process.platform}-${process.arch}`;
 const PROGRAM = `
   import { InterProcessLock } from 'fairlock';
@@ -27,9 +26,7 @@ describe.runIf(isSoak && hasParking)('installed by', () => {
     tools = join(folder, 'tools');
     mkdirSync(tools);
     writeFileSync(join(tools, 'package.json'), '{}');
-    const npm = (cwd: string, ...args: string[]): string => execFileSync('npm', args, { cwd, encoding: 'utf8' });
-    const [{ filename }] = JSON.parse(npm(root, 'pack', '--json', '--ignore-scripts', '--pack-destination', folder));
-    tarball = join(folder, filename);
+    ({ tarball } = packInto(folder));
     const aliases = ['npm11@npm:npm@11', 'npm12@npm:npm@12', 'pnpm11@npm:pnpm@11', 'pnpm12@npm:pnpm@12'];
     const others = ['@yarnpkg/cli-dist@4', `@oven/bun-${platform}@1`, 'deno@2', `node-${platform}@26`];
     npm(tools, 'install', '--no-save', '--ignore-scripts', '--loglevel=error', ...aliases, ...others);
@@ -78,7 +75,7 @@ describe.runIf(isSoak && hasParking)('installed by', () => {
     const where = mkdtempSync(join(folder, 'consumer-'));
     writeFileSync(join(where, 'package.json'), '{ "name": "consumer", "private": true }');
     writeFileSync(join(where, 'program.mjs'), PROGRAM);
-    execFileSync('npm', ['install', '--ignore-scripts', tarball], { cwd: where, stdio: 'ignore' });
+    npm(where, 'install', '--ignore-scripts', tarball);
     const { stdout, stderr } = await run(tool('.bin', 'deno'), ['run', '-A', 'program.mjs'], {}, where);
     expect([stderr, stdout]).toEqual(['', 'native-fallback\n']);
   });

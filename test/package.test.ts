@@ -1,8 +1,8 @@
 /** The package as its users get it: packed, installed without install scripts, imported by what it exports. */
-import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { npm, type Packed, packInto } from './support/package.js';
 import { testFolder } from './support/paths.js';
 import { run } from './support/programs.js';
 
@@ -17,16 +17,13 @@ const hasPrebuild = existsSync(join(root, 'native-fallback', 'prebuilds', `${pro
 describe('the packed tarball, installed with install scripts disabled', () => {
   const { folder } = testFolder();
   let consumer: string;
-  let packed: { filename: string; size: number; files: { path: string }[] };
+  let packed: Packed;
 
   beforeAll(() => {
     consumer = mkdtempSync(join(folder, 'consumer-'));
-    const npm = (cwd: string, ...args: string[]): string =>
-      execFileSync('npm', args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
-    [packed] = JSON.parse(npm(root, 'pack', '--json', '--ignore-scripts', '--pack-destination', folder));
-    const tarball = packed.filename;
+    packed = packInto(folder);
     writeFileSync(join(consumer, 'package.json'), JSON.stringify({ name: 'consumer', type: 'module', private: true }));
-    npm(consumer, 'install', '--ignore-scripts', '--prefer-offline', join(folder, tarball));
+    npm(consumer, 'install', '--ignore-scripts', '--prefer-offline', packed.tarball);
   }, 300_000);
 
   it.each([
