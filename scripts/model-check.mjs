@@ -1,78 +1,97 @@
 // Explores every interleaving of the queue of docs/fairness.md: 3 processes, each step of the protocol one move, with
 // a crash, an abort, or (once) the loss of the sidecar's counter at every point. Checked in every state:
 //   - never two holders,
-//   - no process with a ticket is served while a living waiter has an earlier one, also after the loss of the counter,
+//   - no process with a ticket is served while a living waiter has taken one before it, also after the loss of the
+//     counter,
 //   - every waiter can go on, once those before it are done: no state without a move but the final ones.
 const PROCESSES = 3;
 const ROUNDS = process.argv.includes('--quick') ? 1 : 2;
 
-// A process: where it is, its ticket, the byte it waits for, the bytes it has waited for (and locks, shared). Locks die
-// with their owner, as in the kernel.
+// A process: where it is, its ticket, the byte it waits for, the bytes it has waited for (and locks, shared), and from
+// which byte on it has all locked while it takes a ticket. Locks die with their owner, as in the kernel.
 const initial = {
   processes: Array.from({ length: PROCESSES }, () => ({
     at: 'ask',
     rounds: ROUNDS,
     ticket: -1,
-    read: -1,
     wait: -1,
     waited: [],
     byte: false,
+    from: Infinity,
+    last: false,
   })),
   main: -1, // which process has the main lock
-  zero: -1, // which process has byte 0
   counter: 0,
+  queue: [], // processes with a ticket, in the order in which they took it
   lossesLeft: Number(process.argv.includes('--losses') ? 1 : 0),
 };
 
-const copy = (state) => ({ ...state, processes: state.processes.map((one) => ({ ...one })) });
-const bytesOf = (state) => state.processes.filter((one) => one.byte).map((one) => one.ticket);
-const isTaken = (state, ticket, self) =>
-  state.processes.some((one, i) => i !== self && one.byte && one.ticket === ticket);
-/** A process that takes a ticket sees the shared locks too. */
-const lockedOf = (state, self) =>
-  state.processes.flatMap((one, i) => (i === self ? [] : one.byte ? [one.ticket, ...one.waited] : one.waited));
-/** F_OFD_GETLK may answer with any of the earlier bytes: all are tried. */
+const copy = (state) => ({ ...state, queue: [...state.queue], processes: state.processes.map((one) => ({ ...one })) });
+const others = (state, self) => state.processes.filter((_, i) => i !== self);
+/** Whether another process has the byte locked exclusively. */
+const isTaken = (state, byte, self) =>
+  others(state, self).some((one) => one.from <= byte || (one.byte && one.ticket === byte));
+/** Whether another process has any byte from this one on locked, shared or not. */
+const isLockedFrom = (state, byte, self) =>
+  others(state, self).some(
+    (one) => one.from < Infinity || one.last || (one.byte && one.ticket >= byte) || one.waited.some((it) => it >= byte),
+  );
+/** F_OFD_GETLK may answer with any of the earlier tickets: all are tried. */
 const earlier = (state, ticket, self) =>
-  state.processes.flatMap((one, i) => (i !== self && one.byte && one.ticket < ticket ? [one.ticket] : []));
+  others(state, self).flatMap((one) => (one.byte && one.ticket < ticket ? [one.ticket] : []));
 
 function letGo(state, self) {
   if (state.main === self) state.main = -1;
-  if (state.zero === self) state.zero = -1;
-  Object.assign(state.processes[self], { ticket: -1, read: -1, wait: -1, waited: [], byte: false });
+  state.queue = state.queue.filter((one) => one !== self);
+  Object.assign(state.processes[self], { ticket: -1, wait: -1, waited: [], byte: false, from: Infinity, last: false });
 }
 
-/** Each step: the states that follow from it; none if it has to wait. */
+/** The ticket is this process's from the moment in which its byte, and all behind it, are locked. */
+const take = (state, self, ticket) =>
+  go(state, self, 'write', (next, mine) => {
+    Object.assign(mine, { ticket, from: ticket, last: false });
+    next.queue.push(self);
+  });
+
+/** Each: the states that follow from it; none if it has to wait. */
 const steps = {
+  // A request tries first, or takes its ticket at once where the last one had to wait.
   ask(state, _me, self) {
-    if (state.main !== -1) return [go(state, self, 'lock zero')];
+    return [go(state, self, 'try'), go(state, self, 'take'), go(state, self, 'guess')];
+  },
+  try(state, _me, self) {
+    if (state.main !== -1) return [go(state, self, 'take')];
     return [go(state, self, 'look', (next) => (next.main = self))];
   },
   // The main lock is ours: is it our turn?
   look(state, _me, self) {
-    if (bytesOf(state).length === 0) return [go(state, self, 'hold')];
-    return [go(state, self, 'lock zero', (next) => (next.main = -1))];
+    if (!others(state, self).some((one) => one.byte || one.from < Infinity)) return [go(state, self, 'hold')];
+    return [go(state, self, 'take', (next) => (next.main = -1))];
   },
-  'lock zero'(state, _me, self) {
-    return state.zero === -1 ? [go(state, self, 'read', (next) => (next.zero = self))] : [];
+  take(state, _me, self) {
+    return [isLockedFrom(state, 0, self) ? go(state, self, 'guess') : take(state, self, 0)];
   },
-  read(state, _me, self) {
-    return [go(state, self, 'lock byte', (next, mine) => (mine.read = next.counter))];
+  guess(state, _me, self) {
+    return [go(state, self, 'lock behind', (next, mine) => (mine.wait = Math.max(1, next.counter)))];
   },
-  'lock byte'(state, me, self) {
-    const locked = lockedOf(state, self);
-    // A counter that is too low is noticed: nothing may be locked from it on.
-    const ticket = locked.some((byte) => byte >= me.read) ? Math.max(...locked) + 1 : me.read;
-    return [go(state, self, 'write', (_next, mine) => Object.assign(mine, { ticket, byte: true }))];
+  'lock behind'(state, me, self) {
+    return [isLockedFrom(state, me.wait, self) ? go(state, self, 'lock last') : take(state, self, me.wait)];
+  },
+  'lock last'(state, _me, self) {
+    if (others(state, self).some((one) => one.last || one.from < Infinity)) return [];
+    return [go(state, self, 'search', (_next, mine) => (mine.last = true))];
+  },
+  search(state, _me, self) {
+    const locked = others(state, self).flatMap((one) => (one.byte ? [one.ticket, ...one.waited] : one.waited));
+    return [take(state, self, Math.max(-1, ...locked) + 1)];
   },
   write(state, me, self) {
-    return [go(state, self, 'unlock zero', (next) => (next.counter = me.ticket + 1))];
+    return [go(state, self, 'shrink', (next) => (next.counter = me.ticket === 0 ? next.counter : me.ticket + 1))];
   },
-  'unlock zero'(state, me, self) {
+  shrink(state, me, self) {
+    const at = me.ticket === 0 ? 'park' : 'wait';
     return [
-      go(state, self, me.ticket === 0 ? 'look again' : 'wait', (next, mine) => {
-        next.zero = -1;
-        mine.wait = me.ticket - 1;
-      }),
+      go(state, self, at, (_next, mine) => Object.assign(mine, { from: Infinity, byte: true, wait: me.ticket - 1 })),
     ];
   },
   // A shared lock on the byte, which is kept as long as the ticket.
@@ -91,7 +110,12 @@ const steps = {
     return state.main === -1 ? [go(state, self, 'pass', (next) => (next.main = self))] : [];
   },
   pass(state, _me, self) {
-    return [go(state, self, 'hold', (_next, mine) => Object.assign(mine, { byte: false, ticket: -1, waited: [] }))];
+    return [
+      go(state, self, 'hold', (next, mine) => {
+        Object.assign(mine, { byte: false, ticket: -1, waited: [], wait: -1 });
+        next.queue = next.queue.filter((one) => one !== self);
+      }),
+    ];
   },
   hold(state, me, self) {
     return [
@@ -116,7 +140,7 @@ function movesOf(state) {
     if (me.at === 'done' || me.at === 'dead') return;
     for (const next of steps[me.at](state, me, self)) moves.push({ self, what: me.at, next });
     // Abort: leaves the queue wherever it waits. Crash: at any point.
-    if (['lock zero', 'wait', 'park'].includes(me.at))
+    if (['lock last', 'wait', 'park'].includes(me.at))
       moves.push({ self, what: 'abort', next: go(state, self, 'done', (next) => letGo(next, self)) });
     moves.push({ self, what: 'crash', next: go(state, self, 'dead', (next) => letGo(next, self)) });
   });
@@ -128,9 +152,8 @@ function movesOf(state) {
 function check(state, move) {
   const inside = state.processes.filter((one) => one.at === 'hold').length;
   if (inside > 1) return 'two holders';
-  const mover = move && move.what === 'pass' ? move.before.processes[move.self] : undefined;
-  if (mover !== undefined && earlier(move.before, mover.ticket, move.self).length > 0) {
-    return `ticket ${mover.ticket} served before an earlier one`;
+  if (move?.what === 'pass' && move.before.queue[0] !== move.self) {
+    return `process ${move.self} served before one that took its ticket earlier`;
   }
   return undefined;
 }

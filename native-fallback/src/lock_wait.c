@@ -4,7 +4,7 @@
 #include <string.h>
 
 typedef struct {
-  lock_wait_order order;  // the descriptors are our own duplicates, -1 if none
+  lock_wait_order order;
   lock_identity lock, sidecar;
   char paths[];
 } lock_wait;
@@ -12,15 +12,18 @@ typedef struct {
 // Every step can be begun again after a signal that was not meant for it.
 static bool interrupted(int result, const atomic_bool *cancelled) { return result == EINTR && !atomic_load(cancelled); }
 
+static int take_ticket(lock_wait *self, const atomic_bool *cancelled) {
+  lock_wait_order *order = &self->order;
+  int result;
+  do result = ticket_take(order->sidecar_fd, &self->sidecar, order->shared, true, &order->place);
+  while (interrupted(result, cancelled));
+  return result;
+}
+
 static int wait_for_turn(lock_wait *self, const atomic_bool *cancelled) {
   lock_wait_order *order = &self->order;
-  int result = 0;
-  if (order->ticket == NO_TICKET) {
-    do result = ticket_take(order->sidecar_fd, &self->sidecar, order->shared, true, &order->ticket);
-    while (interrupted(result, cancelled));
-  }
-  if (result != 0 || order->ticket_only) return result;
-  do result = ticket_wait_turn(order->sidecar_fd, order->ticket);
+  int result;
+  do result = ticket_wait_turn(order->sidecar_fd, &order->place);
   while (interrupted(result, cancelled));
   return result;
 }
@@ -36,39 +39,20 @@ static int wait_for_lock(lock_wait *self, const atomic_bool *cancelled) {
 static int run(void *call, const atomic_bool *cancelled) {
   lock_wait *self = call;
   lock_wait_order *order = &self->order;
-  int result = order->sidecar == NULL ? 0 : wait_for_turn(self, cancelled);
-  if (result != 0 || order->lock == NULL) return result;
+  int result = 0;
+  if (order->sidecar != NULL && order->place.ticket == NO_TICKET) result = take_ticket(self, cancelled);
+  if (order->ticket_only || result != 0) return result;
+  if (order->sidecar != NULL) result = wait_for_turn(self, cancelled);
+  if (order->lock == NULL || result != 0) return result;
   result = wait_for_lock(self, cancelled);
   // Passes the turn: the next request parks behind the main lock while its holder works. Before the caller is told,
   // which may remove the sidecar or take another ticket at once. (A wait that is cancelled at this very moment, and
   // whose request waits anew, has lost its place in the queue, no more.)
-  if (result == 0 && order->sidecar != NULL && !atomic_load(cancelled)) {
-    ticket_drop(order->sidecar_fd);
-    order->ticket = NO_TICKET;
-  }
+  if (result == 0 && order->sidecar != NULL && !atomic_load(cancelled)) ticket_drop(order->sidecar_fd, &order->place);
   return result;
 }
 
-static void close_both(const lock_wait_order *order) {
-  if (order->sidecar_fd >= 0) close(order->sidecar_fd);
-  if (order->target.fd >= 0) close(order->target.fd);
-}
-
-// A lock that was granted though the wait was cancelled goes with the last descriptor of its open file: this thread
-// closes its duplicate, the caller its own when it cancels.
-static void end(void *call, bool cancelled) {
-  lock_wait *self = call;
-  if (cancelled && self->order.lock != NULL) lock_undo(&self->order.target);
-  close_both(&self->order);
-}
-
-static const worker_kind kind = {.run = run, .end = end, .destroy = free};
-
-// Duplicates, so that no closing of the caller's descriptor, nor another file under its number, can touch the wait.
-static int duplicate(bool wanted, int fd, int *result) {
-  *result = wanted ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
-  return wanted && *result < 0 ? errno : 0;
-}
+static const worker_kind kind = {.run = run, .destroy = free};
 
 static char *copy_identity(lock_identity *copy, const lock_identity *identity, char *at) {
   if (identity == NULL) return at;
@@ -84,17 +68,10 @@ int lock_wait_start(worker_group *group, const lock_wait_order *order, worker **
   if (self == NULL) return ENOMEM;
   self->order = *order;
   copy_identity(&self->sidecar, order->sidecar, copy_identity(&self->lock, order->lock, self->paths));
-  int error = duplicate(order->sidecar != NULL, order->sidecar_fd, &self->order.sidecar_fd);
-  int lock_error = duplicate(order->lock != NULL, order->target.fd, &self->order.target.fd);
-  if (error == 0) error = lock_error;
   worker_order call = {.kind = &kind, .call = self, .listed = order->listed, .id = order->id};
-  call.fds[0] = self->order.sidecar_fd;
-  call.fds[1] = self->order.target.fd;
-  if (error == 0) error = worker_start(group, &call, result);
-  if (error == 0) return 0;
-  close_both(&self->order);
-  free(self);
+  int error = worker_start(group, &call, result);
+  if (error != 0) free(self);
   return error;
 }
 
-int64_t lock_wait_ticket(const worker *wait) { return ((const lock_wait *)worker_call(wait))->order.ticket; }
+ticket_place lock_wait_place(const worker *wait) { return ((const lock_wait *)worker_call(wait))->order.place; }

@@ -11,7 +11,7 @@ typedef struct {
   // 1. If there is a sidecar: takes a ticket there, unless it has one, and waits for its turn, unless `ticket_only`.
   const lock_identity *sidecar;
   int sidecar_fd;
-  int64_t ticket;
+  ticket_place place;
   bool ticket_only;
   // 2. If there is a lock: waits for it, compares the file with the one at its path, and drops the ticket.
   const lock_identity *lock;
@@ -21,10 +21,11 @@ typedef struct {
   int id;
 } lock_wait_order;
 
-// Descriptors are duplicated, paths copied. The worker's result: 0: granted; ESTALE: granted on a file that is not at
-// the path any more; else the error of the system call.
+// The descriptors stay the caller's, and open until the wait has ended; paths are copied. The worker's result: 0:
+// granted; ESTALE: granted on a file that is not at the path any more; else the error of the system call. After a
+// cancel the caller undoes what was granted, by closing.
 int lock_wait_start(worker_group *group, const lock_wait_order *order, worker **result);
-// The ticket of such a worker, NO_TICKET if none (any more).
-int64_t lock_wait_ticket(const worker *wait);
+// The place of such a worker, which has ended.
+ticket_place lock_wait_place(const worker *wait);
 
 #endif

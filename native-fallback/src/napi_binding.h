@@ -11,7 +11,7 @@
 #include "thread_registry.h"
 #include "lock_wait.h"
 
-enum { GRANTED = 0, CONTENDED = 1, REPLACED = 2, REMOVED = 3 };  // errors are -errno
+enum { GRANTED = 0, CONTENDED = 1, REPLACED = 2, REMOVED = 3, FIRST = 4 };  // errors are -errno
 
 // A wait, as JavaScript knows it: by its number, which is its place in the table, counted from 1.
 typedef struct {
@@ -40,8 +40,7 @@ typedef struct {
 typedef struct lock_file {
   lock_target target;
   lock_identity identity;
-  int64_t ticket;  // of a sidecar
-  bool crowded;    // the last look found a ticket
+  ticket_place place;  // of a sidecar
   char path[];
 } lock_file;
 

@@ -15,7 +15,7 @@ static napi_value make_file(napi_env env, napi_callback_info info) {
   lock_file *file = calloc(1, sizeof *file + length + 1);
   if (file == NULL) return throw_error(env, "out of memory");
   napi_get_value_string_utf8(env, arguments[1], file->path, length + 1, &length);
-  file->ticket = NO_TICKET;
+  file->place = NO_PLACE;
   file->target = (lock_target){.fd = to_int(env, arguments[0]),
                                .ofd = to_bool(env, arguments[3]),
                                .start = (off_t)to_double(env, arguments[4]),
@@ -64,22 +64,13 @@ static napi_value try_if_queue_empty(napi_env env, napi_callback_info info) {
   ARGUMENTS(3);
   POINTER(lock_file, file, 0);
   POINTER(lock_file, probe, 1);
-  // Where requests were queued the last time, look first: taking the lock for a moment would only wake the first of
-  // them.
-  if (probe->crowded && ticket_queue_empty(probe->target.fd) == EAGAIN) return number(env, CONTENDED);
   int locked = lock_try(&file->target, to_bool(env, arguments[2]));
   if (locked != 0 && locked != EAGAIN) return number(env, -locked);
   int identity = check_identity(&file->identity, file->target.fd);
   if (identity != 0 || locked != 0) return number(env, status_of(identity != 0 ? identity : locked));
   int queue = ticket_queue_empty(probe->target.fd);
-  probe->crowded = queue == EAGAIN;
   if (queue != 0) lock_undo(&file->target);
   return number(env, queue == ESTALE ? REMOVED : status_of(queue));
-}
-
-static void drop_ticket(lock_file *sidecar) {
-  ticket_drop(sidecar->target.fd);
-  sidecar->ticket = NO_TICKET;
 }
 
 // tryIfFirst(file, sidecar, shared): like tryLock, with a ticket; contended where there is an earlier one.
@@ -88,12 +79,12 @@ static napi_value try_if_first(napi_env env, napi_callback_info info) {
   POINTER(lock_file, file, 0);
   POINTER(lock_file, sidecar, 1);
   off_t earlier;
-  int first = ticket_is_first(sidecar->target.fd, sidecar->ticket, &earlier);
+  int first = ticket_is_first(sidecar->target.fd, &sidecar->place, &earlier);
   if (first != 0) return number(env, status_of(first));
   int locked = lock_try(&file->target, to_bool(env, arguments[2]));
   if (locked != 0 && locked != EAGAIN) return number(env, -locked);
   int identity = check_identity(&file->identity, file->target.fd);
-  if (locked == 0 && identity == 0) drop_ticket(sidecar);
+  if (locked == 0 && identity == 0) ticket_drop(sidecar->target.fd, &sidecar->place);
   return number(env, status_of(identity != 0 ? identity : locked));
 }
 
@@ -103,8 +94,8 @@ static napi_value is_first(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
   POINTER(lock_file, sidecar, 0);
   off_t earlier;
-  if (sidecar->ticket != NO_TICKET)
-    return number(env, status_of(ticket_is_first(sidecar->target.fd, sidecar->ticket, &earlier)));
+  if (sidecar->place.ticket != NO_TICKET)
+    return number(env, status_of(ticket_is_first(sidecar->target.fd, &sidecar->place, &earlier)));
   int empty = ticket_queue_empty(sidecar->target.fd);
   return number(env, empty == ESTALE ? REMOVED : status_of(empty));
 }
@@ -154,19 +145,20 @@ static napi_value is_probed(napi_env env, napi_callback_info info) {
   return boolean(env, HAS_OFD && ticket_taken(file->target.fd, F_WRLCK, PROBE_BYTE, PROBE_BYTE, &error) >= 0);
 }
 
-// takeTicket(sidecar, shared): GRANTED; CONTENDED: another process is taking one; REPLACED: not the sidecar any more.
+// takeTicket(sidecar, shared): GRANTED, or FIRST where no other process has one; CONTENDED: another process is taking
+// one; REPLACED: not the sidecar any more.
 static napi_value take_ticket(napi_env env, napi_callback_info info) {
   ARGUMENTS(2);
   POINTER(lock_file, sidecar, 0);
-  return number(env, status_of(ticket_take(sidecar->target.fd, &sidecar->identity, to_bool(env, arguments[1]), false,
-                                           &sidecar->ticket)));
+  int error = ticket_take(sidecar->target.fd, &sidecar->identity, to_bool(env, arguments[1]), false, &sidecar->place);
+  return number(env, error == 0 && sidecar->place.first ? FIRST : status_of(error));
 }
 
 // dropTicket(sidecar): if there is one.
 static napi_value drop_ticket_of(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
   POINTER(lock_file, sidecar, 0);
-  if (sidecar->ticket != NO_TICKET) drop_ticket(sidecar);
+  if (sidecar->place.ticket != NO_TICKET) ticket_drop(sidecar->target.fd, &sidecar->place);
   return NULL;
 }
 

@@ -57,7 +57,7 @@ static void deliver(napi_env env, napi_value unused, void *context, void *data) 
     if (slot != NULL && slot->one == one) {  // else it was cancelled after it had ended
       napi_handle_scope scope;
       napi_open_handle_scope(env, &scope);
-      if (slot->sidecar != NULL) slot->sidecar->ticket = lock_wait_ticket(one);
+      if (slot->sidecar != NULL) slot->sidecar->place = lock_wait_place(one);
       napi_value results[] = {number(env, id), number(env, status_of(worker_result(one)))};
       napi_value function = NULL, thrown = NULL;
       napi_get_reference_value(env, self->clients[slot->client], &function);
@@ -102,7 +102,7 @@ static napi_value start(napi_env env, environment *self, napi_value *arguments, 
   lock_file *sidecar = is_object(env, arguments[2]) ? to_pointer(env, arguments[2]) : NULL;
   int id = take_slot(self);
   if (id == 0) return number(env, -ENOMEM);
-  lock_wait_order order = {.shared = to_bool(env, arguments[3]), .ticket_only = ticket_only, .ticket = NO_TICKET};
+  lock_wait_order order = {.shared = to_bool(env, arguments[3]), .ticket_only = ticket_only, .place = NO_PLACE};
   order.listed = listed;
   order.id = id;
   if (lock != NULL) {
@@ -112,7 +112,7 @@ static napi_value start(napi_env env, environment *self, napi_value *arguments, 
   if (sidecar != NULL) {
     order.sidecar = &sidecar->identity;
     order.sidecar_fd = sidecar->target.fd;
-    order.ticket = sidecar->ticket;
+    order.place = sidecar->place;
   }
   wait_slot *slot = &self->slots[id - 1];
   int error = lock_wait_start(self->group, &order, &slot->one);
@@ -154,8 +154,8 @@ static napi_value join(napi_env env, napi_callback_info info) {
   return number(env, status);
 }
 
-// cancel(wait): its end is not told any more, and its number is free. False: it cannot be interrupted and goes on, but
-// keeps no process alive.
+// cancel(wait): it has ended without being told of, and its number is free. False: it cannot be interrupted and goes
+// on, but keeps no process alive; its end is told.
 static napi_value cancel(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
   wait_slot *slot = slot_at(self, to_int(env, arguments[0]));

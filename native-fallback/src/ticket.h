@@ -1,15 +1,15 @@
 // Strict order between processes: a queue of byte-range locks on a sidecar file. See docs/fairness.md for the whole.
 //
-//   byte 0            locked for the moment in which a process takes a ticket
-//   byte BASE + t     locked exclusively by the process with ticket t, until it has the main lock or cancels; a process
-//                     that dies drops it, and so the queue repairs itself
+//   byte BASE + t       locked exclusively by the process with ticket t, until it has the main lock or cancels; a
+//                       process that dies drops it, and so the queue repairs itself
+//   BASE + t … LAST     all of them, for the moment in which ticket t is taken: none that is later is there, and no
+//                       other process takes one meanwhile
+//   byte MODES + t      locked shared by the process with ticket t if its request is for a shared lock. Nothing depends
+//                       on it: it tells other processes which kind of lock is waited for
 //
-//   byte MODES + t    locked shared by the process with ticket t if its request is for a shared lock. Nothing depends
-//   on
-//                     it: it tells other processes which kind of lock is waited for
-//
-// The content is a magic header, so that no file of another program is ever written, and a counter of tickets. Nothing
-// depends on the counter but speed: where it is missing or wrong the locks themselves tell the next ticket.
+// The content is a magic header, so that no file of another program is ever written, and the number after the last
+// ticket that was not the first of an empty queue. Nothing depends on that number but speed: it is only a guess where
+// the free bytes begin, and the lock on all bytes from there on tells whether it is right.
 // Every ticket has an open file of its own, so all tickets are seen by all others, and closing it drops everything.
 #ifndef FAIRLOCK_TICKET_H
 #define FAIRLOCK_TICKET_H
@@ -19,10 +19,11 @@
 
 #include "lock.h"
 
-#define TICKET_MAGIC "fairlock-queue 1"
+#define TICKET_MAGIC "fairlock-queue 2"
 #define TICKET_BASE ((off_t)4096)
 #define TICKET_LIMIT ((int64_t)1 << 51)
 #define TICKET_MODES ((off_t)1 << 52)  // exact as a number of JavaScript, as all bytes are
+#define TICKET_LAST (TICKET_MODES - 1)
 // Locked ranges that are skipped in the search for a free ticket. Tickets are at most some dozens for each thread; more
 // ranges than this were locked to keep others out.
 #define TICKET_RANGES 4096
@@ -33,10 +34,25 @@ typedef struct {
   int64_t next;
 } ticket_header;
 
-static inline int ticket_byte(int fd, off_t byte, short type, bool wait) {
-  lock_target target = {.fd = fd, .ofd = true, .start = byte, .length = 1};
+typedef struct {
+  ticket_header header;
+  ssize_t size;
+  bool ours;  // it was read, and may be written
+} ticket_content;
+
+static inline int ticket_bytes(int fd, off_t from, off_t to, short type, bool wait) {
+  lock_target target = {.fd = fd, .ofd = true, .start = from, .length = to - from + 1};
   return lock_call(&target, type, wait);
 }
+
+// A process's place in the queue, by one open file.
+typedef struct {
+  int64_t ticket;      // NO_TICKET: none
+  bool first;          // no other process has an earlier one
+  int64_t busy_since;  // the last ticket, if there were others; else NO_TICKET
+} ticket_place;
+
+static const ticket_place NO_PLACE = {.ticket = NO_TICKET, .busy_since = NO_TICKET};
 
 // A lock in [from, to] (to < 0: to the end) that conflicts with `type`, held by another open file: its first byte
 // there;
@@ -59,26 +75,27 @@ static inline int ticket_queue_empty(int fd) {
   int error;
   if (fstat(fd, &stat) != 0) return errno;
   if (stat.st_nlink == 0) return ESTALE;
-  off_t found = ticket_taken(fd, F_RDLCK, TICKET_BASE, TICKET_MODES - 1, &error);
+  off_t found = ticket_taken(fd, F_RDLCK, TICKET_BASE, TICKET_LAST, &error);
   return error != 0 ? error : found < 0 ? 0 : EAGAIN;
 }
 
-// 0: there is no earlier ticket. EAGAIN: there is one. F_RDLCK, so that only tickets answer: shared locks are of
-// processes that wait for their predecessors, and a process that is stopped there must not block the first of the
-// queue.
-static inline int ticket_is_first(int fd, int64_t ticket, off_t *earlier) {
+// 0: there is no earlier ticket, and will be none. EAGAIN: there is one. F_RDLCK, so that only tickets answer: shared
+// locks are of processes that wait for their predecessors, and a process that is stopped there must not block the first
+// of the queue.
+static inline int ticket_is_first(int fd, ticket_place *place, off_t *earlier) {
   int error = 0;
-  *earlier = ticket == 0 ? -1 : ticket_taken(fd, F_RDLCK, TICKET_BASE, TICKET_BASE + ticket - 1, &error);
-  return error != 0 ? error : *earlier < 0 ? 0 : EAGAIN;
+  *earlier = place->first ? -1 : ticket_taken(fd, F_RDLCK, TICKET_BASE, TICKET_BASE + place->ticket - 1, &error);
+  place->first = error == 0 && *earlier < 0;
+  return error != 0 ? error : place->first ? 0 : EAGAIN;
 }
 
 // The ticket after the last byte that any process has locked, shared or not. A process that may only read the sidecar
 // can lock ranges too (shared): EBUSY if they leave no ticket, or are so many that they were made to keep others busy.
-static inline int64_t ticket_after_all_others(int fd, off_t from, int *error) {
-  off_t after = from;
+static inline int64_t ticket_after_all_others(int fd, int *error) {
+  off_t after = TICKET_BASE;
   for (int ranges = 0; ranges < TICKET_RANGES; ranges++) {
     off_t next = -1;
-    if (ticket_conflict(fd, F_WRLCK, after, TICKET_MODES - 1, &next, error) < 0) return after - TICKET_BASE;
+    if (ticket_conflict(fd, F_WRLCK, after, TICKET_LAST, &next, error) < 0) return after - TICKET_BASE;
     if (next < 0 || next - TICKET_BASE >= TICKET_LIMIT) break;
     after = next;
   }
@@ -86,84 +103,110 @@ static inline int64_t ticket_after_all_others(int fd, off_t from, int *error) {
   return -1;
 }
 
-// Whether the content is ours to write: a sidecar's, or none at all in a file that has no other name.
-static inline bool ticket_is_ours(int fd, const ticket_header *header, ssize_t size) {
+// What the file says, as a guess: the number behind the last ticket.
+static inline int ticket_read(int fd, ticket_content *content) {
   struct stat stat;
-  if (size >= 16) return memcmp(header->magic, TICKET_MAGIC, 16) == 0;
-  return size == 0 && fstat(fd, &stat) == 0 && stat.st_nlink == 1;
+  content->size = pread(fd, &content->header, sizeof content->header, 0);
+  if (content->size < 0) return errno;
+  // Ours to write: a sidecar's content, or none at all in a file that has no other name.
+  if (content->size >= 16) content->ours = memcmp(content->header.magic, TICKET_MAGIC, 16) == 0;
+  else content->ours = content->size == 0 && fstat(fd, &stat) == 0 && stat.st_nlink == 1;
+  bool told = content->ours && content->size == sizeof content->header;
+  int64_t next = content->header.next;
+  content->header.next = told && next > 0 && next < TICKET_LIMIT ? next : 1;
+  return 0;
 }
 
-// With byte 0 held.
-static inline int ticket_take_inside(int fd, const lock_identity *identity, bool shared, int64_t *ticket) {
-  ticket_header header = {0};
-  int error = check_identity(identity, fd);
-  if (error != 0) return error;
-  ssize_t size = pread(fd, &header, sizeof header, 0);
-  if (size < 0) return errno;
-  bool ours = ticket_is_ours(fd, &header, size);
-  bool counted = ours && size == sizeof header && header.next >= 0 && header.next < TICKET_LIMIT;
-  int64_t next = counted ? header.next : 0;
+// A disk that is full is no reason to fail: the locks tell the next ticket.
+static inline void ticket_write(int fd, ticket_content *content, int64_t next) {
+  bool complete = content->size == sizeof content->header;
+  memcpy(content->header.magic, TICKET_MAGIC, 16);
+  content->header.next = next;
+  ssize_t written =
+      complete ? pwrite(fd, &content->header.next, 8, 16) : pwrite(fd, &content->header, sizeof content->header, 0);
+  (void)written;
+}
 
-  // A counter that is too low would put this request before others: so nothing may be locked from it on.
-  off_t last = ticket_taken(fd, F_WRLCK, TICKET_BASE + next, TICKET_MODES - 1, &error);
-  if (error == 0 && last >= 0) next = ticket_after_all_others(fd, TICKET_BASE, &error);
-  if (error == 0) error = ticket_byte(fd, TICKET_BASE + next, F_WRLCK, false);
+// Whether a process that takes no part in the queue has the last byte locked. Those that take tickets lock it
+// exclusively, which a process that may only read the sidecar cannot.
+static inline bool ticket_is_kept_out(int fd) {
+  struct flock range = byte_range(F_WRLCK, TICKET_LAST, 1);
+  return fcntl(fd, F_OFD_GETLK, &range) == 0 && range.l_type == F_RDLCK;
+}
+
+// Locks all bytes from a free ticket on. EAGAIN: another process is taking one, and `wait` is false.
+static inline int ticket_lock_free(int fd, bool wait, bool busy, ticket_content *content, int64_t *ticket) {
+  // 1. Nothing at all is locked: the queue is empty.
+  *ticket = 0;
+  int error = busy ? EAGAIN : ticket_bytes(fd, TICKET_BASE, TICKET_LAST, F_WRLCK, false);
+  if (error != EAGAIN) return error;
+  // 2. Behind the last ticket, as the file tells it.
+  error = ticket_read(fd, content);
   if (error != 0) return error;
-  if (shared) ticket_byte(fd, TICKET_MODES + next, F_RDLCK, false);
-  *ticket = next;
-  if (ours) {
-    memcpy(header.magic, TICKET_MAGIC, 16);
-    header.next = next + 1;
-    bool complete = size == sizeof header;
-    // A disk that is full is no reason to fail: the locks tell the next ticket.
-    ssize_t written = complete ? pwrite(fd, &header.next, 8, 16) : pwrite(fd, &header, sizeof header, 0);
-    (void)written;
-  }
-  return 0;
+  *ticket = content->header.next;
+  error = ticket_bytes(fd, TICKET_BASE + *ticket, TICKET_LAST, F_WRLCK, false);
+  if (error != EAGAIN) return error;
+  // 3. What the file tells is too low, or another process is taking a ticket, which has the last byte locked.
+  if (ticket_is_kept_out(fd)) return EBUSY;
+  error = ticket_bytes(fd, TICKET_LAST, TICKET_LAST, F_WRLCK, wait);
+  if (error != 0) return error;
+  *ticket = ticket_after_all_others(fd, &error);
+  if (error == 0) error = ticket_bytes(fd, TICKET_BASE + *ticket, TICKET_LAST, F_WRLCK, false);
+  // No process takes a ticket now: a byte that is contended all the same is locked by one that does not queue.
+  return error == EAGAIN ? EBUSY : error;
 }
 
 // 0, EAGAIN (another process is taking one, and `wait` is false), ESTALE (this sidecar is not at its path), EINTR, …
 // EBUSY: locks of another process leave no ticket.
-static inline int ticket_take(int fd, const lock_identity *identity, bool shared, bool wait, int64_t *ticket) {
-  int error = ticket_byte(fd, 0, F_WRLCK, wait);
-  if (error != 0) return error;
-  error = ticket_take_inside(fd, identity, shared, ticket);
-  ticket_byte(fd, 0, F_UNLCK, false);
-  // Tickets are taken with byte 0 held only: a byte that is contended all the same is locked by a process that does not
-  // queue.
-  return error == EAGAIN ? EBUSY : error;
+static inline int ticket_take(int fd, const lock_identity *identity, bool shared, bool wait, ticket_place *place) {
+  ticket_content content = {0};
+  int64_t free;
+  // Where there were others the last time, and have been since, the queue is hardly empty.
+  int error = ticket_lock_free(fd, wait, place->busy_since != NO_TICKET, &content, &free);
+  if (error == EAGAIN) return error;
+  if (error == 0) error = check_identity(identity, fd);
+  if (error != 0) {
+    ticket_bytes(fd, TICKET_BASE, TICKET_LAST, F_UNLCK, false);
+    return error;
+  }
+  if (shared) ticket_bytes(fd, TICKET_MODES + free, TICKET_MODES + free, F_RDLCK, false);
+  if (content.ours) ticket_write(fd, &content, free + 1);
+  ticket_bytes(fd, TICKET_BASE + free + 1, TICKET_LAST, F_UNLCK, false);
+  bool alone = free == 0 || content.header.next == place->busy_since + 1;
+  *place = (ticket_place){.ticket = free, .first = free == 0, .busy_since = alone ? NO_TICKET : free};
+  return 0;
 }
 
 // The ticket, and what is left of waiting with it.
-static inline void ticket_drop(int fd) {
+static inline void ticket_drop(int fd, ticket_place *place) {
   lock_target all = {.fd = fd, .ofd = true, .start = TICKET_BASE};
   lock_undo(&all);
+  place->ticket = NO_TICKET;
+  place->first = false;
 }
 
 // Waits until there is no earlier ticket. 1. For the predecessor's. 2. When that is dropped, its process may have
 // cancelled while an earlier ticket is still there: so it looks, and waits for the one it finds. Can be begun again
 // after EINTR. The shared locks that are granted on the way block no process, and go with the ticket.
-static inline int ticket_wait_turn(int fd, int64_t ticket) {
-  off_t wait_for = TICKET_BASE + ticket - 1;
-  while (ticket > 0) {
-    int error = ticket_byte(fd, wait_for, F_RDLCK, true);
+static inline int ticket_wait_turn(int fd, ticket_place *place) {
+  off_t wait_for = TICKET_BASE + place->ticket - 1;
+  while (!place->first) {
+    int error = ticket_bytes(fd, wait_for, wait_for, F_RDLCK, true);
     if (error != 0) return error;
-    error = ticket_is_first(fd, ticket, &wait_for);
-    if (error != EAGAIN) return error;
+    error = ticket_is_first(fd, place, &wait_for);
+    if (error != 0 && error != EAGAIN) return error;
   }
   return 0;
 }
 
-// Removes a sidecar without tickets. Only for the holder of the main lock: no other process is first then, and a
-// process that takes a ticket after this finds, under byte 0, that the sidecar is not at its path any more.
+// Removes a sidecar without tickets: it has all of their bytes locked. Only for the holder of the main lock: no other
+// process is first then, and a process that takes a ticket after this finds that the sidecar is not at its path.
 static inline int ticket_remove_sidecar(int fd, const lock_identity *identity) {
-  int error = ticket_byte(fd, 0, F_WRLCK, false);
+  int error = ticket_bytes(fd, TICKET_BASE, TICKET_LAST, F_WRLCK, false);
   if (error != 0) return error;
-  off_t found = ticket_taken(fd, F_WRLCK, 1, -1, &error);
-  if (error == 0 && found >= 0) error = EAGAIN;
-  if (error == 0) error = check_identity(identity, fd);
+  error = check_identity(identity, fd);
   if (error == 0 && unlink(identity->path) != 0) error = errno;
-  ticket_byte(fd, 0, F_UNLCK, false);
+  ticket_bytes(fd, TICKET_BASE, TICKET_LAST, F_UNLCK, false);
   return error;
 }
 

@@ -6,9 +6,10 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "bell.h"
 #include "cancel.h"
 
-enum { STACK_BYTES = 128 * 1024, IDLE_SECONDS = 2, JOIN_MS = 100 };
+enum { STACK_BYTES = 128 * 1024, IDLE_SECONDS = 2, JOIN_MS = 100, SIGNAL_AGAIN_MS = 1 };
 
 struct worker_group {
   void (*wake)(void *);
@@ -16,6 +17,7 @@ struct worker_group {
   worker *ended, **ended_tail;
   worker *running;  // a doubly linked list
   bool destroyed;
+  int waking;  // calls of `wake` that go on
   int references;
 };
 
@@ -25,22 +27,25 @@ struct worker {
   worker_order order;
   enum { STARTING, PARKED, DONE } state;
   atomic_bool cancelled;
+  bool listed;
   int result;
   int references;  // the caller's, the thread's, and that of the list
   pthread_t thread;
 };
 
-typedef struct idle_thread {
-  struct idle_thread *next;
-  pthread_cond_t wake;
+// Where an idle thread gets its next job. It is kept for another thread when this one ends, since its bell is rung
+// without the mutex, for which the woken thread would only have to wait.
+typedef struct seat {
+  struct seat *next;
+  bell bell;
   worker *job;
-} idle_thread;
+} seat;
 
-// One mutex for everything: it is taken twice per wait, for a moment each.
+// One mutex for everything: it is taken three times per wait, for a moment each, and never while a call blocks.
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t any_done;
 static pthread_condattr_t monotonic;
-static idle_thread *idle_threads;
+static seat *idle, *spare;
 static int threads;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -70,6 +75,11 @@ static struct timespec from_now(double ms) {
   return at;
 }
 
+static bool has_passed(const struct timespec *end) {
+  struct timespec now = from_now(0);
+  return now.tv_sec > end->tv_sec || (now.tv_sec == end->tv_sec && now.tv_nsec >= end->tv_nsec);
+}
+
 // --- with the mutex held -------------------------------------------------------------------------------------------
 
 static void release_group(worker_group *group) {
@@ -90,81 +100,121 @@ static void leave_running(worker *self) {
   self->next = self->previous = NULL;
 }
 
-// The one place where the end of a call meets cancel. Cancelled first: no code learns of the result, and `end` undoes
-// it. Ended first: the result is listed, and cancelling finds nothing to interrupt.
-static void finish(worker *self, int result) {
+// The one place where the end of a call meets cancel. Cancelled first: no code learns of the result, and the caller
+// undoes it. Ended first: the result is listed, and cancelling finds nothing to interrupt. True: `wake` is to be
+// called.
+static bool finish(worker *self, int result) {
   worker_group *group = self->group;
   self->state = DONE;
   self->result = result;
   leave_running(self);
   pthread_cond_broadcast(&any_done);
-  if (atomic_load(&self->cancelled) || !self->order.listed || group->destroyed) return;
+  if (group->destroyed || !self->listed) return false;
   bool first = group->ended == NULL;
   self->references++;
   *group->ended_tail = self;
   group->ended_tail = &self->next;
-  if (first) group->wake(group->data);
+  if (first) group->waking++;
+  return first;
+}
+
+// A thread that is only about to call is not interrupted by the signal, and then blocks: so the signal is sent again
+// until the thread has left, which it does after the first call that ends, since it looks at the flag then. A copy that
+// comes late interrupts another call of that thread at worst, which is called again. (STARTING: the thread looks at the
+// flag before it calls.)
+static void interrupt(worker *self) {
+  atomic_store(&self->cancelled, true);
+  if (self->state == PARKED && cancel_is_possible()) cancel_send(self->thread);
+}
+
+static void wait_a_moment(void) {
+  struct timespec end = from_now(SIGNAL_AGAIN_MS);
+  pthread_cond_timedwait(&any_done, &mutex, &end);
 }
 
 static bool cancel_locked(worker *self) {
-  // A parked thread leaves that state under the mutex only, so it is there; one signal is enough. The signal is sent
-  // before the flag is set: should sending fail, nothing has changed. A thread that handles the signal before it sees
-  // the flag calls again on the inert descriptor, which fails at once, and then waits for this mutex.
-  if (self->state == PARKED && (!cancel_is_possible() || !cancel_send(self->thread))) return false;
-  atomic_store(&self->cancelled, true);  // STARTING: the thread looks before it parks
-  return true;
+  struct timespec end = from_now(JOIN_MS);
+  self->listed = false;
+  interrupt(self);
+  while (self->state == PARKED && cancel_is_possible() && !has_passed(&end)) {
+    wait_a_moment();
+    interrupt(self);
+  }
+  self->listed = self->state == PARKED;
+  return !self->listed;
 }
 
 // --- the threads ---------------------------------------------------------------------------------------------------
 
 static void run(worker *self) {
   const worker_order *order = &self->order;
+  worker_group *group = self->group;
   int result = ECANCELED;
   self->thread = pthread_self();
   if (!atomic_load(&self->cancelled)) {
     self->state = PARKED;
     pthread_mutex_unlock(&mutex);
-    cancel_open(order->fds[0], order->fds[1]);
     result = order->kind->run(order->call, &self->cancelled);
-    cancel_close();
     pthread_mutex_lock(&mutex);
   }
-  // The caller is told first: it need not wait for what is left to do here.
-  bool cancelled = atomic_load(&self->cancelled);
-  finish(self, result);
-  pthread_mutex_unlock(&mutex);
-  order->kind->end(order->call, cancelled);
-  if (cancelled) cancel_drain();  // no thread sends the signal since the worker has ended
-  pthread_mutex_lock(&mutex);
+  if (finish(self, result)) {
+    // Without the mutex: the thread that is woken would only wait for it.
+    pthread_mutex_unlock(&mutex);
+    group->wake(group->data);
+    pthread_mutex_lock(&mutex);
+    if (--group->waking == 0 && group->destroyed) pthread_cond_broadcast(&any_done);
+  }
   release_locked(self);
 }
 
+static seat *take_seat(void) {
+  seat *one = spare;
+  if (one != NULL) spare = one->next;
+  else if ((one = calloc(1, sizeof *one)) != NULL) bell_make(&one->bell);
+  return one;
+}
+
+static void give_back(seat *one) {
+  one->next = spare;
+  spare = one;
+}
+
+// With the mutex held, which is let go meanwhile. Afterwards there is a job, or the thread is not idle any more.
+static void wait_for_job(seat *self) {
+  self->job = NULL;
+  self->next = idle;
+  idle = self;
+  bool rung = true;
+  while (self->job == NULL && rung) {
+    pthread_mutex_unlock(&mutex);
+    rung = bell_wait(&self->bell, IDLE_SECONDS);
+    pthread_mutex_lock(&mutex);
+  }
+  if (self->job != NULL) return;
+  seat **link = &idle;
+  while (*link != self) link = &(*link)->next;
+  *link = self->next;
+}
+
 static void *thread_main(void *argument) {
-  idle_thread self = {.job = argument};
-  cancel_prepare_thread();
-  pthread_cond_init(&self.wake, &monotonic);
+  seat *self = argument;
+  cancel_admit();
   pthread_mutex_lock(&mutex);
-  while (self.job != NULL) {
-    run(self.job);
-    self.job = NULL;
-    self.next = idle_threads;
-    idle_threads = &self;
-    struct timespec end = from_now(IDLE_SECONDS * 1e3);
-    while (self.job == NULL && pthread_cond_timedwait(&self.wake, &mutex, &end) != ETIMEDOUT) continue;
-    if (self.job == NULL) {
-      idle_thread **link = &idle_threads;
-      while (*link != &self) link = &(*link)->next;
-      *link = self.next;
-    }
+  while (self->job != NULL) {
+    run(self->job);
+    wait_for_job(self);
   }
   threads--;
+  give_back(self);
   pthread_mutex_unlock(&mutex);
-  pthread_cond_destroy(&self.wake);
   return NULL;
 }
 
 // Blocks every signal in the new thread: no foreign handler shall run on its small stack.
 static int create_thread(worker *job) {
+  seat *own = take_seat();
+  if (own == NULL) return ENOMEM;
+  own->job = job;
   pthread_attr_t attributes;
   pthread_t thread;
   sigset_t all, before;
@@ -173,19 +223,24 @@ static int create_thread(worker *job) {
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  int error = pthread_create(&thread, &attributes, thread_main, job);
+  int error = pthread_create(&thread, &attributes, thread_main, own);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   pthread_attr_destroy(&attributes);
-  if (error == 0) threads++;
+  if (error == 0) {
+    threads++;
+  } else {
+    own->job = NULL;
+    give_back(own);
+  }
   return error;
 }
 
-static int assign(worker *job) {
-  idle_thread *idle = idle_threads;
+// `woken`: whose bell is to be rung without the mutex, NULL if none.
+static int assign(worker *job, seat **woken) {
+  *woken = idle;
   if (idle == NULL) return create_thread(job);
-  idle_threads = idle->next;
-  idle->job = job;
-  pthread_cond_signal(&idle->wake);
+  idle = (*woken)->next;
+  (*woken)->job = job;
   return 0;
 }
 
@@ -193,7 +248,6 @@ static int assign(worker *job) {
 
 worker_group *worker_group_create(void (*wake)(void *), void *data) {
   pthread_once(&once, initialize);
-  cancel_prepare_thread();
   worker_group *group = calloc(1, sizeof *group);
   if (group == NULL) return NULL;
   *group = (worker_group){.wake = wake, .data = data, .ended_tail = &group->ended, .references = 1};
@@ -203,9 +257,12 @@ worker_group *worker_group_create(void (*wake)(void *), void *data) {
 void worker_group_destroy(worker_group *group) {
   pthread_mutex_lock(&mutex);
   group->destroyed = true;
-  for (worker *one = group->running; one != NULL; one = one->next) cancel_locked(one);
   struct timespec end = from_now(JOIN_MS);
-  while (group->running != NULL && pthread_cond_timedwait(&any_done, &mutex, &end) != ETIMEDOUT) continue;
+  while (group->running != NULL && !has_passed(&end)) {
+    for (worker *one = group->running; one != NULL; one = one->next) interrupt(one);
+    wait_a_moment();
+  }
+  while (group->waking > 0) pthread_cond_wait(&any_done, &mutex);
   while (group->ended != NULL) {
     worker *one = group->ended;
     group->ended = one->next;
@@ -232,10 +289,12 @@ int worker_start(worker_group *group, const worker_order *order, worker **result
   if (self == NULL) return ENOMEM;
   self->group = group;
   self->order = *order;
+  self->listed = order->listed;
   self->references = 2;
 
+  seat *woken;
   pthread_mutex_lock(&mutex);
-  int error = assign(self);
+  int error = assign(self, &woken);
   if (error == 0) {
     group->references++;
     self->next = group->running;
@@ -244,6 +303,7 @@ int worker_start(worker_group *group, const worker_order *order, worker **result
   }
   pthread_mutex_unlock(&mutex);
 
+  if (error == 0 && woken != NULL) bell_ring(&woken->bell);
   if (error != 0) free(self);
   else *result = self;
   return error;
@@ -251,9 +311,9 @@ int worker_start(worker_group *group, const worker_order *order, worker **result
 
 bool worker_cancel(worker *self) {
   pthread_mutex_lock(&mutex);
-  bool interrupted = cancel_locked(self);
+  bool ended = cancel_locked(self);
   pthread_mutex_unlock(&mutex);
-  return interrupted;
+  return ended;
 }
 
 bool worker_join(worker *self, double ms) {

@@ -9,36 +9,33 @@
 typedef struct worker worker;
 typedef struct worker_group worker_group;
 
-// The workers of one JavaScript environment. `wake` is called on a worker's thread, with the one mutex of worker.c
-// held, when there is something for `worker_group_take` to take.
+// The workers of one JavaScript environment. `wake` is called on a worker's thread when there is something for
+// `worker_group_take` to take.
 worker_group *worker_group_create(void (*wake)(void *), void *data);
 // Cancels all workers of the group. No `wake` after it. Waits for their threads, but for 100 ms at most.
 void worker_group_destroy(worker_group *group);
 // The next worker that has ended, NULL if there is none. The reference is the caller's now.
 worker *worker_group_take(worker_group *group);
 
-// What a worker does. All three are called without the mutex, but for `destroy`.
+// What a worker does.
 typedef struct {
   // On the thread: blocks, and returns 0 or an errno. After EINTR it goes on, unless `*cancelled`.
   int (*run)(void *call, const atomic_bool *cancelled);
-  // On the thread, once the outcome is told: gives back what the call used. `cancelled`: the outcome is told to no
-  // code, so what was gained is to be undone.
-  void (*end)(void *call, bool cancelled);
-  // With the last reference.
+  // With the last reference, with the mutex of worker.c held.
   void (*destroy)(void *call);
 } worker_kind;
 
 typedef struct {
   const worker_kind *kind;
   void *call;   // the worker's, if it starts
-  int fds[2];   // what the call blocks on, -1: none
   bool listed;  // it goes to the group's list when it has ended; else the result is fetched with worker_join
   int id;       // the caller's
 } worker_order;
 
 // The reference is the caller's. 0 or an errno.
 int worker_start(worker_group *group, const worker_order *order, worker **result);
-// It is never listed after this. False: it cannot be interrupted (the signal has another handler) and goes on.
+// Ends it: it does nothing any more once this returns true, and is never listed. False: it cannot be interrupted (the
+// signal has another handler, say) and goes on; it is listed when it has ended, with whatever result.
 bool worker_cancel(worker *self);
 // Waits for a worker that is not listed: true if it ended within `ms`.
 bool worker_join(worker *self, double ms);

@@ -24,7 +24,7 @@ static lock_target open_target(bool ofd) {
 
 static int start(worker_group *group, lock_target target, bool shared, bool listed, int id, worker **result) {
   lock_wait_order order = {
-      .shared = shared, .listed = listed, .ticket = NO_TICKET, .lock = &identity, .target = target, .id = id};
+      .shared = shared, .listed = listed, .place = NO_PLACE, .lock = &identity, .target = target, .id = id};
   return lock_wait_start(group, &order, result);
 }
 
@@ -35,7 +35,7 @@ static void grants_against_cancels(bool ofd) {
   for (int round = 0; round < ROUNDS; round++) {
     lock_target holder = open_target(ofd), targets[WAITS];
     worker *waits[WAITS];
-    assert(lock_block(&holder, false) == 0);  // a cancelled wait's late grant may be on its way out
+    assert(lock_block(&holder, false) == 0);
     for (int i = 0; i < WAITS; i++) {
       targets[i] = open_target(ofd);
       assert(start(group, targets[i], true, true, i, &waits[i]) == 0);
@@ -93,8 +93,8 @@ static void groups_that_end(bool ofd) {
       worker_release(one);
     }
     if (round % 2 == 0) lock_undo(&holder);
-    for (int i = 0; i < WAITS; i++) close(targets[i].fd);
     worker_group_destroy(group);
+    for (int i = 0; i < WAITS; i++) close(targets[i].fd);
     close(holder.fd);
   }
 }

@@ -35,17 +35,13 @@ static int uncontended(const char *path, long times) {
 }
 
 static void acquire_fifo(int fd, int line, const lock_identity *sidecar) {
-  int64_t ticket;
+  static ticket_place place = {.ticket = NO_TICKET, .busy_since = NO_TICKET};
   struct stat stat_now;
-  if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
-    if (ticket_queue_empty(line) == 0) return;
-    flock(fd, LOCK_UN);
-  }
-  must(-ticket_take(line, sidecar, false, true, &ticket), "take");
-  must(-ticket_wait_turn(line, ticket), "turn");
+  must(-ticket_take(line, sidecar, false, true, &place), "take");
+  must(-ticket_wait_turn(line, &place), "turn");
   must(flock(fd, LOCK_EX), "flock");
   fstat(fd, &stat_now);
-  ticket_drop(line);
+  ticket_drop(line, &place);
 }
 
 int main(int count, char **arguments) {

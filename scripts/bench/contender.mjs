@@ -1,7 +1,7 @@
 // One of several Node processes that contend for a lock: contender.mjs STRATEGY PATH HOLD_US WARM START END OUT.
 // WARM, START and END in ns of the monotonic clock; OUT gets pairs of (asked, granted). From WARM to START the
 // processes contend without holding, so that the code of the contended path is compiled when it is measured.
-import { openSync, writeFileSync } from 'node:fs';
+import { existsSync, openSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { InterProcessLock } from 'fairlock';
 
@@ -54,13 +54,17 @@ const acquire = strategies[strategy]();
 while (now() < Number(warm));
 while (now() < Number(start)) await (await acquire())();
 
+/** For syscalls.mjs, which looks for it in the trace. */
+const mark = (what) => process.env.FAIRLOCK_BENCH_MARKS && existsSync(`/fairlock-bench-${what}`);
 const pairs = [];
 for (let asked = now(); asked < Number(end); asked = now()) {
   const release = await acquire();
+  if (pairs.length === 0) mark('begin');
   const granted = now();
   spin(Number(hold));
   await release();
   pairs.push(asked, granted);
 }
+mark('end');
 writeFileSync(out, Buffer.from(Float64Array.from(pairs).buffer));
 process.exit(0);

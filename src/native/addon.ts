@@ -17,6 +17,8 @@ export const CONTENDED = 1;
 export const REPLACED = 2;
 /** The sidecar was removed, and the lock released. */
 export const REMOVED = 3;
+/** A ticket was taken, and no other process has one. */
+export const FIRST = 4;
 
 /** Waits are numbers; below zero, a negated errno. */
 export interface Addon {
@@ -30,7 +32,7 @@ export interface Addon {
   waitSync(client: number, file: FileHandle, sidecar: FileHandle | undefined, shared: boolean): number;
   /** The status of a `waitSync`; undefined: it still waits after `ms`. */
   join(wait: number, ms: number): number | undefined;
-  /** False: the wait cannot be interrupted and goes on, but keeps no process alive. */
+  /** False: the wait cannot be interrupted and goes on, but keeps no process alive. Then its end is told. */
   cancel(wait: number): boolean;
   /** The number of a client; the callback is told of each of its waits that has ended. */
   connect(callback: (wait: number, status: number) => void): number;
@@ -38,7 +40,7 @@ export interface Addon {
   tryIfQueueEmpty(file: FileHandle, probe: FileHandle, shared: boolean): number;
   /** Like `tryLock`, with a ticket: contended where another request has an earlier one. */
   tryIfFirst(file: FileHandle, sidecar: FileHandle, shared: boolean): number;
-  /** CONTENDED: another process is taking a ticket; -EBUSY: the locks of another process leave none. */
+  /** GRANTED or FIRST; CONTENDED: another process is taking a ticket; -EBUSY: the locks of another process leave none. */
   takeTicket(sidecar: FileHandle, shared: boolean): number;
   /** Takes a ticket as soon as no other process is taking one. */
   waitForTicket(client: number, sidecar: FileHandle, shared: boolean): number;

@@ -26,11 +26,7 @@ function clientOf(addon: Addon): Client {
   if (known !== undefined) return known;
   const waits = new Map<number, NativeWait>();
   const id = addon.connect((wait, status) => {
-    const ended = waits.get(wait);
-    waits.delete(wait);
-    if (ended === undefined) return;
-    stuck.delete(ended);
-    ended.onEnd(status);
+    waits.get(wait)?.ended(status);
   });
   const client = { id, waits };
   clients.set(addon, client);
@@ -44,11 +40,16 @@ export interface WaitedFor {
   readonly sidecar?: NativeFile | undefined;
 }
 
-/** JavaScript is told of the end at most once, on its own thread: there, and only there, grant meets cancel. */
+/**
+ * JavaScript is told of the end at most once, on its own thread: there, and only there, grant meets cancel. The files
+ * stay open as long as the wait lasts.
+ */
 export class NativeWait {
   readonly #addon: Addon;
   readonly #id: number;
   readonly #client: Client;
+  #isCancelled = false;
+  #whenUnused: (() => void)[] = [];
 
   private constructor(
     /** The addon uses them as long as the wait lasts. */
@@ -82,35 +83,67 @@ export class NativeWait {
     );
   }
 
-  /** False: it cannot be interrupted and goes on, but keeps no process alive. Then `onEnd` is called all the same. */
-  cancel(): boolean {
+  /** Its end is told by `join`. @throws as `forLock` */
+  static blocking(file: NativeFile, sidecar: NativeFile | undefined, mode: LockMode): NativeWait {
+    const onEnd = (): void => {};
+    return new NativeWait({ file, sidecar }, onEnd, (addon, client) =>
+      addon.waitSync(client, file.handle, sidecar?.handle, mode === 'shared'),
+    );
+  }
+
+  /** Blocks this thread. Undefined: it still waits after `ms`. */
+  join(ms: number): number | undefined {
+    const status = this.#addon.join(this.#id, ms);
+    if (status !== undefined) this.#client.waits.delete(this.#id);
+    return status;
+  }
+
+  /**
+   * `onEnd` is not called after this.
+   * @param whenUnused called when no thread uses the files any more: at once, or, where the wait cannot be interrupted,
+   * at its end. To be closed there: a lock or a ticket may have been granted all the same.
+   */
+  cancel(whenUnused: () => void = () => {}): void {
     const { waits } = this.#client;
-    if (waits.get(this.#id) !== this) return true;
-    const isCancelled = this.#addon.cancel(this.#id);
-    if (isCancelled) waits.delete(this.#id);
-    else stuck.add(this);
-    return isCancelled;
+    if (!this.#isCancelled && waits.get(this.#id) === this) {
+      this.#isCancelled = true;
+      if (this.#addon.cancel(this.#id)) waits.delete(this.#id);
+      else stuck.add(this);
+    }
+    if (stuck.has(this)) this.#whenUnused.push(whenUnused);
+    else whenUnused();
+  }
+
+  /** @internal */
+  ended(status: number): void {
+    this.#client.waits.delete(this.#id);
+    stuck.delete(this);
+    if (!this.#isCancelled) return this.onEnd(status);
+    for (const callback of this.#whenUnused) callback();
   }
 }
 
 /** A thread that blocks in `acquireSync` looks up this often, in ms, so that a Worker can be terminated. */
 const SYNC_SLICE_MS = 50;
 
-/** A wait that blocks this thread. Undefined: not over after `timeout` ms. Below zero: a negated errno. */
+/**
+ * A wait that blocks this thread. Below zero: a negated errno. Undefined: not over after `timeout` ms, and cancelled.
+ * @param whenUnused of a cancelled wait: see `NativeWait.cancel`
+ * @throws as `NativeWait.forLock`
+ */
 export function waitSync(
   file: NativeFile,
   sidecar: NativeFile | undefined,
   mode: LockMode,
   timeout: number,
+  whenUnused: () => void,
 ): number | undefined {
-  const { addon } = file;
   const end = performance.now() + timeout;
-  const wait = addon.waitSync(clientOf(addon).id, file.handle, sidecar?.handle, mode === 'shared');
-  if (wait < 0) return wait;
+  const wait = NativeWait.blocking(file, sidecar, mode);
   for (let left = timeout; left > 0; left = end - performance.now()) {
-    const status = addon.join(wait, Math.min(left, SYNC_SLICE_MS));
+    const status = wait.join(Math.min(left, SYNC_SLICE_MS));
     if (status !== undefined) return status;
   }
-  addon.cancel(wait);
+  wait.cancel(whenUnused);
   return undefined;
 }

@@ -38,6 +38,11 @@ export class QueueAccess {
     return this.#queue === undefined ? 'kernel' : 'fifo';
   }
 
+  /** Whether a request had better take its ticket at once: see `TicketQueue.isCrowded`. */
+  get isCrowded(): boolean {
+    return this.#queue?.isCrowded ?? false;
+  }
+
   /** @param onQueued called once it is taken */
   takeTicket(mode: LockMode, onQueued: (() => void) | undefined): Ticket | undefined {
     const ticket = this.#queue?.takeTicket(mode, onQueued);

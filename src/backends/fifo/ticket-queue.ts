@@ -8,10 +8,10 @@ import { constants } from 'node:os';
 import { codeOf, LockMismatchError, LockUnsupportedError, systemError } from '../../errors.js';
 import { canonicalPath } from '../../files/canonical-path.js';
 import { DescriptorCache } from '../../files/descriptor-cache.js';
-import { type LockFileOptions, openLockFile, withDescriptors } from '../../files/lock-file.js';
+import { type LockFileOptions, openLockFile } from '../../files/lock-file.js';
 import type { OpenFile } from '../../files/open-file.js';
 import { sidecarOf } from '../../files/sibling-files.js';
-import { type Addon, CONTENDED, GRANTED, REPLACED } from '../../native/addon.js';
+import { type Addon, CONTENDED, FIRST, GRANTED, REPLACED } from '../../native/addon.js';
 import { NativeFile } from '../../native/native-file.js';
 import { NativeWait } from '../../native/native-wait.js';
 import type { LockMode } from '../../options.js';
@@ -29,6 +29,11 @@ const TAKE_AGAIN_MS = 1;
 /** One per path and thread. */
 export class TicketQueue {
   readonly sidecar: string;
+  /**
+   * The last request had to wait. The next one takes its ticket before it tries: to take the lock for a moment, and
+   * give it back because requests are queued, would wake the first of them, which may then ask again before it.
+   */
+  isCrowded = false;
   readonly #descriptors = new DescriptorCache();
   /** Requests without a ticket yet, in order of arrival. */
   readonly #waiting = new Set<Ticket>();
@@ -131,10 +136,11 @@ export class Ticket {
   /** Open as long as the ticket is taken: it carries the lock that is the ticket. */
   #sidecar: OpenFile | undefined;
   #failure: Error | undefined;
+  /** Uses the sidecar: a thread that takes the ticket, or that waits with it. */
   #wait: Pick<NativeWait, 'cancel'> | undefined;
   #onReady: (() => void) | undefined;
+  #isFirst = false;
   #isParked = false;
-  #isMoved = false;
   /** Lets the next request take its ticket. */
   #passOn: () => void = () => {};
 
@@ -152,6 +158,11 @@ export class Ticket {
   /** Neither taken yet nor failed: see `whenReady`. */
   get isPending(): boolean {
     return this.#state === 'waiting' || this.#state === 'taking';
+  }
+
+  /** No other process had a ticket when it was taken, so none is before it. */
+  get isFirst(): boolean {
+    return this.#isFirst;
   }
 
   /** The open sidecar that carries the ticket. @throws the reason if there is none */
@@ -179,8 +190,8 @@ export class Ticket {
 
   /** The lock is held; the ticket was dropped with the grant. */
   granted(): void {
-    if (this.#isMoved) this.#sidecar?.close();
-    else if (this.#sidecar !== undefined) this.queue.putBack(this.#sidecar);
+    if (this.#sidecar !== undefined) this.queue.putBack(this.#sidecar);
+    this.queue.isCrowded = this.#isParked;
     this.#end();
   }
 
@@ -190,24 +201,22 @@ export class Ticket {
     this.granted();
   }
 
-  /** A thread that waited with it was cancelled, and may still use the open file. */
-  moved(): void {
-    this.#isMoved = true;
-  }
-
   /** A thread waits with it. */
-  park(): void {
+  park(wait: NativeWait): void {
+    this.#wait = wait;
     this.#isParked = true;
   }
 
-  /** Drops it. A thread that waits with it may still use the open file, which is not used again then. */
+  /** Drops it at once: waiters behind need not wait until a thread that waits with it has noticed. */
   cancel(): void {
     if (this.#state === 'dropped') return;
-    this.#wait?.cancel();
-    if (this.#sidecar !== undefined) {
-      this.#sidecar.nativeFile.dropTicket();
-      if (this.#isParked || this.#state !== 'taken') this.#sidecar.close();
-      else this.queue.putBack(this.#sidecar);
+    const sidecar = this.#sidecar;
+    if (sidecar === undefined) this.#wait?.cancel();
+    else {
+      sidecar.nativeFile.dropTicket();
+      // Closed, since the thread may have locked more meanwhile.
+      if (this.#wait !== undefined) this.#wait.cancel(() => sidecar.close());
+      else this.queue.putBack(sidecar);
     }
     this.#end();
   }
@@ -218,7 +227,8 @@ export class Ticket {
       this.#sidecar = sidecar;
       const { addon, handle } = sidecar.nativeFile;
       const status = addon.takeTicket(handle, this.mode === 'shared');
-      if (status === GRANTED) return this.#finish('taken');
+      this.#isFirst = status === FIRST;
+      if (status === GRANTED || status === FIRST) return this.#finish('taken');
       if (status === CONTENDED) return this.#takeOnThread(sidecar);
       this.#closeSidecar();
       if (status !== REPLACED) throw this.#takeError(-status);
@@ -241,14 +251,14 @@ export class Ticket {
       this.#finish('failed', this.#takeError(-status));
     };
     try {
-      this.#wait = withDescriptors(() => NativeWait.forTicket(sidecar.nativeFile, this.mode, onEnd));
+      this.#wait = NativeWait.forTicket(sidecar.nativeFile, this.mode, onEnd);
     } catch (error) {
       // No thread to wait on: the other process takes some microseconds, so a later try will do.
       if (codeOf(error) !== 'EAGAIN') throw error;
       const timer = setTimeout(again, TAKE_AGAIN_MS);
-      const cancel = (): boolean => {
+      const cancel = (whenUnused = (): void => {}): void => {
         clearTimeout(timer);
-        return true;
+        whenUnused();
       };
       this.#wait = { cancel };
     }

@@ -66,6 +66,7 @@ export class KernelBackend implements Backend, SyncWaitable, Stealable, KernelPa
   }
 
   tryAcquire(mode: LockMode, isFollowedByWait: boolean): Grant | null {
+    if (isFollowedByWait && this.order.isCrowded) return null;
     return this.tryWith(mode, undefined, isFollowedByWait);
   }
 
@@ -108,20 +109,23 @@ export class KernelBackend implements Backend, SyncWaitable, Stealable, KernelPa
       let status: number | undefined;
       try {
         sidecar = this.order.openSidecar();
-        status = waitSync(file.nativeFile, sidecar?.nativeFile, mode, left());
+        status = waitSync(file.nativeFile, sidecar?.nativeFile, mode, left(), () => {
+          file.unlockAndClose();
+          sidecar?.close();
+        });
       } catch (error) {
         file.close();
-        throw error;
-      } finally {
-        // With the sidecar's descriptor goes the ticket, if it was not dropped with the grant.
         sidecar?.close();
+        if (codeOf(error) === 'EAGAIN') return polled(); // There is no thread to wait on.
+        throw error;
       }
+      if (status === undefined) return null;
+      // With the sidecar's descriptor goes the ticket, if it was not dropped with the grant.
+      sidecar?.close();
       if (status === GRANTED) return this.grant(file, mode, undefined);
       file.unlockAndClose();
-      if (status === undefined) return null;
       if (status >= 0) continue;
       const error = systemError(-status, this.name, this.path);
-      if (codeOf(error) === 'EAGAIN') return polled(); // There is no thread to wait on.
       if (!this.files.mustWrite(error, file)) throw this.explained(error);
     }
   }

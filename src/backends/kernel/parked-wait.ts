@@ -1,6 +1,5 @@
 /** One wait in the kernel's own queue: on a thread and an open file of its own. */
 import { systemError } from '../../errors.js';
-import { withDescriptors } from '../../files/lock-file.js';
 import type { OpenFile } from '../../files/open-file.js';
 import { GRANTED, REPLACED } from '../../native/addon.js';
 import type { NativeFile } from '../../native/native-file.js';
@@ -11,12 +10,11 @@ import type { LockMode } from '../../options.js';
 export type ParkOutcome = 'granted' | 'replaced' | Error;
 
 export class ParkedWait {
-  readonly #wait: NativeWait;
-  #isCancelled = false;
+  readonly wait: NativeWait;
 
   /**
    * @param sidecar with a ticket, whose turn is waited for first
-   * @throws system errors: EMFILE (no descriptor), EAGAIN (no thread); then the file is still the caller's
+   * @throws EAGAIN there is no thread to wait on; then the file is still the caller's
    */
   constructor(
     readonly file: OpenFile,
@@ -25,23 +23,16 @@ export class ParkedWait {
     private readonly onOutcome: (outcome: ParkOutcome) => void,
   ) {
     const files = { file: file.nativeFile, sidecar };
-    this.#wait = withDescriptors(() => NativeWait.forLock(files, mode, (status) => this.#end(status)));
+    this.wait = NativeWait.forLock(files, mode, (status) => this.#end(status));
   }
 
-  /**
-   * No outcome is told after this. A lock that is granted all the same is released: the thread closes its descriptor,
-   * we close ours. False: the thread cannot be interrupted and stays parked; it releases the lock when it is granted.
-   */
-  cancel(): boolean {
-    this.#isCancelled = true;
-    const isInterrupted = this.#wait.cancel();
-    if (isInterrupted) this.file.unlockAndClose();
-    return isInterrupted;
+  /** No outcome is told after this. A lock that is granted all the same is released. */
+  cancel(): void {
+    this.wait.cancel(() => this.file.unlockAndClose());
   }
 
   #end(status: number): void {
-    if (status !== GRANTED || this.#isCancelled) this.file.unlockAndClose();
-    if (this.#isCancelled) return;
+    if (status !== GRANTED) this.file.unlockAndClose();
     const { syscall, path } = this.file.nativeFile;
     if (status < 0) this.onOutcome(systemError(-status, syscall, path));
     else this.onOutcome(status === REPLACED ? 'replaced' : 'granted');

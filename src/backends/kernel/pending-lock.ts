@@ -42,10 +42,10 @@ export class PendingLock extends PendingRequest {
     const sidecar = ticket?.sidecar;
     if (lock.calls.addon === undefined) return false;
     const file = lock.files.take(mode);
-    ticket?.park();
     try {
       const wait = new ParkedWait(file, sidecar, mode, (outcome) => this.step(() => this.#onOutcome(file, outcome)));
       this.#wait = wait;
+      ticket?.park(wait.wait);
       if (lock.files.options.followsReplacement) this.#endWatch = this.#watch(file, wait);
       return true;
     } catch (error) {
@@ -71,9 +71,9 @@ export class PendingLock extends PendingRequest {
   /** Goes on with the new file as soon as the one that is waited for is replaced. */
   #watch(file: OpenFile, wait: ParkedWait): () => void {
     const moveOver = (): void => {
-      if (!this.isParked || this.#wait !== wait || !wait.cancel()) return;
+      if (!this.isParked || this.#wait !== wait) return;
+      wait.cancel();
       this.#wait = undefined;
-      this.ticket?.moved();
       this.step(() => this.tryThenWait());
     };
     const { files, calls } = this.lock;

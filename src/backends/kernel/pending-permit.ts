@@ -1,7 +1,6 @@
 /** A request for a permit: it waits for its turn, if requests queue, then for whichever permit is released first. */
 import type { Grant } from '../../core/backend.js';
 import { systemError } from '../../errors.js';
-import { withDescriptors } from '../../files/lock-file.js';
 import type { OpenFile } from '../../files/open-file.js';
 import { GRANTED } from '../../native/addon.js';
 import { NativeWait } from '../../native/native-wait.js';
@@ -62,7 +61,6 @@ export class PendingPermit extends PendingRequest {
     const { ticket } = this;
     if (ticket === undefined) throw new Error('unreachable: a turn without a ticket');
     const { sidecar } = ticket;
-    ticket.park();
     const onTurn = (status: number): void => {
       this.#turn = undefined;
       if (status !== GRANTED) throw this.semaphore.explained(systemError(-status, 'fcntl', this.semaphore.path));
@@ -70,7 +68,8 @@ export class PendingPermit extends PendingRequest {
       this.tryThenWait();
     };
     const onEnd = (status: number): void => this.step(() => onTurn(status));
-    this.#turn = withDescriptors(() => NativeWait.forLock({ sidecar }, 'exclusive', onEnd));
+    this.#turn = NativeWait.forLock({ sidecar }, 'exclusive', onEnd);
+    ticket.park(this.#turn);
   }
 
   /** The first wait that is granted wins, and the others are cancelled. */

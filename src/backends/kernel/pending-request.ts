@@ -28,7 +28,7 @@ export abstract class PendingRequest implements PendingAcquire {
     if (this.ticket?.isPending) {
       this.#state = 'ticketing';
       this.ticket.whenReady(() => this.step(() => this.tryThenWait()));
-    } else this.step(() => (justTried ? this.#wait() : this.tryThenWait()));
+    } else this.step(() => (justTried && !this.ticket?.isFirst ? this.#wait() : this.tryThenWait()));
   }
 
   cancel(): void {
