@@ -57,16 +57,15 @@ const take = (state, self, ticket) =>
 const steps = {
   // A request tries first, or takes its ticket at once where the last one had to wait.
   ask(state, _me, self) {
-    return [go(state, self, 'try'), go(state, self, 'take'), go(state, self, 'guess')];
+    return [go(state, self, 'look'), go(state, self, 'take'), go(state, self, 'guess')];
   },
+  look(state, _me, self) {
+    return [go(state, self, others(state, self).some((one) => one.byte || one.from < Infinity) ? 'take' : 'try')];
+  },
+  // The queue was empty: a request that has taken a ticket since has asked later.
   try(state, _me, self) {
     if (state.main !== -1) return [go(state, self, 'take')];
-    return [go(state, self, 'look', (next) => (next.main = self))];
-  },
-  // The main lock is ours: is it our turn?
-  look(state, _me, self) {
-    if (!others(state, self).some((one) => one.byte || one.from < Infinity)) return [go(state, self, 'hold')];
-    return [go(state, self, 'take', (next) => (next.main = -1))];
+    return [go(state, self, 'hold', (next) => (next.main = self))];
   },
   take(state, _me, self) {
     return [isLockedFrom(state, 0, self) ? go(state, self, 'guess') : take(state, self, 0)];

@@ -109,8 +109,8 @@ const MUTANTS = [
   [
     'a cancelled ticket is kept',
     'src/backends/fifo/ticket-queue.ts',
-    '      this.#sidecar.nativeFile.dropTicket();\n      if',
-    '      if',
+    '      sidecar.nativeFile.dropTicket();\n',
+    '',
     FAIR,
   ],
   [
@@ -123,22 +123,22 @@ const MUTANTS = [
   [
     'no second look for earlier tickets',
     'native-fallback/src/ticket.h',
-    'error = ticket_is_first(fd, ticket, &wait_for);',
-    'error = 0;',
+    'error = ticket_is_first(fd, place, &wait_for);',
+    'place->first = true;',
     [...FAIR, 'test/chaos/chaos.test.ts'],
   ],
   [
-    'tickets are taken without byte 0',
+    'a ticket is taken though later ones are there',
     'native-fallback/src/ticket.h',
-    'int error = ticket_byte(fd, 0, F_WRLCK, wait);\n  if (error != 0) return error;\n  error = ticket_take_inside',
-    'int error = 0;\n  (void)wait;\n  error = ticket_take_inside',
+    'error = ticket_bytes(fd, TICKET_BASE + *ticket, TICKET_LAST, F_WRLCK, false);\n  if (error != EAGAIN) return error;',
+    'error = ticket_bytes(fd, TICKET_BASE + *ticket, TICKET_BASE + *ticket, F_WRLCK, false);\n  if (error != EAGAIN) return error;',
     [...FAIR, 'test/chaos/chaos.test.ts'],
   ],
   [
     'a late grant is kept',
-    'native-fallback/src/lock_wait.c',
-    'if (cancelled && self->order.lock != NULL) lock_undo(&self->order.target);\n  close_both(&self->order);',
-    'if (!cancelled) close_both(&self->order);',
+    'src/backends/kernel/parked-wait.ts',
+    'this.wait.cancel(() => this.file.unlockAndClose());',
+    'this.wait.cancel();',
     LOCK,
   ],
   [

@@ -39,14 +39,19 @@ static napi_value is_current(napi_env env, napi_callback_info info) {
   return number(env, status_of(check_identity(&file->identity, file->target.fd)));
 }
 
-// tryLock(file, shared): the try and the look at the path in one call.
+// The try and the look at the path. Its status.
+static int try_and_compare(lock_file *file, bool shared) {
+  int locked = lock_try(&file->target, shared);
+  if (locked != 0 && locked != EAGAIN) return -locked;
+  int identity = check_identity(&file->identity, file->target.fd);
+  return status_of(identity != 0 ? identity : locked);
+}
+
+// tryLock(file, shared)
 static napi_value try_lock(napi_env env, napi_callback_info info) {
   ARGUMENTS(2);
   POINTER(lock_file, file, 0);
-  int locked = lock_try(&file->target, to_bool(env, arguments[1]));
-  if (locked != 0 && locked != EAGAIN) return number(env, -locked);
-  int identity = check_identity(&file->identity, file->target.fd);
-  return number(env, status_of(identity != 0 ? identity : locked));
+  return number(env, try_and_compare(file, to_bool(env, arguments[1])));
 }
 
 static napi_value unlock(napi_env env, napi_callback_info info) {
@@ -59,18 +64,15 @@ static napi_value unlock(napi_env env, napi_callback_info info) {
 // --------------------------------------------------------------------
 
 // tryIfQueueEmpty(file, probe, shared): like tryLock, but contended where there is a ticket; `probe` is any open
-// sidecar. REMOVED: that sidecar is not in use any more, and the lock was released.
+// sidecar. REMOVED: that sidecar is not in use any more. The look comes first: a request that takes a ticket after it
+// has asked later than this one; and to give the lock back would wake the first of the queue for nothing.
 static napi_value try_if_queue_empty(napi_env env, napi_callback_info info) {
   ARGUMENTS(3);
   POINTER(lock_file, file, 0);
   POINTER(lock_file, probe, 1);
-  int locked = lock_try(&file->target, to_bool(env, arguments[2]));
-  if (locked != 0 && locked != EAGAIN) return number(env, -locked);
-  int identity = check_identity(&file->identity, file->target.fd);
-  if (identity != 0 || locked != 0) return number(env, status_of(identity != 0 ? identity : locked));
   int queue = ticket_queue_empty(probe->target.fd);
-  if (queue != 0) lock_undo(&file->target);
-  return number(env, queue == ESTALE ? REMOVED : status_of(queue));
+  if (queue != 0) return number(env, queue == ESTALE ? REMOVED : status_of(queue));
+  return number(env, try_and_compare(file, to_bool(env, arguments[2])));
 }
 
 // tryIfFirst(file, sidecar, shared): like tryLock, with a ticket; contended where there is an earlier one.
@@ -81,11 +83,9 @@ static napi_value try_if_first(napi_env env, napi_callback_info info) {
   off_t earlier;
   int first = ticket_is_first(sidecar->target.fd, &sidecar->place, &earlier);
   if (first != 0) return number(env, status_of(first));
-  int locked = lock_try(&file->target, to_bool(env, arguments[2]));
-  if (locked != 0 && locked != EAGAIN) return number(env, -locked);
-  int identity = check_identity(&file->identity, file->target.fd);
-  if (locked == 0 && identity == 0) ticket_drop(sidecar->target.fd, &sidecar->place);
-  return number(env, status_of(identity != 0 ? identity : locked));
+  int status = try_and_compare(file, to_bool(env, arguments[2]));
+  if (status == GRANTED) ticket_drop(sidecar->target.fd, &sidecar->place);
+  return number(env, status);
 }
 
 // isFirst(sidecar): GRANTED: there is no earlier ticket or, without a ticket of its own, none. Else CONTENDED or

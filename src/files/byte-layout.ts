@@ -5,8 +5,8 @@
  *                       1000 + n                     held shared by all that use it as a semaphore of n permits
  *                       2^52                         the right to remove or replace the file
  *                       2^52 + 1                     another process asks whether the file is locked (lock.h)
- *     its sidecar       0                            a ticket is being taken (ticket.h)
- *                       4096 + t                     ticket t, held exclusively
+ *     its sidecar       4096 + t                     ticket t, held exclusively (ticket.h)
+ *                       4096 + t … 2^52 - 1          the same while it is being taken
  *                       2^52 + t                     ticket t is of a request for a shared lock
  */
 export const MOST_PERMITS = 64;

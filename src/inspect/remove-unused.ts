@@ -6,8 +6,8 @@ import { type Addon, GRANTED, needByteRanges } from '../native/addon.js';
 import { NativeFile } from '../native/native-file.js';
 
 const ALL_BYTES = { start: 0, length: 0 };
-/** ticket.h writes it into every sidecar. */
-const SIDECAR_MAGIC = 'fairlock-queue 1';
+/** ticket.h writes it into sidecars, with its version behind it. */
+const SIDECAR_MAGIC = 'fairlock-queue ';
 
 /** An empty regular file that carries fairlock's mark. */
 export function isLockFile(path: string): boolean {
@@ -15,7 +15,7 @@ export function isLockFile(path: string): boolean {
   return stat?.isFile() === true && stat.size === 0 && (stat.mode & MARK) !== 0;
 }
 
-/** The file of a ticket queue: by its magic or, before the first ticket was taken, by the mark. */
+/** The file of a ticket queue: by its magic or, before it was written, by the mark. */
 export function isSidecar(path: string): boolean {
   if (isLockFile(path)) return true;
   if (lstatSync(path, { throwIfNoEntry: false })?.isFile() !== true) return false;

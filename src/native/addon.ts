@@ -15,7 +15,7 @@ export const GRANTED = 0;
 export const CONTENDED = 1;
 /** The open file is not the one at the path any more (and may have been locked). */
 export const REPLACED = 2;
-/** The sidecar was removed, and the lock released. */
+/** The sidecar was removed. */
 export const REMOVED = 3;
 /** A ticket was taken, and no other process has one. */
 export const FIRST = 4;

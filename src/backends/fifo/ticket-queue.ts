@@ -29,10 +29,7 @@ const TAKE_AGAIN_MS = 1;
 /** One per path and thread. */
 export class TicketQueue {
   readonly sidecar: string;
-  /**
-   * The last request had to wait. The next one takes its ticket before it tries: to take the lock for a moment, and
-   * give it back because requests are queued, would wake the first of them, which may then ask again before it.
-   */
+  /** The last request had to wait. The next one takes its ticket at once, and tries only if it is the first. */
   isCrowded = false;
   readonly #descriptors = new DescriptorCache();
   /** Requests without a ticket yet, in order of arrival. */

@@ -1,6 +1,6 @@
 /** One try on an open file, without waiting: queued requests come first, and a question is not taken for a holder. */
 import type { OpenFile } from '../../files/open-file.js';
-import { CONTENDED, GRANTED, REMOVED } from '../../native/addon.js';
+import { CONTENDED, REMOVED } from '../../native/addon.js';
 import type { TryStatus } from '../../native/native-file.js';
 import type { LockMode } from '../../options.js';
 import type { QueueAccess } from '../fifo/queue-access.js';
@@ -39,13 +39,9 @@ export class LockTry {
   }
 
   #ifQueueEmpty(queue: TicketQueue, file: OpenFile, mode: LockMode): TryStatus {
-    // Where files come and go, no sidecar is made while no request is queued. The sidecar is removed only by a process
-    // that has the main lock and finds no ticket; so if there is none once the lock is ours, no request came before.
-    if (this.unlinksOnRelease && !queue.exists()) {
-      const status = this.calls.tryLock(file, mode);
-      if (status !== GRANTED || !queue.exists()) return status;
-      this.calls.unlock(file);
-    }
+    // Where files come and go, no sidecar is made while no request is queued. One that is made after this look is of a
+    // request that has asked later.
+    if (this.unlinksOnRelease && !queue.exists()) return this.calls.tryLock(file, mode);
     for (;;) {
       const probe = queue.open();
       const status = file.nativeFile.tryIfQueueEmpty(probe.nativeFile, mode);

@@ -49,18 +49,14 @@ export class SemaphoreBackend implements Backend, SyncWaitable, PermitSource {
   }
 
   tryAcquire(): Grant | null {
-    const grant = this.tryPermits();
-    // Queued requests come first; looked for after the permit is ours, so that none is queued unseen.
+    // Queued requests come first. One that is queued after this look has asked later.
     try {
       const { queue } = this.order;
-      if (grant === null || queue === undefined || isEmpty(queue)) return grant;
+      if (queue !== undefined && !isEmpty(queue)) return null;
     } catch (error) {
-      if (this.order.doWithout(error)) return grant;
-      grant?.unlock();
-      throw error;
+      if (!this.order.doWithout(error)) throw error;
     }
-    grant.unlock();
-    return null;
+    return this.tryPermits();
   }
 
   /** All requests are shared ones in the queue of a thread; between processes each wants a permit for itself. */

@@ -10,7 +10,7 @@ import { gzip } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { InterProcessLock } from '../../../src/index.js';
 import { loadAddon } from '../../../src/native/addon.js';
-import { hasParking } from '../../support/capabilities.js';
+import { hasFcntl, hasParking } from '../../support/capabilities.js';
 import { openDescriptors, testFolder } from '../../support/paths.js';
 import { Actor, program, run } from '../../support/programs.js';
 import { rounds } from '../../support/scale.js';
@@ -187,15 +187,22 @@ describe.runIf(hasParking)('a process with a wait pending', () => {
     expect(await whileItWaits(script)).toMatchObject({ code: 0, stdout: 'given up\n' });
   });
 
-  it('has another handler for our signal: the wait goes on, later requests poll, and nothing is lost', async () => {
-    const script = `
+  it.each(hasFcntl ? (['kernel', 'fifo'] as const) : (['kernel'] as const))(
+    'has another handler for our signal: the wait goes on, later requests poll, and nothing is lost, %s',
+    async (fairness) => {
+      const script = `
       // libuv takes every signal that ours could be.
       const { createRequire } = await import('node:module');
       const { Signal } = createRequire(path)('internal/test/binding').internalBinding('signal_wrap');
       for (let number = 41; number <= 64; number++) new Signal().start(number);
       lock.close();
       await wait.catch(({ code }) => console.log(code));
-      const again = new InterProcessLock(path);
+      const again = new InterProcessLock(path, options);
+      try {
+        again.acquireSync({ timeout: 5 });
+      } catch ({ code }) {
+        console.log(code);
+      }
       const controller = new AbortController();
       const second = again.acquire({ signal: controller.signal });
       controller.abort();
@@ -206,32 +213,34 @@ describe.runIf(hasParking)('a process with a wait pending', () => {
       console.log('granted');
       process.disconnect();
       process.exit();`;
-    const lock = new InterProcessLock(path());
-    const handle = await lock.acquire();
-    const source = `import { InterProcessLock } from 'fairlock';
+      const lock = new InterProcessLock(path(), { fairness });
+      const handle = await lock.acquire();
+      const source = `import { InterProcessLock } from 'fairlock';
       const path = ${JSON.stringify(lock.path)};
-      const lock = new InterProcessLock(path);
+      const options = { fairness: '${fairness}' };
+      const lock = new InterProcessLock(path, options);
       const wait = lock.acquire();
       wait.catch(() => {});
       await new Promise((resolve) => setImmediate(resolve));
       ${script}`;
-    const child = spawn(
-      process.execPath,
-      ['--no-warnings', '--expose-internals', '--input-type=module', '-e', source],
-      {
-        stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
-      },
-    );
-    let stdout = '';
-    child.stdout?.on('data', (text) => {
-      stdout += text;
-    });
-    await once(child, 'message');
-    handle.release();
-    expect((await once(child, 'close'))[0]).toBe(0);
-    expect(stdout).toBe('ERR_LOCK_CLOSED\nAbortError\ngranted\n');
-    (await lock.acquire()).release();
-  });
+      const child = spawn(
+        process.execPath,
+        ['--no-warnings', '--expose-internals', '--input-type=module', '-e', source],
+        {
+          stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
+        },
+      );
+      let stdout = '';
+      child.stdout?.on('data', (text) => {
+        stdout += text;
+      });
+      await once(child, 'message');
+      handle.release();
+      expect((await once(child, 'close'))[0]).toBe(0);
+      expect(stdout).toBe('ERR_LOCK_CLOSED\nERR_LOCK_TIMEOUT\nAbortError\ngranted\n');
+      (await lock.acquire()).release();
+    },
+  );
 });
 
 describe.runIf(hasParking)('Workers with waits pending', () => {
