@@ -9,7 +9,7 @@ export type {
   RequestEvent as LockRequestEvent,
   StealEvent as LockStealEvent,
 } from './core/events.js';
-export type { LockHandle, PermitHandle } from './core/handle.js';
+export type { LockHandle, PermitHandle, ProcessLockHandle } from './core/handle.js';
 export type { Lock } from './engine/lock.js';
 export {
   LockClosedError,

@@ -102,6 +102,10 @@ export function timeout(value: unknown): number {
   return number('timeout', value, 0, Infinity);
 }
 
+export function descriptor(value: unknown): number {
+  return integer('fd', value, 0, 2 ** 31 - 1);
+}
+
 export function callback(fn: unknown): void {
   if (typeof fn !== 'function') throw new TypeError(`fn: expected a function, got ${shown(fn)}`);
 }

@@ -51,12 +51,20 @@ function world(): { where: string; bin: string } {
   return { where, bin };
 }
 
+/** The name of the file that a block says it is, in its first line. */
+const fileOf = (block: Block): string | undefined => /^\/\/ (\w+\.mjs):/.exec(block.text)?.[1];
+
 /** The folders of the docs are the test's own. */
 const moved = (text: string, where: string): string =>
   text.replaceAll(/\/var\/(lock|lib\/app)\b/g, join(where, 'locks'));
 
 describe.runIf(hasParking)('README and docs', () => {
   const all = pages.flatMap(blocksOf).filter(({ language }) => language !== '' && language !== 'sql');
+
+  const files = all.flatMap((block) => {
+    const name = fileOf(block);
+    return name === undefined ? [] : [[name, block] as const];
+  });
 
   it('are all in a language that is run', () => {
     expect(new Set(all.map(({ language }) => language))).toEqual(new Set(['js', 'cjs', 'sh']));
@@ -69,6 +77,7 @@ describe.runIf(hasParking)('README and docs', () => {
       const { where, bin } = world();
       const file = join(where, language === 'sh' ? 'session.sh' : language === 'js' ? 'program.mjs' : 'program.cjs');
       writeFileSync(file, moved(text, where));
+      for (const [name, other] of files) writeFileSync(join(where, name), moved(other.text, where));
       const [command, args] =
         language === 'sh' ? ['sh', ['-e', file]] : [process.execPath, ['--import', program('docs-world.mjs'), file]];
       const env = { PATH: `${bin}:${process.env.PATH}`, TMPDIR: where, FAIRLOCK_DISABLE: '', RELEASE: 'v7' };

@@ -12,6 +12,8 @@ export interface Grant {
   readonly permit?: number;
   /** Releases the lock. Never throws. */
   unlock(): void;
+  /** Gives up this process's share of it: the lock stays with processes that have inherited `fd`. Never throws. */
+  detach?(): void;
   /**
    * Calls `onLoss` once if the lock is lost while it is held. Returns a function that ends the watch. Keeps no process
    * alive.
@@ -99,6 +101,16 @@ export interface Stealable {
    * @param releaseOwn called when it is time for this thread's own grants to be released
    */
   steal(releaseOwn: () => void): Grant;
+}
+
+/** A backend whose lock a process can inherit. */
+export interface Adoptable {
+  /** The lock that is held through this descriptor, which is the grant's from now on. @throws if it is not */
+  adopt(fd: number): Grant;
+}
+
+export function isAdoptable(backend: Backend): backend is Backend & Adoptable {
+  return 'adopt' in backend;
 }
 
 export function isSyncWaitable(backend: Backend): backend is Backend & SyncWaitable {

@@ -1,4 +1,6 @@
 /** The proof of holding a lock, and the way to release it. */
+
+import { LockUnsupportedError } from '../errors.js';
 import type { LockMode } from '../options.js';
 import type { Grant } from './backend.js';
 import { endLeakWatch, type Leakable, type LeakOwner, watchForLeak } from './leak-detector.js';
@@ -25,6 +27,16 @@ export interface LockHandle extends Disposable, AsyncDisposable {
   readonly release: () => void;
 }
 
+/** A handle whose lock a child process can take over. */
+export interface ProcessLockHandle extends LockHandle {
+  /**
+   * Leaves the lock to the processes that have inherited `fd`: this handle counts as released, and the lock stays held
+   * until the last of them has closed it, or has released it after `adopt`. Where none has, the lock is free.
+   * @throws {LockUnsupportedError} a lock folder, which no process inherits; or an async context holds it several times
+   */
+  detach(): void;
+}
+
 /** A permit of a semaphore, while it is held. */
 export interface PermitHandle extends LockHandle {
   /** Which one, 0 to `permits` - 1: no two holders have the same number at the same time. */
@@ -42,6 +54,8 @@ export interface Hold {
 export interface HandleOwner extends LeakOwner {
   /** A handle was released. */
   returned(hold: Hold): void;
+  /** The lock was left to other processes. */
+  detached(hold: Hold): void;
   /** The lock was lost while it was held. */
   lost(hold: Hold, reason: Error): void;
 }
@@ -49,7 +63,7 @@ export interface HandleOwner extends LeakOwner {
 /** Code that keeps only the signal keeps the handle. */
 const handleOfSignal = new WeakMap<AbortSignal, Handle>();
 
-export class Handle implements LockHandle, Leakable {
+export class Handle implements ProcessLockHandle, Leakable {
   readonly shared: boolean;
   readonly release: () => void;
   leakWatched = false;
@@ -63,18 +77,31 @@ export class Handle implements LockHandle, Leakable {
   ) {
     // Each permit has one holder, though the semaphore has several.
     this.shared = hold.mode === 'shared' && hold.grant.permit === undefined;
-    this.release = () => {
-      if (this.#released) return;
-      this.#released = true;
-      endLeakWatch(this);
-      this.#endWatch?.();
-      owner.returned(hold);
-    };
+    this.release = () => this.#end(() => owner.returned(hold));
     watchForLeak(this);
   }
 
   get released(): boolean {
     return this.#released;
+  }
+
+  detach(): void {
+    const { hold, owner } = this;
+    if (this.#released) return;
+    if (hold.grant.detach === undefined || hold.handles > 1) {
+      const why =
+        hold.handles > 1 ? 'its context has acquired it several times' : 'no process inherits this kind of lock';
+      throw new LockUnsupportedError(owner.path, `cannot be left to another process: ${why}`);
+    }
+    this.#end(() => owner.detached(hold));
+  }
+
+  #end(change: () => void): void {
+    if (this.#released) return;
+    this.#released = true;
+    endLeakWatch(this);
+    this.#endWatch?.();
+    change();
   }
 
   /** Of a semaphore's handle. */

@@ -3,11 +3,11 @@ import { throwIfAborted } from '../abort.js';
 import { LockClosedError, LockDeadlockError, LockUnsupportedError } from '../errors.js';
 import type { AcquireOptions, LockMode } from '../options.js';
 import { acquireOptions, callback, timeout as checkTimeout, optionsObject } from '../validate.js';
-import { type Backend, type Grant, isStealable, isSyncWaitable } from './backend.js';
+import { type Backend, type Grant, isAdoptable, isStealable, isSyncWaitable } from './backend.js';
 import { type Clock, systemClock } from './clock.js';
 import * as events from './events.js';
 import type { FifoQueue } from './fifo-queue.js';
-import { Handle, type HandleOwner, type Hold, type LockHandle } from './handle.js';
+import { Handle, type HandleOwner, type Hold, type LockHandle, type ProcessLockHandle } from './handle.js';
 import { LockStatus } from './lock-status.js';
 import { heldHere, runHolding, warnOfSelfWait } from './reentrancy.js';
 import { type LockParts, Request } from './request.js';
@@ -117,11 +117,37 @@ export class LockCore implements HandleOwner, LockParts {
     this.backend.dispose();
   }
 
+  /** Takes over the lock that this process has inherited as an open descriptor. */
+  adopt(fd: number): ProcessLockHandle {
+    const { path, queue, backend } = this;
+    if (this.#closed) throw new LockClosedError(path);
+    if (!isAdoptable(backend)) throw new LockUnsupportedError(path, 'no process inherits this kind of lock');
+    if (queue.holders > 0) throw new LockDeadlockError(path, "this thread's own code holds it already");
+    // Requests of this thread may wait for it, behind the very descriptor that is adopted.
+    const grant = queue.exchange(() => {
+      const inherited = backend.adopt(fd);
+      queue.hold('exclusive');
+      return inherited;
+    });
+    return this.#handleOf(grant, 'exclusive', undefined);
+  }
+
   returned(hold: Hold): void {
     this.#held--;
     hold.handles--;
     if (hold.handles > 0) return;
     hold.grant.unlock();
+    this.#ended(hold);
+  }
+
+  detached(hold: Hold): void {
+    this.#held--;
+    hold.handles--;
+    hold.grant.detach?.();
+    this.#ended(hold);
+  }
+
+  #ended(hold: Hold): void {
     if (events.released.hasSubscribers) events.released.publish({ ...this.#event(hold.mode), hold });
     this.queue.released(hold.mode);
   }
@@ -197,13 +223,13 @@ export class LockCore implements HandleOwner, LockParts {
     });
   }
 
-  #handleOf(grant: Grant, mode: LockMode, request: number | undefined): LockHandle {
+  #handleOf(grant: Grant, mode: LockMode, request: number | undefined): Handle {
     const hold: Hold = { grant, mode, handles: 1 };
     if (events.granted.hasSubscribers) events.granted.publish({ ...this.#event(mode), request, hold });
     return this.#handle(hold);
   }
 
-  #handle(hold: Hold): LockHandle {
+  #handle(hold: Hold): Handle {
     this.#held++;
     return new Handle(this, hold);
   }

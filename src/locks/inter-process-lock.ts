@@ -1,6 +1,7 @@
 /** The lock between processes. */
-import type { LockHandle } from '../core/handle.js';
+import type { LockHandle, ProcessLockHandle } from '../core/handle.js';
 import type { AcquireOptions } from '../options.js';
+import { descriptor } from '../validate.js';
 import { FileLock } from './file-lock.js';
 
 /**
@@ -20,13 +21,13 @@ export class InterProcessLock extends FileLock {
    * @throws {LockUnsupportedError} the file or its file system cannot be locked
    * @throws `signal.reason` on abort; system errors (EACCES, ELOOP, EMFILE, …) as Node shapes them
    */
-  acquire(options?: AcquireOptions): Promise<LockHandle> {
-    return this.core.acquire('exclusive', options);
+  acquire(options?: AcquireOptions): Promise<ProcessLockHandle> {
+    return this.core.acquire('exclusive', options) as Promise<ProcessLockHandle>;
   }
 
   /** Never waits and never overtakes: null where the lock is held or waited for. Throws like `acquire`. */
-  tryAcquire(): LockHandle | null {
-    return this.core.tryAcquire('exclusive') as LockHandle | null;
+  tryAcquire(): ProcessLockHandle | null {
+    return this.core.tryAcquire('exclusive') as ProcessLockHandle | null;
   }
 
   /**
@@ -35,8 +36,23 @@ export class InterProcessLock extends FileLock {
    * @throws {LockDeadlockError} at once, if this thread's own code holds the lock or stands before this call
    * @throws what `acquire` throws
    */
-  acquireSync(options?: { timeout?: number }): LockHandle {
-    return this.core.acquireSync('exclusive', options);
+  acquireSync(options?: { timeout?: number }): ProcessLockHandle {
+    return this.core.acquireSync('exclusive', options) as ProcessLockHandle;
+  }
+
+  /**
+   * Takes over the lock from the process that started this one, and gave it `handle.fd` as one of its `stdio`; or from
+   * a shell, or `fairlock run`, whose descriptor was inherited. The descriptor is the handle's from now on. A lock that
+   * is free is taken through it. A process that shares the open file shares the lock: `release` frees it for both, so
+   * the parent calls `detach` when the child has it.
+   * @param fd the number of the descriptor in this process
+   * @throws {LockMismatchError} it is another file than the one at the path, or the lock is held through another one
+   * @throws {LockUnsupportedError} a lock folder, which no process inherits
+   * @throws {LockDeadlockError} this thread's own code holds the lock already
+   * @throws {TypeError} {RangeError} no descriptor's number; system errors: EBADF, there is no such descriptor
+   */
+  adopt(fd: number): ProcessLockHandle {
+    return this.core.adopt(descriptor(fd));
   }
 
   /** Holds the lock while `fn` runs, until its promise is settled; resolves and rejects with it. */

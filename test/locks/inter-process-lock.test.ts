@@ -2,9 +2,12 @@ import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   chmodSync,
+  closeSync,
   existsSync,
+  fstatSync,
   linkSync,
   mkdirSync,
+  openSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -22,11 +25,12 @@ import {
   type InterProcessLockOptions,
   LockDeadlockError,
   LockLostError,
+  LockMismatchError,
   LockTimeoutError,
   LockUnsupportedError,
 } from '../../src/index.js';
 import { lockSuite } from '../suites/lock.js';
-import { hasFlock, isRoot } from '../support/capabilities.js';
+import { hasFcntl, hasFlock, isRoot } from '../support/capabilities.js';
 import { openDescriptors, testFolder } from '../support/paths.js';
 import { Actor, isFreeForFlock, LineProgram, program, run, track } from '../support/programs.js';
 import { rounds } from '../support/scale.js';
@@ -446,5 +450,106 @@ describe('arguments', () => {
 
   it('an unsupported error names path and reason', () => {
     expect(new LockUnsupportedError('/x', 'why').message).toBe("cannot lock '/x': why");
+  });
+});
+
+const inheritable: InterProcessLockOptions[] = [
+  ...(hasFlock ? [{ mechanism: 'flock' } as const] : []),
+  ...(hasFcntl ? [{ mechanism: 'fcntl' } as const, { mechanism: 'flock', fairness: 'fifo' } as const] : []),
+];
+
+describe.each(inheritable)('a lock that a child inherits, $mechanism $fairness', (options) => {
+  const INHERITED = 4;
+
+  async function childWith(lock: InterProcessLock, fd: number): Promise<Actor> {
+    const child = Actor.start({ stdio: ['ignore', 'inherit', 'inherit', 'ipc', fd] });
+    await child.call('create', 'InterProcessLock', lock.path, options);
+    return child;
+  }
+
+  it('goes over to the child, and is free when the child releases it', async () => {
+    const lock = new InterProcessLock(path(), options);
+    const handle = await lock.acquire();
+    const fd = handle.fd as number;
+    const child = await childWith(lock, fd);
+    await child.call('adopt', INHERITED);
+    handle.detach();
+    expect([handle.released, handle.fd, lock.held]).toEqual([true, undefined, false]);
+    expect(() => fstatSync(fd)).toThrow(/EBADF/);
+    handle.detach();
+    handle.release();
+    expect(lock.tryAcquire()).toBeNull();
+    const waiting = lock.acquire();
+    await settle();
+    await child.call('release');
+    (await waiting).release();
+    await child.kill();
+  });
+
+  it('is free when the child is killed', async () => {
+    const lock = new InterProcessLock(path(), options);
+    const handle = await lock.acquire();
+    const child = await childWith(lock, handle.fd as number);
+    handle.detach();
+    expect(lock.tryAcquire()).toBeNull();
+    const waiting = lock.acquire();
+    await child.kill();
+    (await waiting).release();
+  });
+
+  it('is adopted before requests of the same thread that wait for it', async () => {
+    const lock = new InterProcessLock(path(), options);
+    const handle = await lock.acquire();
+    const child = await childWith(lock, handle.fd as number);
+    const waiting = child.call('acquire');
+    await settle();
+    const index = await child.call('adopt', INHERITED);
+    handle.detach();
+    await child.call('release', index);
+    await waiting;
+    expect(lock.tryAcquire()).toBeNull();
+    await child.kill();
+  });
+
+  it('is refused where the descriptor does not hold it', async () => {
+    const [lock, other] = [new InterProcessLock(path(), options), new InterProcessLock(path(), options)];
+    const [handle, otherHandle] = [await lock.acquire(), await other.acquire()];
+    expect(() => lock.adopt(handle.fd as number)).toThrow(LockDeadlockError);
+    const child = await childWith(lock, otherHandle.fd as number);
+    await expect(child.call('adopt', INHERITED)).rejects.toMatchObject({
+      code: 'ERR_LOCK_MISMATCH',
+      message: expect.stringContaining('another file'),
+    });
+    await expect(child.call('adopt', 999)).rejects.toMatchObject({ code: 'EBADF', syscall: 'fstat', path: lock.path });
+    handle.release();
+    const third = new InterProcessLock(lock.path, options);
+    const holder = await third.acquire();
+    // The file at the path, but not locked through this descriptor.
+    const unlocked = openSync(lock.path, 'r+');
+    expect(() => new InterProcessLock(lock.path, options).adopt(unlocked)).toThrow(LockDeadlockError);
+    holder.release();
+    await child.call('acquire');
+    expect(() => lock.adopt(unlocked)).toThrow(LockMismatchError);
+    await child.call('release');
+    lock.adopt(unlocked).release();
+    expect(() => closeSync(unlocked)).toThrow(/EBADF/);
+    for (const wrong of ['4', -1, 1.5, NaN]) expect(() => lock.adopt(wrong as never)).toThrow(/^fd: /);
+    otherHandle.release();
+  });
+});
+
+it('a lock folder is left to no process, and a lock that is held several times neither', async () => {
+  const folderLock = new InterProcessLock(path(), { mechanism: 'lockfile' });
+  const handle = await folderLock.acquire();
+  expect(() => handle.detach()).toThrow(LockUnsupportedError);
+  expect(() => folderLock.adopt(0)).toThrow(LockUnsupportedError);
+  expect(handle.released).toBe(false);
+  handle.release();
+  if (!hasFlock) return;
+  const reentrant = new InterProcessLock(path(), { reentrant: true });
+  await reentrant.withLock(async () => {
+    const again = await reentrant.acquire();
+    expect(() => again.detach()).toThrow(LockUnsupportedError);
+    again.release();
   });
 });

@@ -31,6 +31,7 @@ const methods = {
   acquireSync(options) {
     handles.push(lock.acquireSync(options));
   },
+  adopt: (fd) => handles.push(lock.adopt(fd)) - 1,
   abort: (which) => controllers.get(which).abort(),
   release: (index = handles.length - 1) => handles[index].release(),
   close: () => lock.close(),

@@ -6,7 +6,9 @@
  * lock, and then other processes lock the new file. A contended file is compared too, so that no request waits for the
  * holder of a file that was removed.
  */
+import { fstatSync } from 'node:fs';
 import type {
+  Adoptable,
   Backend,
   Capabilities,
   Grant,
@@ -15,8 +17,8 @@ import type {
   Stealable,
   SyncWaitable,
 } from '../../core/backend.js';
-import { codeOf, LockUnsupportedError, systemError } from '../../errors.js';
-import type { OpenFile } from '../../files/open-file.js';
+import { codeOf, errnoOf, LockMismatchError, LockUnsupportedError, systemError } from '../../errors.js';
+import { OpenFile } from '../../files/open-file.js';
 import { inspection } from '../../inspect/looking.js';
 import { lockParties } from '../../inspect/proc-locks.js';
 import { CONTENDED, GRANTED } from '../../native/addon.js';
@@ -41,7 +43,7 @@ import { replaceFile } from './replace-file.js';
  */
 const MAX_REPLACED = 100;
 
-export class KernelBackend implements Backend, SyncWaitable, Stealable, KernelParts, LockSource {
+export class KernelBackend implements Backend, SyncWaitable, Stealable, Adoptable, KernelParts, LockSource {
   readonly name: 'flock' | 'fcntl';
   readonly files: KernelFiles;
   readonly tries: LockTry;
@@ -141,6 +143,25 @@ export class KernelBackend implements Backend, SyncWaitable, Stealable, KernelPa
       return this.grant(file, 'exclusive', undefined);
     } catch (error) {
       throw this.explained(error);
+    }
+  }
+
+  /** An open file that has the lock gets it again; one that has not, only if no other open file has it. */
+  adopt(fd: number): Grant {
+    const file = this.#inherited(fd);
+    this.calls.prepare(file);
+    if (!this.calls.isCurrent(file))
+      throw new LockMismatchError(this.path, `descriptor ${fd} is another file than the one at the path`);
+    if (this.calls.tryLock(file, 'exclusive') === GRANTED) return this.grant(file, 'exclusive', undefined);
+    throw new LockMismatchError(this.path, `it is not held through descriptor ${fd}, but through another open file`);
+  }
+
+  #inherited(fd: number): OpenFile {
+    try {
+      const { dev, ino } = fstatSync(fd, { bigint: true });
+      return new OpenFile(fd, dev, ino, true, false);
+    } catch (error) {
+      throw systemError(errnoOf(error) ?? 0, 'fstat', this.path);
     }
   }
 

@@ -49,6 +49,11 @@ export class KernelGrant implements Grant {
     }
   }
 
+  /** Without unlocking, which would unlock it for the processes that have inherited the open file too. */
+  detach(): void {
+    this.file.close();
+  }
+
   watch(onLoss: (error: Error) => void): () => void {
     const { files, calls } = this.lock;
     const gone = (): void => onLoss(new LockLostError(files.path, 'its file was removed or replaced'));

@@ -323,6 +323,21 @@ describe.runIf(hasFcntl)('tickets', () => {
   });
 });
 
+describe.runIf(hasFcntl && existsSync('/proc/locks'))('tickets ahead', () => {
+  it('are 16 for each thread, however many requests wait: the kernel has the locks of a file in a list', async () => {
+    const lock = new InterProcessLock(path(), FIFO);
+    const holder = await lock.acquire();
+    const waits = Array.from({ length: 40 }, () => lock.acquire().then(({ release }) => release()));
+    const { ino } = statSync(sidecarOf(lock.path));
+    const tickets = readFileSync('/proc/locks', 'utf8')
+      .split('\n')
+      .filter((line) => !line.includes('->') && line.includes(' WRITE ') && line.includes(`:${ino} `));
+    expect(tickets.length).toBe(16);
+    holder.release();
+    await Promise.all(waits);
+  });
+});
+
 describe.runIf(hasFcntl)('a sidecar that is not quite ours', () => {
   /** Two wait: the first of an empty queue writes nothing. */
   const contend = async (lock: InterProcessLock): Promise<void> => {
