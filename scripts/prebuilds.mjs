@@ -1,7 +1,7 @@
 // The addon's binaries for every platform, by one cross-compiler; then what each of them needs of its system.
 //   npm run prebuilds [-- --symbols] [-- linux-x64 …]
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, renameSync, statSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -16,6 +16,7 @@ const TARGETS = {
   'linux-arm64-musl': 'aarch64-linux-musl',
   'darwin-x64': 'x86_64-macos.11.0',
   'darwin-arm64': 'aarch64-macos.11.0',
+  'win32-x64': 'x86_64-windows-gnu',
 };
 
 const { values, positionals } = parseArgs({ options: { symbols: { type: 'boolean' } }, allowPositionals: true });
@@ -32,26 +33,36 @@ function build(name) {
   if (target === undefined) throw new Error(`unknown platform '${name}': ${Object.keys(TARGETS).join(', ')}`);
   const binary = join(folder, `${name}.node`);
   const link = name.startsWith('darwin') ? ['-Wl,-undefined,dynamic_lookup'] : [...ldflags, '-pthread', '-s'];
-  const args = ['cc', '-target', target, '-shared', '-fPIC', ...cflags, ...defines.map((one) => `-D${one}`)];
-  args.push('-I', headers, ...sources, ...link, '-o', `${binary}.new`);
-  execFileSync(zig, args, { cwd: addon, stdio: 'inherit' });
+  const compile = ['cc', '-target', target, ...cflags, ...defines.map((one) => `-D${one}`), '-I', headers];
+  const run = (...args) => execFileSync(zig, args, { cwd: addon, stdio: 'inherit' });
+  if (name.startsWith('win32')) {
+    // Without the C library, which the compiler would have to build first.
+    const object = `${binary}.obj`;
+    run(...compile, '-c', 'src/windows.c', '-o', object);
+    run('cc', '-target', target, '-shared', '-nostdlib', object, '-lkernel32', '-s', '-o', `${binary}.new`);
+    rmSync(object);
+  } else run(...compile, '-shared', '-fPIC', ...sources, ...link, '-o', `${binary}.new`);
   renameSync(`${binary}.new`, binary); // Never written in place: a running process has it mapped.
   return binary;
 }
 
 /** What the binary takes from its system, with the version of the C library where there are versions. */
 function symbolsOf(name, binary) {
-  if (!name.startsWith('darwin')) {
+  if (name.startsWith('linux')) {
     const { stdout } = spawnSync('readelf', ['--dyn-syms', '-W', binary], { encoding: 'utf8' });
     return [...stdout.matchAll(/ UND (\S+)/g)].map(([, symbol]) => symbol);
   }
-  const nm = readdirSync('/usr/bin').find((file) => /^llvm-nm(-\d+)?$/.test(file));
-  if (nm === undefined) return undefined;
-  return spawnSync(nm, ['-u', binary], { encoding: 'utf8' }).stdout.split('\n').map((line) => line.trim()).filter(Boolean);
+  const [tool, ...args] = name.startsWith('win32') ? ['llvm-objdump', '-p'] : ['llvm-nm', '-u'];
+  const found = readdirSync('/usr/bin').find((file) => new RegExp(`^${tool}(-\\d+)?$`).test(file));
+  if (found === undefined) return undefined;
+  const { stdout } = spawnSync(found, [...args, binary], { encoding: 'utf8' });
+  const imports = name.startsWith('win32') ? /^ +\d+ +(\w+)$/gm : /^ *(?:U )?(\S+)$/gm;
+  return [...stdout.matchAll(imports)].map(([, symbol]) => symbol);
 }
 
 function oldestOf(name, symbols) {
   if (name.startsWith('darwin')) return 'macOS 11';
+  if (name.startsWith('win32')) return 'Windows, any';
   const versions = (symbols ?? []).flatMap((symbol) => /@GLIBC_([\d.]+)/.exec(symbol)?.[1] ?? []);
   if (name.endsWith('musl')) return versions.length === 0 ? 'any musl' : `glibc ${versions[0]}?`;
   const newest = versions.sort((a, b) => a.localeCompare(b, 'en', { numeric: true })).at(-1);
@@ -59,7 +70,10 @@ function oldestOf(name, symbols) {
 }
 
 mkdirSync(folder, { recursive: true });
-const table = new Table({ head: ['binary', 'bytes', 'needs', 'symbols'], style: { head: [], border: [], compact: true } });
+const table = new Table({
+  head: ['binary', 'bytes', 'needs', 'symbols'],
+  style: { head: [], border: [], compact: true },
+});
 for (const name of positionals.length > 0 ? positionals : Object.keys(TARGETS)) {
   const binary = build(name);
   const symbols = symbolsOf(name, binary);

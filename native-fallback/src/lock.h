@@ -9,13 +9,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#ifdef F_OFD_SETLK
-#define HAS_OFD 1
+// Open-file-description locks. The headers of macOS keep their numbers to themselves, which are the same in all its
+// versions; whether there are such locks, the running system is asked (lock_has_ofd).
+#ifndef F_OFD_SETLK
+#ifdef __APPLE__
+#define F_OFD_SETLK 90
+#define F_OFD_SETLKW 91
+#define F_OFD_GETLK 92
 #else
-#define HAS_OFD 0
 #define F_OFD_SETLK -1
 #define F_OFD_SETLKW -1
 #define F_OFD_GETLK -1
+#endif
 #endif
 
 // What is locked: a whole open file with flock(2), or a byte range of it with an open-file-description lock.
@@ -39,6 +44,16 @@ typedef struct {
 
 static inline struct flock byte_range(short type, off_t start, off_t length) {
   return (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+}
+
+// A system without them says EINVAL to the question whether a byte is locked.
+static inline bool lock_has_ofd(void) {
+  struct flock range = byte_range(F_WRLCK, 0, 1);
+  int fd = open("/", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return F_OFD_GETLK > 0;
+  bool has = fcntl(fd, F_OFD_GETLK, &range) == 0 || errno != EINVAL;
+  close(fd);
+  return has;
 }
 
 // All return 0 or errno. A contended try is EAGAIN.

@@ -24,6 +24,7 @@ typedef struct {
 // One per JavaScript environment (main thread, Worker).
 typedef struct {
   napi_env env;
+  bool has_ofd;  // open-file-description locks
   worker_group *group;
   napi_threadsafe_function wake;
   napi_ref *clients;  // what each copy of the library is called back by

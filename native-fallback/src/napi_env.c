@@ -15,6 +15,7 @@ NAPI_MODULE_INIT() {
   environment *self = calloc(1, sizeof *self);
   if (self == NULL) return throw_error(env, "out of memory");
   self->env = env;
+  self->has_ofd = lock_has_ofd();
   if (!waits_open(self)) {
     free(self);
     return throw_error(env, "no thread-safe function");
@@ -31,7 +32,7 @@ NAPI_MODULE_INIT() {
       napi_set_named_property(env, exports, one->name, function);
     }
   }
-  napi_value has_ofd = boolean(env, HAS_OFD);
+  napi_value has_ofd = boolean(env, self->has_ofd);
   napi_set_named_property(env, exports, "hasOfd", has_ofd);
   return exports;
 }

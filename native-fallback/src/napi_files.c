@@ -127,13 +127,13 @@ static napi_value is_locked(napi_env env, napi_callback_info info) {
     return number(env, error != 0 ? -error : found < 0 ? GRANTED : CONTENDED);
   }
   lock_target probe = {.fd = file->target.fd, .ofd = true, .start = PROBE_BYTE, .length = 1};
-  if (HAS_OFD) lock_try(&probe, true);
+  if (self->has_ofd) lock_try(&probe, true);
   error = lock_try(&file->target, true);
   if (error == 0) {
     error = lock_try(&file->target, false);
     lock_undo(&file->target);
   }
-  if (HAS_OFD) lock_undo(&probe);
+  if (self->has_ofd) lock_undo(&probe);
   return number(env, status_of(error));
 }
 
@@ -142,7 +142,7 @@ static napi_value is_probed(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
   POINTER(lock_file, file, 0);
   int error = 0;
-  return boolean(env, HAS_OFD && ticket_taken(file->target.fd, F_WRLCK, PROBE_BYTE, PROBE_BYTE, &error) >= 0);
+  return boolean(env, self->has_ofd && ticket_taken(file->target.fd, F_WRLCK, PROBE_BYTE, PROBE_BYTE, &error) >= 0);
 }
 
 // takeTicket(sidecar, shared): GRANTED, or FIRST where no other process has one; CONTENDED: another process is taking

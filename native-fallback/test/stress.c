@@ -124,7 +124,7 @@ int main(void) {
   struct stat stat;
   assert(fd >= 0 && fstat(fd, &stat) == 0);
   identity = (lock_identity){.path = path, .dev = stat.st_dev, .ino = stat.st_ino};
-  for (int ofd = 0; ofd <= HAS_OFD; ofd++) {
+  for (int ofd = 0; ofd <= lock_has_ofd(); ofd++) {
     grants_against_cancels(ofd);
     lock_is_free(ofd);
     groups_that_end(ofd);

@@ -46,9 +46,7 @@ function whyNotFifo(calls: LockCalls | undefined, options: InternalLockOptions):
     return `is not available with mechanism '${options.mechanism}'`;
   }
   if (addon === undefined) return `needs the addon native-fallback, which did not load: ${reason}`;
-  if (process.platform !== 'linux' || !addon.hasOfd) {
-    return `needs Linux's open-file-description locks, which ${process.platform} does not have`;
-  }
+  if (!addon.hasOfd) return `needs open-file-description locks, which this ${process.platform} does not have`;
   return undefined;
 }
 

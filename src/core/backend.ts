@@ -13,7 +13,7 @@ export interface Grant {
   /** Releases the lock. Never throws. */
   unlock(): void;
   /** Gives up this process's share of it: the lock stays with processes that have inherited `fd`. Never throws. */
-  detach?(): void;
+  readonly detach?: (() => void) | undefined;
   /**
    * Calls `onLoss` once if the lock is lost while it is held. Returns a function that ends the watch. Keeps no process
    * alive.

@@ -6,6 +6,7 @@ import { linkTarget } from './canonical-path.js';
 import { closeCachedFiles } from './descriptor-cache.js';
 import { makeFolders } from './make-folders.js';
 import { OpenFile } from './open-file.js';
+import { siblingPath } from './sibling-files.js';
 
 const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL } = constants;
 /** Node adds O_CLOEXEC to every open. O_NONBLOCK: a FIFO must not make us wait for its other end. */
@@ -13,6 +14,8 @@ const O_SAFE = (constants.O_NONBLOCK ?? 0) | (constants.O_NOCTTY ?? 0);
 const O_NOFOLLOW = constants.O_NOFOLLOW ?? 0;
 /** The sticky bit means nothing on a regular file, so it can say: natively locked. See `mark`. */
 export const MARK = 0o1000;
+/** Windows has no such bit: there a file beside it says so. */
+const MARK_IS_FILE = process.platform === 'win32';
 const EISDIR = 21;
 /** Losing the race for one name this often in a row is no race. */
 const OPEN_ATTEMPTS = 100;
@@ -182,10 +185,11 @@ function warnOfContent(path: string): void {
  */
 function mark(options: LockFileOptions, fd: number, stat: BigIntStats): boolean {
   let changed = false;
-  if (stat.size === 0n && (stat.mode & BigInt(MARK)) === 0n) {
+  if (stat.size === 0n && !isMarked(ownPath(options), stat)) {
     try {
-      fchmodSync(fd, Number(stat.mode & 0o7777n) | MARK);
-      changed = true;
+      if (MARK_IS_FILE) closeSync(openSync(siblingPath(ownPath(options), 'native'), 'a', options.mode));
+      else fchmodSync(fd, Number(stat.mode & 0o7777n) | MARK);
+      changed = !MARK_IS_FILE;
     } catch {
       // Another user's file, a read-only or a foreign file system: cannot be marked, as the docs say.
     }
@@ -202,9 +206,20 @@ function mark(options: LockFileOptions, fd: number, stat: BigIntStats): boolean 
   return changed;
 }
 
+/** Whether processes lock the file natively. */
+export function isMarked(path: string, stat: BigIntStats): boolean {
+  if (MARK_IS_FILE) return lstatSync(siblingPath(path, 'native'), { throwIfNoEntry: false }) !== undefined;
+  return (stat.mode & BigInt(MARK)) !== 0n;
+}
+
 /** Where proper-lockfile puts its folder. */
-export function lockFolderOf({ path, followSymlinks }: Pick<LockFileOptions, 'path' | 'followSymlinks'>): string {
-  return `${followSymlinks ? linkTarget(path) : path}.lock`;
+export function lockFolderOf(options: Pick<LockFileOptions, 'path' | 'followSymlinks'>): string {
+  return `${ownPath(options)}.lock`;
+}
+
+/** That of the file itself, not of a link to it. */
+function ownPath({ path, followSymlinks }: Pick<LockFileOptions, 'path' | 'followSymlinks'>): string {
+  return followSymlinks ? linkTarget(path) : path;
 }
 
 function isFolder(path: string): boolean {

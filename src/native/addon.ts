@@ -1,11 +1,10 @@
-/** The addon: what its glue in native-fallback/src offers, and how its binary is found. */
-import { closeSync, openSync, readSync } from 'node:fs';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { LockUnsupportedError, messageOf } from '../errors.js';
-import { here, requireHere } from '../require.js';
+/** The addon: what its glue in native-fallback/src offers. */
+import { LockUnsupportedError } from '../errors.js';
 import { lockPath } from '../validate.js';
-import { loader } from './loader.js';
+import { loadBinary, nameBinary } from './binary.js';
+import { type Loaded, loader } from './loader.js';
+
+const isWindows = process.platform === 'win32';
 
 /** What the addon makes of an open descriptor; freed by the garbage collector. */
 export type FileHandle = object & { readonly fileHandle: unique symbol };
@@ -79,59 +78,27 @@ export interface Addon {
   threads(): number;
 }
 
-/** Set by the build of the command line, whose one file lies in dist/cli. */
-declare const FAIRLOCK_CLI: boolean | undefined;
+export const loadAddon = loader('native-fallback', (): Addon => {
+  if (isWindows) throw new Error('on Windows it is LockFileEx and nothing else');
+  return loadBinary() as Addon;
+});
 
-/** The folder of the addon, in the package; undefined where this file was bundled into another program. */
-function addonFolder(): string | undefined {
-  if (typeof FAIRLOCK_CLI !== 'undefined') return fileURLToPath(new URL('../../native-fallback/', import.meta.url));
-  // Never guessed from a bundle's own place: a file planted there would run with this program's rights.
-  const own = /^(file:.*\/)(?:(?:src|dist\/cjs)\/native\/addon\.[jt]s|dist\/chunks\/fairlock-[A-Z0-9]+\.js)$/;
-  const root = own.exec(import.meta.url ?? '')?.[1];
-  return root === undefined ? undefined : fileURLToPath(new URL('native-fallback/', root));
+/** What Windows has in its place: a whole addon of two functions. */
+export interface LockFileEx {
+  /** GRANTED, CONTENDED or, below zero, a negated error of Windows. */
+  tryLock(fd: number, shared: boolean): number;
+  unlock(fd: number): number;
 }
 
-/** The C library that the process runs on, as `glibc 2.36` or `musl`; undefined where the system does not tell. */
-export function libc(): string | undefined {
-  if (process.platform !== 'linux') return undefined;
-  const report = process.report as typeof process.report & { excludeNetwork?: boolean };
-  const before = report.excludeNetwork;
-  report.excludeNetwork = true; // Its look-ups of names take seconds on some machines.
-  const { header } = report.getReport() as { header?: { glibcVersionRuntime?: string } };
-  if (before !== undefined) report.excludeNetwork = before;
-  if (header === undefined) return undefined;
-  // glibc's version is in the report where the process runs on glibc; there is none on musl.
-  return header.glibcVersionRuntime === undefined ? 'musl' : `glibc ${header.glibcVersionRuntime}`;
-}
+export const loadLockFileEx = loader('native-fallback', (): LockFileEx => {
+  if (!isWindows) throw new Error('only Windows has LockFileEx');
+  return loadBinary() as LockFileEx;
+});
 
-/** Whether the running program was linked with musl, by the name of its loader: asking for the report takes 10 ms. */
-function isMusl(): boolean {
-  if (process.platform !== 'linux') return false;
-  try {
-    const fd = openSync(process.execPath, 'r');
-    try {
-      const start = Buffer.alloc(4096);
-      readSync(fd, start, 0, start.length, 0);
-      const loader = /\/(ld-musl|ld-linux|ld64)/.exec(start.toString('latin1'))?.[1];
-      if (loader !== undefined) return loader === 'ld-musl';
-    } finally {
-      closeSync(fd);
-    }
-  } catch {
-    // Not to be read.
-  }
-  return libc() === 'musl';
+/** Whichever of the two this platform has. */
+export function loadNative(): Loaded<Addon | LockFileEx> {
+  return isWindows ? loadLockFileEx() : loadAddon();
 }
-
-/** Your own build first, then the one that was built for this system and C library. */
-function candidates(folder: string): string[] {
-  const name = `${process.platform}-${process.arch}${isMusl() ? '-musl' : ''}`;
-  return [join(folder, 'build', 'Release', 'fairlock.node'), join(folder, 'prebuilds', `${name}.node`)];
-}
-
-/** By `setNativeBinding`. */
-let named: string | undefined;
-let isAskedFor = false;
 
 /**
  * Names the file of the addon's binary, for programs that are bundled and carry it along: the package has it as
@@ -141,33 +108,10 @@ let isAskedFor = false;
  */
 export function setNativeBinding(file: string | URL): void {
   const path = lockPath(file);
-  if (isAskedFor && path !== named)
-    throw new Error(`will not load '${path}': the addon was looked for already, by the first lock`);
-  named = path;
-  const { reason } = loadAddon();
+  nameBinary(path);
+  const { reason } = loadNative();
   if (reason !== undefined) throw new Error(`cannot load '${path}': ${reason}`);
 }
-
-export const loadAddon = loader('native-fallback', (): Addon => {
-  isAskedFor = true;
-  if (named !== undefined) return requireHere(named) as Addon;
-  const folder = addonFolder();
-  if (folder === undefined) {
-    throw new Error(
-      `fairlock was bundled into ${here}, so its addon cannot be found: ` +
-        "mark 'fairlock' as external in your bundler, or name the binary by setNativeBinding()",
-    );
-  }
-  const tried: string[] = [];
-  for (const file of candidates(folder)) {
-    try {
-      return requireHere(file) as Addon;
-    } catch (error) {
-      tried.push(`${file}: ${messageOf(error).split('\n')[0]}`);
-    }
-  }
-  throw new Error(`no binary for ${process.platform}-${process.arch} loads; tried ${tried.join('; ')}`);
-});
 
 /** The addon, for what cannot be done without its byte-range locks. @throws {LockUnsupportedError} */
 export function needByteRanges(path: string, what: string): Addon {
@@ -176,7 +120,7 @@ export function needByteRanges(path: string, what: string): Addon {
     throw new LockUnsupportedError(path, `${what} needs the addon native-fallback, which did not load: ${reason}`);
   }
   if (!addon.hasOfd) {
-    const why = `${what} needs open-file-description locks, which ${process.platform} does not have`;
+    const why = `${what} needs open-file-description locks, which this ${process.platform} does not have`;
     throw new LockUnsupportedError(path, why);
   }
   return addon;

@@ -8,9 +8,11 @@ import { type FsExtCalls, loadFsExt } from '../../native/fs-ext.js';
 import type { TryStatus } from '../../native/native-file.js';
 import type { LockMode } from '../../options.js';
 import { AddonCalls, type LockCalls } from './lock-calls.js';
+import { lockFileExCalls } from './lock-file-ex.js';
 
 /** @throws {LockUnsupportedError} no native layer loads */
 export function flockCalls(options: LockFileOptions): LockCalls {
+  if (process.platform === 'win32') return lockFileExCalls(options);
   const { api: fsExt, reason: noFsExt } = loadFsExt();
   const { api: addon, reason: noAddon } = loadAddon();
   const byAddon = addon === undefined ? undefined : new AddonCalls(options, addon, undefined);

@@ -148,6 +148,8 @@ export class KernelBackend implements Backend, SyncWaitable, Stealable, Adoptabl
 
   /** An open file that has the lock gets it again; one that has not, only if no other open file has it. */
   adopt(fd: number): Grant {
+    if (process.platform === 'win32')
+      throw new LockUnsupportedError(this.path, 'on Windows no process inherits a lock');
     const file = this.#inherited(fd);
     this.calls.prepare(file);
     if (!this.calls.isCurrent(file))

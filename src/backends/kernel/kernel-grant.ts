@@ -21,12 +21,19 @@ export interface KernelParts {
   readonly tries: LockTry;
 }
 
+/** Without unlocking, which would unlock it for the processes that have inherited the open file too. */
+function detach(this: KernelGrant): void {
+  this.file.close();
+}
+
 export class KernelGrant implements Grant {
+  /** On Windows a child process inherits a descriptor, but no lock. */
+  readonly detach = process.platform === 'win32' ? undefined : detach;
   #isShown = false;
 
   constructor(
     private readonly lock: KernelParts,
-    private readonly file: OpenFile,
+    readonly file: OpenFile,
     private readonly mode: LockMode,
   ) {}
 
@@ -47,11 +54,6 @@ export class KernelGrant implements Grant {
     } catch {
       file.close();
     }
-  }
-
-  /** Without unlocking, which would unlock it for the processes that have inherited the open file too. */
-  detach(): void {
-    this.file.close();
   }
 
   watch(onLoss: (error: Error) => void): () => void {

@@ -15,7 +15,7 @@ import {
   type SyncWaitable,
 } from '../../core/backend.js';
 import { codeOf, LockLostError, LockMismatchError, messageOf, systemError } from '../../errors.js';
-import { checkKind, lockFolderOf, MARK, statAt } from '../../files/lock-file.js';
+import { checkKind, isMarked, lockFolderOf, statAt } from '../../files/lock-file.js';
 import { watchForLoss } from '../../files/loss-watcher.js';
 import { makeFolders } from '../../files/make-folders.js';
 import type { InternalLockOptions, LockMode } from '../../options.js';
@@ -129,7 +129,7 @@ export class LockfileBackend implements Backend, SyncWaitable, Stealable {
 
   #refuseMarked(): void {
     const stat = statAt(this.#canonical, false);
-    if (stat === undefined || (stat.mode & BigInt(MARK)) === 0n) return;
+    if (stat === undefined || !isMarked(this.#canonical, stat)) return;
     throw new LockMismatchError(
       this.path,
       `it carries the mark (sticky bit) of processes that lock it natively (mechanism 'flock' or 'fcntl'), ` +
