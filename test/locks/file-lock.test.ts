@@ -369,15 +369,42 @@ describe.runIf(preload !== undefined && hasFcntl)('systems at their limits', () 
 
   it('byte-range locks that are refused at run time are LockUnsupportedError; auto goes on without them', async () => {
     const script = `
-      import { InterProcessLock, InterProcessSemaphore } from 'fairlock';
+      import { InterProcessLock, InterProcessSemaphore, layers } from 'fairlock';
+      layers(); // The addon asks when it is loaded.
+      process.env.LIE = 'ofd';
       const file = ${JSON.stringify(path())};
       const told = ({ code, message }) => console.log(code, message.includes('sandbox'));
       try { new InterProcessLock(file, { mechanism: 'fcntl' }).tryAcquire() } catch (error) { told(error) }
       await new InterProcessSemaphore(file, { permits: 2 }).acquire().catch(told);
       const handle = await new InterProcessLock(file, { fairness: 'auto' }).acquire();
       console.log(handle.released);`;
-    const { stdout } = await preloaded(script, 'ofd');
+    const { stdout } = await preloaded(script, 'nothing yet');
     expect(stdout).toBe('ERR_LOCK_UNSUPPORTED true\nERR_LOCK_UNSUPPORTED true\nfalse\n');
+  });
+
+  it('a system without open-file-description locks says so at construction, and serves all else', async () => {
+    const script = `
+      import { InterProcessLock, InterProcessReaderWriterLock, InterProcessSemaphore } from 'fairlock';
+      const file = ${JSON.stringify(path())};
+      const told = (make) => { try { make() } catch ({ code, message }) { console.log(code, message.split(': ').at(-1)) } };
+      told(() => new InterProcessLock(file, { mechanism: 'fcntl' }));
+      told(() => new InterProcessLock(file, { fairness: 'fifo' }));
+      told(() => new InterProcessSemaphore(file, { permits: 2 }));
+      const lock = new InterProcessLock(file, { fairness: 'auto', unlinkOnRelease: true });
+      const handle = await lock.acquire();
+      console.log(lock.inspect().fairness, lock.isLocked());
+      const next = lock.acquire();
+      handle.release();
+      (await next).release();
+      (await new InterProcessReaderWriterLock(file).acquireRead()).release();
+      console.log('served');`;
+    const { stdout } = await preloaded(script, 'ofd');
+    const lines = stdout.trim().split('\n');
+    expect(lines.map((line) => line.replace(/ .*(needs open-file-description locks).*/, ' $1'))).toEqual([
+      ...Array(3).fill('ERR_LOCK_UNSUPPORTED needs open-file-description locks'),
+      'kernel true',
+      'served',
+    ]);
   });
 
   it.each(['acquire', 'acquireSync', 'wait'])(
