@@ -68,7 +68,7 @@ export class NativeWait {
 
   /**
    * Waits for its turn in the ticket queue, if there is a sidecar, then for the lock, if there is a file.
-   * @throws system errors: EMFILE (no descriptor), EAGAIN (no thread)
+   * @throws EAGAIN there is no thread to wait on
    */
   static forLock(files: WaitedFor, mode: LockMode, onEnd: (status: number) => void): NativeWait {
     return new NativeWait(files, onEnd, (addon, client) =>

@@ -2,7 +2,7 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { InterProcessLock, layers, type MechanismName } from '../index.js';
+import { InterProcessLock, type MechanismName } from '../index.js';
 import { closeCachedFiles } from '../inspect/index.js';
 import { getLockPath, setDefaults } from '../lockutils/index.js';
 
@@ -58,26 +58,25 @@ export function temporaryLockPath(context?: TestContextLike): TemporaryLockPath 
   };
 }
 
-/** How often a lock that seems to be held is looked at again, a millisecond apart. */
-const CANCELLED_TRIES = 1000;
+const NATIVE: MechanismName[] = ['flock', 'fcntl'];
 
 /** The lock files of a folder that this or another process holds. */
 function heldIn(folder: string): string[] {
-  const native = layers()['native-fallback'].loaded;
-  const mechanisms: MechanismName[] = native ? ['flock', 'fcntl'] : layers()['fs-ext'].loaded ? ['flock'] : [];
-  const isHeldNow = (file: string): boolean =>
-    mechanisms.some((mechanism) => new InterProcessLock(file, { mechanism, dataFile: true }).isLocked());
-  // A wait that was cancelled at the moment of its grant holds the lock until its thread has noticed.
-  const isHeld = (file: string): boolean => {
-    for (let tries = 0; tries < CANCELLED_TRIES; tries++) {
-      if (!isHeldNow(file)) return false;
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
-    }
-    return true;
-  };
+  const lockOf = (file: string, mechanism: MechanismName) => new InterProcessLock(file, { mechanism, dataFile: true });
+  const here = NATIVE.filter((mechanism) => isSupported(() => lockOf(folder, mechanism)));
+  const isHeld = (file: string): boolean => here.some((mechanism) => lockOf(file, mechanism).isLocked());
   return readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => (entry.isFile() ? !entry.name.endsWith('.fairlock-queue') : entry.name.endsWith('.lock')))
     .map((entry) => ({ entry, file: join(entry.parentPath ?? entry.path, entry.name) }))
     .filter(({ entry, file }) => entry.isDirectory() || isHeld(file))
     .map(({ file }) => file);
+}
+
+function isSupported(make: () => InterProcessLock): boolean {
+  try {
+    make();
+    return true;
+  } catch {
+    return false;
+  }
 }
