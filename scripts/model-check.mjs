@@ -157,12 +157,18 @@ function check(state, move) {
   return undefined;
 }
 
+/** Processes are alike: states that differ only in which is which are one. */
+function keyOf({ processes, main, counter, queue, lossesLeft }) {
+  const all = processes.map((one, i) => JSON.stringify([...Object.values(one), main === i, queue.indexOf(i)]));
+  return `${all.sort().join()}${counter} ${lossesLeft}`;
+}
+
 const seen = new Set();
 const stack = [{ state: initial, trail: undefined }];
 let failure;
 while (stack.length > 0 && failure === undefined) {
   const { state, trail } = stack.pop();
-  const key = JSON.stringify(state);
+  const key = keyOf(state);
   if (seen.has(key)) continue;
   seen.add(key);
   const moves = movesOf(state);
