@@ -1,7 +1,7 @@
 // The addon's binaries for every platform, by one cross-compiler; then what each of them needs of its system.
 //   npm run prebuilds [-- --symbols] [-- linux-x64 …]
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -32,17 +32,19 @@ function build(name) {
   const target = TARGETS[name];
   if (target === undefined) throw new Error(`unknown platform '${name}': ${Object.keys(TARGETS).join(', ')}`);
   const binary = join(folder, `${name}.node`);
+  // Beside it, with what the compiler leaves behind: a running process may have the old binary mapped.
+  const fresh = mkdtempSync(join(folder, '.fresh-'));
+  const [made, object] = [join(fresh, `${name}.node`), join(fresh, 'windows.obj')];
   const link = name.startsWith('darwin') ? ['-Wl,-undefined,dynamic_lookup'] : [...ldflags, '-pthread', '-s'];
   const compile = ['cc', '-target', target, ...cflags, ...defines.map((one) => `-D${one}`), '-I', headers];
   const run = (...args) => execFileSync(zig, args, { cwd: addon, stdio: 'inherit' });
   if (name.startsWith('win32')) {
     // Without the C library, which the compiler would have to build first.
-    const object = `${binary}.obj`;
     run(...compile, '-c', 'src/windows.c', '-o', object);
-    run('cc', '-target', target, '-shared', '-nostdlib', object, '-lkernel32', '-s', '-o', `${binary}.new`);
-    rmSync(object);
-  } else run(...compile, '-shared', '-fPIC', ...sources, ...link, '-o', `${binary}.new`);
-  renameSync(`${binary}.new`, binary); // Never written in place: a running process has it mapped.
+    run('cc', '-target', target, '-shared', '-nostdlib', object, '-lkernel32', '-s', '-o', made);
+  } else run(...compile, '-shared', '-fPIC', ...sources, ...link, '-o', made);
+  renameSync(made, binary);
+  rmSync(fresh, { recursive: true });
   return binary;
 }
 
