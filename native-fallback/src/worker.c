@@ -179,7 +179,7 @@ static void give_back(seat *one) {
   spare = one;
 }
 
-// With the mutex held, which is let go meanwhile. Afterwards there is a job, or the thread is not idle any more.
+// With the mutex held, which is released meanwhile. Afterwards there is a job, or the thread is not idle any more.
 static void wait_for_job(seat *self) {
   self->job = NULL;
   self->next = idle;
