@@ -367,11 +367,11 @@ describe.runIf(hasFcntl)('a sidecar that is not quite ours', () => {
     const order: number[] = [];
     const served: Promise<unknown>[] = [];
     for (const [i, actor] of actors.entries()) {
-      const grant = actor.call<number>('acquire').then((index) => {
+      const grant = actor.call<number>('acquire', {}, { abortable: i }).then((index) => {
         order.push(i);
         return actor.call('release', index);
       });
-      served.push(grant);
+      served.push(i === 1 ? expect(grant).rejects.toMatchObject({ name: 'AbortError' }) : grant);
       await inLine(lock, actor);
       // As if a stranger had set the counter back to the beginning.
       const header = readFileSync(sidecar);
@@ -379,9 +379,17 @@ describe.runIf(hasFcntl)('a sidecar that is not quite ours', () => {
       header.fill(0, 16);
       writeFileSync(sidecar, header);
     }
+    // Between the first and the last a byte is free now, where the counter points to.
+    await (actors[1] as Actor).call('abort', 1);
+    const newcomer = await actorOn(lock.path);
+    const last = newcomer.call<number>('acquire').then((index) => {
+      order.push(3);
+      return newcomer.call('release', index);
+    });
+    await inLine(lock, newcomer);
     holder.release();
-    await Promise.all(served);
-    expect(order).toEqual([0, 1, 2]);
+    await Promise.all([...served, last]);
+    expect(order).toEqual([0, 2, 3]);
   });
 
   it('with fcntl, acquireSync refuses what this thread’s own range would block for ever', async () => {
