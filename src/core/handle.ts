@@ -77,7 +77,9 @@ export class Handle implements ProcessLockHandle, Leakable {
   ) {
     // Each permit has one holder, though the semaphore has several.
     this.shared = hold.mode === 'shared' && hold.grant.permit === undefined;
-    this.release = () => this.#end(() => owner.returned(hold));
+    this.release = () => {
+      if (this.#end()) owner.returned(hold);
+    };
     watchForLeak(this);
   }
 
@@ -93,15 +95,17 @@ export class Handle implements ProcessLockHandle, Leakable {
         hold.handles > 1 ? 'its context has acquired it several times' : 'no process inherits this kind of lock';
       throw new LockUnsupportedError(owner.path, `cannot be left to another process: ${why}`);
     }
-    this.#end(() => owner.detached(hold));
+    this.#end();
+    owner.detached(hold);
   }
 
-  #end(change: () => void): void {
-    if (this.#released) return;
+  /** False: it has ended already. */
+  #end(): boolean {
+    if (this.#released) return false;
     this.#released = true;
     endLeakWatch(this);
     this.#endWatch?.();
-    change();
+    return true;
   }
 
   /** Of a semaphore's handle. */

@@ -60,7 +60,7 @@ export function openLockFile(
 }
 
 /** Does something that needs descriptors; where there are none left, without those that are only kept for later. */
-export function withDescriptors<T>(open: () => T): T {
+function withDescriptors<T>(open: () => T): T {
   try {
     return open();
   } catch (error) {
