@@ -46,8 +46,9 @@ static int run(void *call, const atomic_bool *cancelled) {
   if (order->lock == NULL || result != 0) return result;
   result = wait_for_lock(self, cancelled);
   // Passes the turn: the next request parks behind the main lock while its holder works. Before the caller is told,
-  // which may remove the sidecar or take another ticket at once. (A wait that is cancelled at this very moment, and
-  // whose request waits anew, has lost its place in the queue, no more.)
+  // which may remove the sidecar or take another ticket at once. A wait that is cancelled just after this was granted
+  // all the same: worker_cancel tells. One that cannot be cancelled in time keeps the ticket, which its request may
+  // still use.
   if (result == 0 && order->sidecar != NULL && !atomic_load(cancelled)) ticket_drop(order->sidecar_fd, &order->place);
   return result;
 }

@@ -154,16 +154,20 @@ static napi_value join(napi_env env, napi_callback_info info) {
   return number(env, status);
 }
 
-// cancel(wait): it has ended without being told of, and its number is free. False: it cannot be interrupted and goes
-// on, but keeps no process alive; its end is told.
+// cancel(wait): its status, which is told nowhere else; it has ended, and its number is free. Undefined: it cannot be
+// interrupted and goes on, but keeps no process alive; its end is told.
 static napi_value cancel(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
   wait_slot *slot = slot_at(self, to_int(env, arguments[0]));
-  if (slot == NULL) return boolean(env, true);
-  bool cancelled = worker_cancel(slot->one);
-  if (cancelled) free_slot(self, slot);
-  else keep_alive(self, slot, false);
-  return boolean(env, cancelled);
+  if (slot == NULL) return number(env, -ECANCELED);
+  int result;
+  if (!worker_cancel(slot->one, &result)) {
+    keep_alive(self, slot, false);
+    return NULL;
+  }
+  if (slot->sidecar != NULL) slot->sidecar->place = lock_wait_place(slot->one);
+  free_slot(self, slot);
+  return number(env, status_of(result));
 }
 
 const binding_function wait_functions[] = {

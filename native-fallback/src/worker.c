@@ -309,9 +309,10 @@ int worker_start(worker_group *group, const worker_order *order, worker **result
   return error;
 }
 
-bool worker_cancel(worker *self) {
+bool worker_cancel(worker *self, int *result) {
   pthread_mutex_lock(&mutex);
   bool ended = cancel_locked(self);
+  *result = self->state == DONE ? self->result : ECANCELED;
   pthread_mutex_unlock(&mutex);
   return ended;
 }

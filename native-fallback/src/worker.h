@@ -34,9 +34,10 @@ typedef struct {
 
 // The reference is the caller's. 0 or an errno.
 int worker_start(worker_group *group, const worker_order *order, worker **result);
-// Ends it: it does nothing any more once this returns true, and is never listed. False: it cannot be interrupted (the
-// signal has another handler, say) and goes on; it is listed when it has ended, with whatever result.
-bool worker_cancel(worker *self);
+// Ends it: it does nothing any more once this returns true, and is never listed; `*result` is what `run` returned, which
+// may be that it succeeded just before, or ECANCELED. False: it cannot be interrupted (the signal has another handler,
+// say) and goes on; it is listed when it has ended, with whatever result.
+bool worker_cancel(worker *self, int *result);
 // Waits for a worker that is not listed: true if it ended within `ms`.
 bool worker_join(worker *self, double ms);
 // What `run` returned, or ECANCELED.

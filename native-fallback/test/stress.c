@@ -30,7 +30,7 @@ static int start(worker_group *group, lock_target target, bool shared, bool list
 
 // Half of the waits are cancelled, at a moment that differs; the others must all be granted, one after the other.
 static void grants_against_cancels(bool ofd) {
-  int woken = 0, granted = 0, expected = 0;
+  int woken = 0, granted = 0, expected = 0, result;
   worker_group *group = worker_group_create(wake, &woken);
   for (int round = 0; round < ROUNDS; round++) {
     lock_target holder = open_target(ofd), targets[WAITS];
@@ -42,7 +42,7 @@ static void grants_against_cancels(bool ofd) {
     }
     if (round % 3 == 0) assert(lock_undo(&holder) == 0);
     for (int i = 0; i < WAITS; i += 2) {
-      assert(worker_cancel(waits[i]));
+      assert(worker_cancel(waits[i], &result));
       close(targets[i].fd);
     }
     lock_undo(&holder);

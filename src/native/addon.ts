@@ -31,8 +31,11 @@ export interface Addon {
   waitSync(client: number, file: FileHandle, sidecar: FileHandle | undefined, shared: boolean): number;
   /** The status of a `waitSync`; undefined: it still waits after `ms`. */
   join(wait: number, ms: number): number | undefined;
-  /** False: the wait cannot be interrupted and goes on, but keeps no process alive. Then its end is told. */
-  cancel(wait: number): boolean;
+  /**
+   * The status with which the wait has ended, which is told nowhere else: GRANTED, if that was just before. Undefined: it
+   * cannot be interrupted and goes on, but keeps no process alive. Then its end is told.
+   */
+  cancel(wait: number): number | undefined;
   /** The number of a client; the callback is told of each of its waits that has ended. */
   connect(callback: (wait: number, status: number) => void): number;
   /** Like `tryLock`, but contended where any request has a ticket. REMOVED: `probe` is not the sidecar any more. */

@@ -1,7 +1,7 @@
 /** Waits on threads of the addon. */
 import { systemError } from '../errors.js';
 import type { LockMode } from '../options.js';
-import type { Addon } from './addon.js';
+import { type Addon, GRANTED } from './addon.js';
 import type { NativeFile } from './native-file.js';
 
 /** What this copy of the library is called back by, and for which waits. Other copies have their own. */
@@ -49,6 +49,7 @@ export class NativeWait {
   readonly #id: number;
   readonly #client: Client;
   #isCancelled = false;
+  #wasGranted = false;
   #whenUnused: (() => void)[] = [];
 
   private constructor(
@@ -98,6 +99,11 @@ export class NativeWait {
     return status;
   }
 
+  /** It was cancelled, but had been granted just before: its ticket, if it had one, was dropped with the grant. */
+  get wasGranted(): boolean {
+    return this.#wasGranted;
+  }
+
   /**
    * `onEnd` is not called after this.
    * @param whenUnused called when no thread uses the files any more: at once, or, where the wait cannot be interrupted,
@@ -107,8 +113,10 @@ export class NativeWait {
     const { waits } = this.#client;
     if (!this.#isCancelled && waits.get(this.#id) === this) {
       this.#isCancelled = true;
-      if (this.#addon.cancel(this.#id)) waits.delete(this.#id);
-      else stuck.add(this);
+      const status = this.#addon.cancel(this.#id);
+      this.#wasGranted = status === GRANTED;
+      if (status === undefined) stuck.add(this);
+      else waits.delete(this.#id);
     }
     if (stuck.has(this)) this.#whenUnused.push(whenUnused);
     else whenUnused();

@@ -1,12 +1,15 @@
 // Named after the sections of https://www.w3.org/TR/web-locks/: the same between processes, and between Workers.
-import { type ChildProcess, fork } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { type ChildProcess, execFileSync, fork } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, it } from 'vitest';
+import { sidecarOf } from '../../src/files/sibling-files.js';
+import { fileNameOf } from '../../src/web-locks/file-names.js';
 import { LockManager, type LockManagerSnapshot, type LockOptions } from '../../src/web-locks/index.js';
 import { hasNamespaces, hasParking } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
-import { program, run, track } from '../support/programs.js';
+import { holdByFlock, program, run, track } from '../support/programs.js';
 import { rounds } from '../support/scale.js';
 import { until } from '../support/waiting.js';
 
@@ -338,6 +341,29 @@ describe.runIf(hasParking)('4 processes, exclusive, shared, ifAvailable and sign
     }
   });
 });
+
+// A grant drops the ticket: a request that then waits anew with its number waits for the ones behind it.
+it.runIf(hasParking && process.platform === 'linux')(
+  'a request that was granted just before its file is stolen waits anew with a new ticket',
+  async () => {
+    const directory = path();
+    const file = join(directory, fileNameOf('n'));
+    const locks = new LockManager(directory);
+    await locks.request('n', () => undefined);
+    const old = await holdByFlock(file, '-o');
+    const done = locks.request('n', () => 'done');
+    await until(() => existsSync(sidecarOf(file)) && readFileSync('/proc/locks', 'utf8').includes('-> FLOCK'));
+    const fresh = await holdByFlock(path('fresh'));
+    const ticket = `:${statSync(sidecarOf(file)).ino} `;
+    // While this thread is blocked: the folder's watch hears of something, the lock is granted, its file is replaced.
+    const script = ': > "$1/other"; kill -9 "$2"; while grep -q "$3" /proc/locks; do :; done; mv "$4" "$5"';
+    const values = ['sh', directory, String(old.pid), ticket, path('fresh'), file];
+    execFileSync('sh', ['-c', script, ...values], { timeout: 30_000 });
+    await until(() => readFileSync('/proc/locks', 'utf8').includes(ticket));
+    await fresh.letGo();
+    expect(await done).toBe('done');
+  },
+);
 
 describe.runIf(hasParking)('query', () => {
   it('tells of a pending request of another process whether it is shared', async () => {

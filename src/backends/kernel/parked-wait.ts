@@ -31,6 +31,14 @@ export class ParkedWait {
     this.wait.cancel(() => this.file.unlockAndClose());
   }
 
+  /** No outcome is told after this. False: it had been granted just before, and is the caller's. */
+  cancelUnlessGranted(): boolean {
+    this.wait.cancel(() => {
+      if (!this.wait.wasGranted) this.file.unlockAndClose();
+    });
+    return !this.wait.wasGranted;
+  }
+
   #end(status: number): void {
     if (status !== GRANTED) this.file.unlockAndClose();
     const { syscall, path } = this.file.nativeFile;

@@ -72,9 +72,15 @@ export class PendingLock extends PendingRequest {
   #watch(file: OpenFile, wait: ParkedWait): () => void {
     const moveOver = (): void => {
       if (!this.isParked || this.#wait !== wait) return;
-      wait.cancel();
-      this.#wait = undefined;
-      this.step(() => this.tryThenWait());
+      // It may have been granted before the file was replaced, and have passed its turn: then it is told so, and that
+      // the lock is lost. To wait anew without a ticket would be to wait for its own successors.
+      if (wait.cancelUnlessGranted()) {
+        this.#wait = undefined;
+        this.step(() => this.tryThenWait());
+      } else {
+        this.ticket?.sidecar.dropTicket();
+        this.step(() => this.#onOutcome(file, 'granted'));
+      }
     };
     const { files, calls } = this.lock;
     // Later, since the first look is at once, and this request is not parked yet.
