@@ -5,6 +5,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { npm, type Packed, packInto } from './support/package.js';
 import { testFolder } from './support/paths.js';
 import { run } from './support/programs.js';
+import { some } from './support/scale.js';
 
 const root = new URL('..', import.meta.url).pathname;
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
@@ -63,13 +64,10 @@ describe('the packed tarball, installed with install scripts disabled', () => {
     );
     const compiled = await run(join(root, 'node_modules/.bin/tsc'), ['-p', consumer]);
     expect(compiled.stdout).toBe('');
-    for (const name of subpaths) {
-      const { code, stderr } = await run(
-        process.execPath,
-        ['--input-type=module', '-e', `await import('${join('fairlock', name)}')`],
-        {},
-        consumer,
-      );
+    // Each alone: another one may load what it forgot to.
+    for (const name of some(subpaths)) {
+      const load = `await import('${join('fairlock', name)}')`;
+      const { code, stderr } = await run(process.execPath, ['--input-type=module', '-e', load], {}, consumer);
       expect([code, stderr]).toEqual([0, '']);
     }
   });

@@ -116,12 +116,13 @@ describe.runIf(hasReference && hasParking)('beside flock(1), for each invocation
     },
   );
 
-  it.each([
-    ['a folder', (file: string) => mkdirSync(file)],
-    ['a link', (file: string) => symlinkSync(`${file}.target`, file)],
-    ['a link to a folder', (file: string) => symlinkSync(tmpdir(), file)],
-    ['a file with content', (file: string) => writeFileSync(file, 'precious')],
-  ])('%s can be locked, and excludes both ways', async (_what, make) => {
+  const kinds: [string, (file: string) => void][] = [
+    ['a folder', (file) => mkdirSync(file)],
+    ['a link', (file) => symlinkSync(`${file}.target`, file)],
+    ['a link to a folder', (file) => symlinkSync(tmpdir(), file)],
+    ['a file with content', (file) => writeFileSync(file, 'precious')],
+  ];
+  it.each(some(kinds))('%s can be locked, and excludes both ways', async (_what, make) => {
     for (const [one, other] of [
       [OURS, THEIRS],
       [THEIRS, OURS],

@@ -230,7 +230,7 @@ describe('the fencing token', () => {
       const candidate = [process.execPath, '--input-type=module', '-e', script];
       const handedOut: number[] = [];
       const killedAt: string[] = [];
-      for (const call of isSoak ? ['openat', 'read', 'pwrite64', 'fsync', 'close', 'rename'] : ['fsync', 'rename']) {
+      for (const call of isSoak ? ['openat', 'read', 'pwrite64', 'fsync', 'close', 'rename'] : ['rename']) {
         for (let nth = 1; ; nth++) {
           const watched = ['-P', record, '-P', `${record}.new`, '-P', folder];
           const kill = `--inject=${call}:signal=KILL:when=${nth}`;
@@ -252,8 +252,9 @@ describe('the fencing token', () => {
         }
       }
       // Read, written, flushed, closed, renamed, the folder flushed; and written once more at the end.
-      expect(killedAt).toEqual(expect.arrayContaining(['fsync 1', 'fsync 2', 'rename 1', 'rename 2']));
-      if (isSoak) expect(killedAt).toEqual(expect.arrayContaining(['pwrite64 1', 'pwrite64 2', 'read 1', 'close 3']));
+      expect(killedAt).toEqual(expect.arrayContaining(['rename 1', 'rename 2']));
+      const others = ['fsync 1', 'fsync 2', 'pwrite64 1', 'pwrite64 2', 'read 1', 'close 3'];
+      if (isSoak) expect(killedAt).toEqual(expect.arrayContaining(others));
       expect(handedOut).toEqual([...handedOut].sort((a, b) => a - b));
       expect(new Set(handedOut).size).toBe(handedOut.length);
     },
