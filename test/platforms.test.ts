@@ -1,5 +1,5 @@
 /** The core of the library (test/platforms/core.mjs), from the packed package, on each runtime that can be had here. */
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -19,6 +19,8 @@ interface Platform {
   args?: string[];
   env?: NodeJS.ProcessEnv;
   locks?: 'native' | 'lockfile';
+  /** In the folder in which it is started. */
+  prepare?: (folder: string) => void;
   /** Why not here. */
   whyNot?: () => string | undefined;
 }
@@ -41,6 +43,18 @@ const platforms: Platform[] = [
     runtime: `@deno/${own}-glibc@2`,
     program: `@deno/${own}-glibc/deno`,
     args: ['run', '--allow-all'],
+  },
+  {
+    name: 'linux-x64-musl, Bun',
+    runtime: '@oven/bun-linux-x64-musl@1',
+    program: '@oven/bun-linux-x64-musl/bin/bun',
+    startedBy: ['env', 'LD_LIBRARY_PATH=./musl'],
+    prepare: makeMuslLibraries,
+    whyNot: () => {
+      if (own !== 'linux-x64' || !existsSync('/lib/ld-musl-x86_64.so.1')) return 'no musl';
+      if (!hasBinary('linux-x64-musl')) return 'npm run prebuilds was not run';
+      return spawnSync('musl-gcc', ['--version']).status === 0 ? undefined : 'no musl-gcc';
+    },
   },
   {
     name: 'linux-arm64, Node 22, emulated by qemu',
@@ -72,6 +86,18 @@ const platforms: Platform[] = [
   })),
 ];
 
+/** Debian has the C++ library for glibc only. */
+function makeMuslLibraries(folder: string): void {
+  const libraries = join(folder, 'musl');
+  mkdirSync(libraries);
+  for (const name of ['libstdc++.so.6', 'libgcc_s.so.1']) {
+    const found = execFileSync('gcc', [`-print-file-name=${name}`], { encoding: 'utf8' }).trim();
+    copyFileSync(found, join(libraries, name));
+  }
+  const names = join(root, 'test/platforms/glibc-names.c');
+  execFileSync('musl-gcc', ['-shared', '-fPIC', '-o', join(libraries, 'ld-linux-x86-64.so.2'), names]);
+}
+
 describe.runIf(isSoak && hasParking && process.platform === 'linux')('the core of the library', () => {
   let folder: string;
 
@@ -86,9 +112,10 @@ describe.runIf(isSoak && hasParking && process.platform === 'linux')('the core o
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
   it.for(platforms)('$name', async (platform, { skip }) => {
-    const { name, runtime, program, startedBy = [], args = [], env, locks, whyNot } = platform;
+    const { name, runtime, program, startedBy = [], args = [], env, locks, prepare, whyNot } = platform;
     const reason = whyNot?.() ?? install(runtime);
     skip(reason !== undefined, reason);
+    prepare?.(folder);
     const file = join(folder, ...place(runtime), 'node_modules', program);
     const [command = '', ...all] = [...startedBy, file, ...args, 'core.mjs', locks ?? 'native'];
     const given = { FAIRLOCK_DISABLE: '', WINEPREFIX: join(folder, 'wine'), ...env };

@@ -20,7 +20,7 @@ import {
   TARGET_CREATE,
   type TxnResponse,
 } from './rpc.js';
-import { type Watch, Watcher } from './watcher.js';
+import { type Seen, Watcher } from './watcher.js';
 
 /** A write whose outcome is unknown may be done so much later: its key is deleted once more. */
 const UNKNOWN_MS = 10_000;
@@ -53,7 +53,7 @@ export class EtcdEngine implements Engine, PlaceKeeper {
       await this.#ownReleases(request);
       const place = await this.#enter(request, true);
       if (place === null) return null;
-      if (place.wasFirst) return await this.#grant(place);
+      if (place.wasFirst) return await this.#grant(place, true);
       void this.#leave(place.key, place.lease);
       return null;
     } catch (error) {
@@ -66,7 +66,7 @@ export class EtcdEngine implements Engine, PlaceKeeper {
       let place: Place | null = null;
       try {
         place = await this.#enter(request, false);
-        if (place?.wasFirst && !signal.aborted) return await this.#grant(place);
+        if (place?.wasFirst && !signal.aborted) return await this.#grant(place, true);
         const granted = place === null ? null : await this.#waitForTurn(place, signal);
         if (granted !== null) return granted;
         // The key is gone, with its lease or deleted from outside: a new one, at the end of the queue.
@@ -166,11 +166,12 @@ export class EtcdEngine implements Engine, PlaceKeeper {
     try {
       const response = await this.#connection.call<TxnResponse>('KV', 'Txn', { compare, success });
       if (!response.succeeded) return null;
-      const found = response.responses[1]?.response_range?.kvs;
+      const { kvs: found, count } = response.responses[1]?.response_range ?? {};
       const before = (found ?? []).map((one) => one.key).filter((one) => !one.equals(key));
       const wasFirst = found !== undefined && before.length < (request.permits ?? 1);
       before.splice(request.permits ?? 1);
-      return { key, revision: BigInt(response.header.revision), lease, request, range, before, wasFirst };
+      const isNext = request.permits === undefined && Number(count) === (isReader ? 1 : 2) && before.length === 1;
+      return { key, revision: BigInt(response.header.revision), lease, request, range, before, wasFirst, isNext };
     } catch (error) {
       if (isNotFound(error)) lease.end('etcd does not know the lease');
       else if (!isFatal(error)) {
@@ -193,9 +194,17 @@ export class EtcdEngine implements Engine, PlaceKeeper {
     const ends = new Map<string, () => void>();
     // A watch that begins may have missed something; a look when all of them have begun finds it.
     let beginning = 0;
-    const seen = (has: 'begun' | 'changed'): void => {
+    // Of the two keys that it watches if it is the next: when only the one before it is deleted, it is the first. That
+    // saves a look. (Both may be deleted at once, from outside: so the holder looks at its key.)
+    let isDeleted = false;
+    let isTurn = false;
+    const seen = (key: Buffer, has: Seen): void => {
       if (has === 'begun') beginning--;
-      if (has === 'changed' || beginning <= 0) changed();
+      if (has === 'deleted') {
+        isDeleted ||= key.equals(place.key);
+        isTurn = place.isNext && !isDeleted;
+      }
+      if (has !== 'begun' || beginning <= 0) changed();
     };
     const watch = (others: Buffer[]): void => {
       beginning = this.#watchOnly(ends, [place.key, ...others], place, seen);
@@ -213,10 +222,11 @@ export class EtcdEngine implements Engine, PlaceKeeper {
         signal.throwIfAborted();
         if (place.lease.ended !== undefined) return null;
         isChanged = false;
+        if (isTurn) return await this.#grant(place, false);
         const first = await this.#isFirstPatiently(place, signal);
         signal.throwIfAborted();
         if (first === undefined) return null;
-        if (first === true) return await this.#grant(place);
+        if (first === true) return await this.#grant(place, true);
         watch(first);
       }
     } finally {
@@ -240,7 +250,12 @@ export class EtcdEngine implements Engine, PlaceKeeper {
   }
 
   /** The own key, which may be deleted from outside, and the one before it. Returns how many watches are new. */
-  #watchOnly(ends: Map<string, () => void>, keys: Buffer[], place: Place, seen: Watch['seen']): number {
+  #watchOnly(
+    ends: Map<string, () => void>,
+    keys: Buffer[],
+    place: Place,
+    seen: (key: Buffer, has: Seen) => void,
+  ): number {
     const wanted = new Map(keys.map((key) => [key.toString('latin1'), key]));
     for (const [name, end] of ends) {
       if (wanted.has(name)) continue;
@@ -252,7 +267,11 @@ export class EtcdEngine implements Engine, PlaceKeeper {
       if (ends.has(name)) continue;
       count++;
       const isRange = name === place.range.all.key.toString('latin1');
-      ends.set(name, this.#watcher.watch(key, seen, isRange ? place.range.all.range_end : undefined));
+      const end = isRange ? place.range.all.range_end : undefined;
+      ends.set(
+        name,
+        this.#watcher.watch(key, (has) => seen(key, has), end),
+      );
     }
     return count;
   }
@@ -278,9 +297,9 @@ export class EtcdEngine implements Engine, PlaceKeeper {
     );
   }
 
-  async #grant(place: Place): Promise<EngineGrant> {
+  async #grant(place: Place, isSeen: boolean): Promise<EngineGrant> {
     const base = await this.#tokenBase();
-    return new EtcdGrant(this, place, base + Number(place.revision));
+    return new EtcdGrant(this, place, base + Number(place.revision), isSeen);
   }
 
   async #leave(key: Buffer, lease: Lease): Promise<void> {

@@ -24,6 +24,8 @@ export interface Place {
   readonly before: Buffer[];
   /** When it was created, no key was before it, or fewer than permits. */
   readonly wasFirst: boolean;
+  /** When it was created, only one key was before it: it is the first when that one is deleted. */
+  readonly isNext: boolean;
 }
 
 /** What a grant does with its key. */
@@ -41,10 +43,12 @@ export class EtcdGrant implements EngineGrant {
   #loss: LockLostError | undefined;
   #released: Promise<void> | undefined;
 
+  /** @param isSeen whether its key was seen when it became the first; else it is looked at now */
   constructor(
     private readonly keys: PlaceKeeper,
     private readonly place: Place,
     readonly token: number,
+    isSeen: boolean,
   ) {
     const { lease, key } = place;
     const endLease = lease.onEnd((why) => this.#lose(why));
@@ -56,6 +60,7 @@ export class EtcdGrant implements EngineGrant {
     }, WATCH_AFTER_MS);
     this.#ends = [endLease, () => clearTimeout(startWatch)];
     if (lease.ended !== undefined) this.#lose(lease.ended);
+    else if (!isSeen) void this.#look();
   }
 
   release(): Promise<void> {

@@ -11,9 +11,14 @@ const LINGER_MS = 50;
 export interface Watch {
   readonly key: Buffer;
   readonly end: Buffer | undefined;
-  /** Begun: something may have been deleted before; said each time that the stream was made anew. Changed: it was. */
-  readonly seen: (has: 'begun' | 'changed') => void;
+  readonly seen: (has: Seen) => void;
 }
+
+/**
+ * Begun: something may have been deleted before; said each time that the stream was made anew. Deleted: it was. Ended:
+ * etcd has ended the watch.
+ */
+export type Seen = 'begun' | 'deleted' | 'ended';
 
 export class Watcher {
   readonly #watches = new Map<number, Watch>();
@@ -56,7 +61,8 @@ export class Watcher {
       stream.on('end', broken);
       stream.on('data', (response: WatchResponse) => {
         const watch = this.#watches.get(Number(response.watch_id));
-        if (response.canceled || response.events.some(({ type }) => type === DELETED)) watch?.seen('changed');
+        if (response.events.some(({ type }) => type === DELETED)) watch?.seen('deleted');
+        else if (response.canceled) watch?.seen('ended');
         else if (response.created) watch?.seen('begun');
       });
       if (this.#watches.size === 0) return stream.cancel();

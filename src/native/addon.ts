@@ -86,11 +86,20 @@ export const loadAddon = loader('native-fallback', (): Addon => {
   return loadBinary() as Addon;
 });
 
-/** What Windows has in its place: a whole addon of two functions. */
+/** What Windows has in its place. Statuses as above; below zero, a negated error of Windows. */
 export interface LockFileEx {
-  /** GRANTED, CONTENDED or, below zero, a negated error of Windows. */
   tryLock(fd: number, shared: boolean): number;
   unlock(fd: number): number;
+  /** The number of a client; the callback is told that a wait of it has ended. */
+  connect(callback: () => void): number;
+  wait(fd: number, shared: boolean, client: number): number;
+  waitSync(fd: number, shared: boolean, client: number): number;
+  join(wait: number, ms: number): number | undefined;
+  cancel(wait: number): number | undefined;
+  /** The number of a wait that has ended; -1: there is none. */
+  ended(client: number): number;
+  /** Its status. */
+  end(wait: number): number;
 }
 
 export const loadLockFileEx = loader('native-fallback', (): LockFileEx => {

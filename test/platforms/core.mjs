@@ -103,7 +103,9 @@ const checks = [
     'what locks is what was expected',
     () => {
       assert.equal(layers()['native-fallback'].loaded, native());
-      assert.equal(new InterProcessLock(path()).mechanism, native() ? 'flock' : 'lockfile');
+      const lock = new InterProcessLock(path());
+      assert.equal(lock.mechanism, native() ? 'flock' : 'lockfile');
+      assert.equal(lock.inspect().layers.wait, native() ? 'native-fallback' : 'poll');
     },
   ],
   [

@@ -284,7 +284,7 @@ interface Held {
 }
 
 describe.runIf(hasParking)('4 processes, exclusive, shared, ifAvailable and signal at random', () => {
-  const REQUESTS = rounds(200, 400);
+  const REQUESTS = rounds(200, 2_000);
 
   async function history(steals: string): Promise<Held[]> {
     const [directory, log] = [path(), path()];
