@@ -1,15 +1,14 @@
-// The whole addon of Windows: LockFileEx on a descriptor of Node's. The system releases the lock however the process
-// dies. What it takes from Node is looked up in the running program, which need not be called node.exe.
+// The whole addon of Windows: LockFileEx on bytes of a descriptor of Node's, which nobody else can read or write
+// meanwhile; so locks of a whole file are on a byte far behind all content. The system releases the lock however the
+// process dies. What it takes from Node is looked up in the running program, which need not be called node.exe.
 //
 // A wait is a call of LockFileEx that blocks, on a thread of its own. It is cancelled by CancelSynchronousIo, sent
 // again until the thread has left, since one that is only about to call is not interrupted. Where that does not help
 // (Wine), the wait goes on; what it is granted then it gives back at once.
 #include <node_api.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <windows.h>
-
-// Far behind all content: what is locked can be neither read nor written by others.
-#define LOCKED_BYTE_HIGH 0x40000000
 
 enum { GRANTED = 0, CONTENDED = 1 };  // anything else: a negated error of the system
 enum { STACK_BYTES = 64 * 1024, CANCEL_MS = 100, MAX_WAITS = 4096, MAX_CLIENTS = 256 };
@@ -17,6 +16,7 @@ enum { STACK_BYTES = 64 * 1024, CANCEL_MS = 100, MAX_WAITS = 4096, MAX_CLIENTS =
 typedef napi_status (*get_cb_info)(napi_env, napi_callback_info, size_t *, napi_value *, napi_value *, void **);
 typedef napi_status (*get_value_int32)(napi_env, napi_value, int32_t *);
 typedef napi_status (*get_value_bool)(napi_env, napi_value, bool *);
+typedef napi_status (*get_value_double)(napi_env, napi_value, double *);
 typedef napi_status (*create_int32)(napi_env, int32_t, napi_value *);
 typedef napi_status (*create_function)(napi_env, const char *, size_t, napi_callback, void *, napi_value *);
 typedef napi_status (*set_named_property)(napi_env, napi_value, const char *, napi_value);
@@ -32,6 +32,7 @@ static struct {
   get_cb_info cb_info;
   get_value_int32 value_int32;
   get_value_bool value_bool;
+  get_value_double value_double;
   create_int32 int32;
   create_function function;
   set_named_property set;
@@ -53,6 +54,7 @@ static bool look_up_all(void) {
   node.cb_info = (get_cb_info)look_up("napi_get_cb_info");
   node.value_int32 = (get_value_int32)look_up("napi_get_value_int32");
   node.value_bool = (get_value_bool)look_up("napi_get_value_bool");
+  node.value_double = (get_value_double)look_up("napi_get_value_double");
   node.int32 = (create_int32)look_up("napi_create_int32");
   node.function = (create_function)look_up("napi_create_function");
   node.set = (set_named_property)look_up("napi_set_named_property");
@@ -69,15 +71,40 @@ static bool look_up_all(void) {
   return true;
 }
 
-// The arguments of both functions: a descriptor, and whether the lock is shared.
-static HANDLE file_of(napi_env env, napi_callback_info info, bool *shared) {
-  napi_value arguments[2] = {NULL, NULL};
-  size_t given = 2;
-  int32_t fd = -1;
-  node.cb_info(env, info, &given, arguments, NULL, NULL);
-  if (given > 0) node.value_int32(env, arguments[0], &fd);
-  if (given > 1) node.value_bool(env, arguments[1], shared);
-  return node.handle(fd);
+enum { MAX_ARGUMENTS = 5 };
+
+// What is locked, and how.
+typedef struct {
+  HANDLE file;
+  bool shared;
+  uint64_t start, length;
+} target;
+
+static void arguments_of(napi_env env, napi_callback_info info, napi_value arguments[MAX_ARGUMENTS]) {
+  size_t given = MAX_ARGUMENTS;
+  node.cb_info(env, info, &given, arguments, NULL, NULL);  // those that are not given are undefined
+}
+
+static double double_at(napi_env env, napi_callback_info info, size_t at) {
+  napi_value arguments[MAX_ARGUMENTS];
+  double value = -1;
+  arguments_of(env, info, arguments);
+  node.value_double(env, arguments[at], &value);
+  return value;
+}
+
+static int32_t number_at(napi_env env, napi_callback_info info, size_t at) { return (int32_t)double_at(env, info, at); }
+
+// The arguments: a descriptor, whether it is shared, the first byte, how many (0: to the end).
+static target target_of(napi_env env, napi_callback_info info) {
+  napi_value arguments[MAX_ARGUMENTS];
+  target found = {.file = node.handle(number_at(env, info, 0))};
+  arguments_of(env, info, arguments);
+  node.value_bool(env, arguments[1], &found.shared);
+  double start = double_at(env, info, 2), length = double_at(env, info, 3);
+  found.start = (uint64_t)start;
+  found.length = length == 0 ? INT64_MAX - found.start : (uint64_t)length;
+  return found;
 }
 
 static napi_value number(napi_env env, int32_t value) {
@@ -92,29 +119,27 @@ static napi_value status(napi_env env, BOOL done) {
   return number(env, done ? GRANTED : contended ? CONTENDED : -(int32_t)error);
 }
 
-static BOOL lock_call(HANDLE file, DWORD flags) {
-  OVERLAPPED at = {.OffsetHigh = LOCKED_BYTE_HIGH};
-  return LockFileEx(file, flags, 0, 1, 0, &at);
+static BOOL lock_call(const target *self, DWORD flags) {
+  OVERLAPPED at = {.Offset = (DWORD)self->start, .OffsetHigh = (DWORD)(self->start >> 32)};
+  if (!self->shared) flags |= LOCKFILE_EXCLUSIVE_LOCK;
+  return LockFileEx(self->file, flags, 0, (DWORD)self->length, (DWORD)(self->length >> 32), &at);
 }
 
-static BOOL unlock_call(HANDLE file) {
-  OVERLAPPED at = {.OffsetHigh = LOCKED_BYTE_HIGH};
-  return UnlockFileEx(file, 0, 1, 0, &at);
+static BOOL unlock_call(const target *self) {
+  OVERLAPPED at = {.Offset = (DWORD)self->start, .OffsetHigh = (DWORD)(self->start >> 32)};
+  return UnlockFileEx(self->file, 0, (DWORD)self->length, (DWORD)(self->length >> 32), &at);
 }
 
-static DWORD mode_of(bool shared) { return shared ? 0 : LOCKFILE_EXCLUSIVE_LOCK; }
-
-// tryLock(fd, shared)
+// tryLock(fd, shared, start, length)
 static napi_value try_lock(napi_env env, napi_callback_info info) {
-  bool shared = false;
-  HANDLE file = file_of(env, info, &shared);
-  return status(env, lock_call(file, LOCKFILE_FAIL_IMMEDIATELY | mode_of(shared)));
+  target self = target_of(env, info);
+  return status(env, lock_call(&self, LOCKFILE_FAIL_IMMEDIATELY));
 }
 
-// unlock(fd)
+// unlock(fd, shared, start, length)
 static napi_value unlock(napi_env env, napi_callback_info info) {
-  bool unused;
-  return status(env, unlock_call(file_of(env, info, &unused)));
+  target self = target_of(env, info);
+  return status(env, unlock_call(&self));
 }
 
 // --- waits ---------------------------------------------------------------------------------------------------------
@@ -132,8 +157,9 @@ typedef struct {
   bool told;  // its end is told; else it is fetched with join()
   bool keeps_alive;
   client *client;
-  HANDLE file, thread;
-  DWORD flags, error;
+  target target;
+  HANDLE thread;
+  DWORD error;
 } lock_wait;
 
 // For everything here; never held while a call blocks.
@@ -160,7 +186,7 @@ static void finish(lock_wait *self, DWORD error) {
   if (self->client->gone) {
     free_wait(self);
   } else {
-    if (self->cancelled && error == 0) unlock_call(self->file);
+    if (self->cancelled && error == 0) unlock_call(&self->target);
     self->error = self->cancelled ? ERROR_OPERATION_ABORTED : error;
     self->ended = true;
     if (self->told) node.call_tsfn(self->client->tell, NULL, napi_tsfn_nonblocking);
@@ -171,7 +197,7 @@ static void finish(lock_wait *self, DWORD error) {
 static DWORD WINAPI run(void *data) {
   lock_wait *self = data;
   DWORD error;
-  do error = lock_call(self->file, self->flags) ? 0 : GetLastError();
+  do error = lock_call(&self->target, 0) ? 0 : GetLastError();
   while (error == ERROR_OPERATION_ABORTED && !self->cancelled);
   finish(self, error);
   return 0;
@@ -229,25 +255,14 @@ static napi_value connect_client(napi_env env, napi_callback_info info) {
   return number(env, i);
 }
 
-static int32_t number_at(napi_env env, napi_callback_info info, size_t at) {
-  napi_value arguments[4] = {NULL, NULL, NULL, NULL};
-  size_t given = 4;
-  int32_t value = -1;
-  node.cb_info(env, info, &given, arguments, NULL, NULL);
-  if (given > at) node.value_int32(env, arguments[at], &value);
-  return value;
-}
-
 static napi_value start(napi_env env, napi_callback_info info, bool told) {
-  bool shared = false;
-  int32_t who = number_at(env, info, 2);
+  int32_t who = number_at(env, info, 4);
   int i = 0;
-  HANDLE file = file_of(env, info, &shared);
   if (who < 0 || who >= MAX_CLIENTS) return number(env, -ERROR_INVALID_PARAMETER);
   AcquireSRWLockExclusive(&mutex);
   while (i < MAX_WAITS && waits[i].used) i++;
   if (i < MAX_WAITS)
-    waits[i] = (lock_wait){.used = true, .told = told, .client = &clients[who], .file = file, .flags = mode_of(shared)};
+    waits[i] = (lock_wait){.used = true, .told = told, .client = &clients[who], .target = target_of(env, info)};
   ReleaseSRWLockExclusive(&mutex);
   if (i == MAX_WAITS) return number(env, -ERROR_NOT_ENOUGH_MEMORY);
   // The thread needs nothing that is set after this.
@@ -260,10 +275,10 @@ static napi_value start(napi_env env, napi_callback_info info, bool told) {
   return number(env, i);
 }
 
-// wait(fd, shared, client): the number of a wait, or a negated error.
+// wait(fd, shared, start, length, client): the number of a wait, or a negated error.
 static napi_value wait_for(napi_env env, napi_callback_info info) { return start(env, info, true); }
 
-// waitSync(fd, shared, client): a wait to be asked with join().
+// waitSync(fd, shared, start, length, client): a wait to be asked with join().
 static napi_value wait_sync(napi_env env, napi_callback_info info) { return start(env, info, false); }
 
 // ended(client): the number of a wait that has ended and whose status was not fetched; -1: none.

@@ -2,7 +2,7 @@
 import type { Backend } from '../core/backend.js';
 import { codeOf, LockUnsupportedError, messageOf } from '../errors.js';
 import type { LockFileOptions } from '../files/lock-file.js';
-import { loadAddon } from '../native/addon.js';
+import { loadLocks } from '../native/lock-file-ex.js';
 import type { InternalLockOptions } from '../options.js';
 import { QueueAccess } from './fifo/queue-access.js';
 import { TicketQueue } from './fifo/ticket-queue.js';
@@ -39,7 +39,7 @@ function kernelCalls(file: LockFileOptions, options: InternalLockOptions): LockC
 }
 
 function whyNotFifo(calls: LockCalls | undefined, options: InternalLockOptions): string | undefined {
-  const { api: addon, reason } = loadAddon();
+  const { api: addon, reason } = loadLocks();
   if (options.range !== undefined) return 'is not available with range';
   if (calls === undefined) {
     if (options.mechanism === 'auto') return `needs a native layer, and none loads: ${reason ?? 'see layers()'}`;
@@ -60,7 +60,7 @@ export function queueAccess(
   fairness: 'kernel' | 'fifo' | 'auto',
   state: PathState,
 ): QueueAccess {
-  const { api: addon } = loadAddon();
+  const { api: addon } = loadLocks();
   if (fairness === 'kernel' || addon === undefined) return new QueueAccess(undefined, false);
   const queue = state.tickets(() => new TicketQueue(state.name.path, file, addon));
   return new QueueAccess(queue, fairness === 'auto');

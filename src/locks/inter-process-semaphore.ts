@@ -6,7 +6,7 @@ import { systemClock } from '../core/clock.js';
 import type { LockHandle, PermitHandle } from '../core/handle.js';
 import { LockCore } from '../core/lock-core.js';
 import { canonicalPath } from '../files/canonical-path.js';
-import { needByteRanges } from '../native/addon.js';
+import { needRangeLocks } from '../native/lock-file-ex.js';
 import type { AcquireOptions, InterProcessSemaphoreOptions } from '../options.js';
 import { lockPath, semaphoreOptions } from '../validate.js';
 import type { LockInspection } from './file-lock.js';
@@ -37,7 +37,7 @@ export class InterProcessSemaphore implements Disposable {
     const { permits, fairness, ...file } = semaphoreOptions(options);
     this.path = lockPath(path);
     this.permits = permits;
-    const addon = needByteRanges(this.path, 'a semaphore');
+    const addon = needRangeLocks(this.path, 'a semaphore');
     const state = pathState({ path: canonicalPath(this.path, file.followSymlinks), isSemaphore: true });
     const lockFile = { ...file, path: this.path, dataFile: false };
     const order = queueAccess(lockFile, fairness, state);

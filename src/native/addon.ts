@@ -86,14 +86,14 @@ export const loadAddon = loader('native-fallback', (): Addon => {
   return loadBinary() as Addon;
 });
 
-/** What Windows has in its place. Statuses as above; below zero, a negated error of Windows. */
+/** What Windows has in its place. Statuses as above; below zero, a negated error of Windows. Length 0: to the end. */
 export interface LockFileEx {
-  tryLock(fd: number, shared: boolean): number;
-  unlock(fd: number): number;
+  tryLock(fd: number, shared: boolean, start: number, length: number): number;
+  unlock(fd: number, shared: boolean, start: number, length: number): number;
   /** The number of a client; the callback is told that a wait of it has ended. */
   connect(callback: () => void): number;
-  wait(fd: number, shared: boolean, client: number): number;
-  waitSync(fd: number, shared: boolean, client: number): number;
+  wait(fd: number, shared: boolean, start: number, length: number, client: number): number;
+  waitSync(fd: number, shared: boolean, start: number, length: number, client: number): number;
   join(wait: number, ms: number): number | undefined;
   cancel(wait: number): number | undefined;
   /** The number of a wait that has ended; -1: there is none. */

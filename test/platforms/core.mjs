@@ -4,6 +4,7 @@
 // Where a program of the runtime is started by another one (an emulator), FAIRLOCK_STARTED_BY is that command.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { subscribe } from 'node:diagnostics_channel';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -35,6 +36,7 @@ async function child(what, path, options, count) {
       );
     return console.log('counted');
   }
+  if (lock.inspect().fairness === 'fifo') subscribe('fairlock:queued', () => console.log('queued'));
   console.log('asking');
   const handle = what === 'adopt' ? lock.adopt(3) : await lock.acquire();
   console.log('held');
@@ -94,8 +96,27 @@ const path = () => join(folder, `lock-${number++}`);
 const settle = () => new Promise((resolve) => setTimeout(resolve, 20));
 const native = () => expected === 'native';
 const queues = () => native() && new InterProcessLock(path(), { fairness: 'auto' }).inspect().fairness === 'fifo';
+const hasRanges = () => {
+  try {
+    return native() && new InterProcessLock(path(), { mechanism: 'fcntl' }).mechanism === 'fcntl';
+  } catch {
+    return false;
+  }
+};
 const options = () => (native() ? {} : { mechanism: 'lockfile', stale: 2000 });
 const make = (file = path(), more = {}) => new InterProcessLock(file, { ...options(), ...more });
+
+const noQueues = () => !queues() && 'no fair locks';
+
+/** Processes that add to a number in a file, each a hundred times. */
+async function count(processes, options) {
+  const file = path();
+  writeFileSync(`${file}.count`, '0');
+  const counters = Array.from({ length: processes }, () => new Process('count', file, options, { count: 100 }));
+  for (const one of counters) await one.says('counted');
+  assert.equal(readFileSync(`${file}.count`, 'utf8'), String(processes * 100));
+  for (const one of counters) await one.kill();
+}
 
 /** Each: what it checks; a function; and, where it cannot be checked everywhere, the reason if it cannot here. */
 const checks = [
@@ -273,17 +294,8 @@ const checks = [
       (await lock.acquire()).release();
     },
   ],
-  [
-    'two processes count to 100 each',
-    async () => {
-      const lock = make();
-      writeFileSync(`${lock.path}.count`, '0');
-      const counters = [1, 2].map(() => new Process('count', lock.path, options(), { count: 100 }));
-      for (const one of counters) await one.says('counted');
-      assert.equal(readFileSync(`${lock.path}.count`, 'utf8'), '200');
-      for (const one of counters) await one.kill();
-    },
-  ],
+  ['two processes count to 100 each', () => count(2, options())],
+  ['three processes count to 100 each, in strict order', () => count(3, { fairness: 'fifo' }), noQueues],
   [
     'a Worker is excluded, and leaves it free when it is terminated',
     async () => {
@@ -319,7 +331,7 @@ const checks = [
       first.release();
       second.release();
     },
-    () => !queues() && 'no open-file-description locks here',
+    () => !hasRanges() && 'no locks of bytes here',
   ],
   [
     'processes are served in the order in which they asked',
@@ -327,10 +339,8 @@ const checks = [
       const lock = make(path(), { fairness: 'fifo' });
       const handle = await lock.acquire();
       const all = [];
-      for (let i = 1; i <= 3; i++) {
-        all.push(await new Process('hold', lock.path, { fairness: 'fifo' }).says('asking'));
-        while (lock.inspect().waiters.length < i && existsSync('/proc/locks')) await settle();
-      }
+      for (let i = 1; i <= 3; i++)
+        all.push(await (await new Process('hold', lock.path, { fairness: 'fifo' }).says('asking')).says('queued'));
       handle.release();
       for (const one of all) {
         await one.says('held');
@@ -338,15 +348,14 @@ const checks = [
         await one.kill();
       }
     },
-    () => !(queues() && existsSync('/proc/locks')) && 'no fair locks, or no way to see who waits',
+    noQueues,
   ],
   [
     'a holder that asks again comes last',
     async () => {
       const lock = make(path(), { fairness: 'fifo' });
       const handle = await lock.acquire();
-      const other = await new Process('hold', lock.path, { fairness: 'fifo' }).says('asking');
-      while (lock.inspect().waiters.length === 0) await settle();
+      const other = await (await new Process('hold', lock.path, { fairness: 'fifo' }).says('asking')).says('queued');
       handle.release();
       const again = lock.acquire();
       await other.says('held');
@@ -354,7 +363,30 @@ const checks = [
       (await again).release();
       await other.kill();
     },
-    () => !(queues() && existsSync('/proc/locks')) && 'no fair locks, or no way to see who waits',
+    noQueues,
+  ],
+  [
+    'a request in the middle of the queue that is cancelled, or dies, is skipped',
+    async () => {
+      const lock = make(path(), { fairness: 'fifo' });
+      const handle = await lock.acquire();
+      const queued = async () =>
+        (await new Process('hold', lock.path, { fairness: 'fifo' }).says('asking')).says('queued');
+      const dies = await queued();
+      const own = make(lock.path, { fairness: 'fifo' });
+      const controller = new AbortController();
+      const cancelled = own.acquire({ signal: controller.signal });
+      const last = await queued();
+      controller.abort();
+      await assert.rejects(cancelled, { name: 'AbortError' });
+      await dies.kill();
+      handle.release();
+      await last.says('held');
+      await last.release();
+      await last.kill();
+      (await own.acquire()).release();
+    },
+    noQueues,
   ],
   [
     'a semaphore admits as many as it has permits',
@@ -368,7 +400,7 @@ const checks = [
       (await third).release();
       first.release();
     },
-    () => !queues() && 'no open-file-description locks here',
+    () => !hasRanges() && 'no locks of bytes here',
   ],
   [
     'several locks at once',
