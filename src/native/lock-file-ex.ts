@@ -64,6 +64,8 @@ export function needRangeLocks(path: string, what: string): Addon {
 class OpenHandle implements ByteLocks {
   /** Of a sidecar. */
   readonly ticket = new WindowsTicket(this);
+  /** A thread's call blocks on it. Windows makes every other call on it wait for that one. */
+  isBusy = false;
 
   constructor(
     private readonly api: LockFileEx,
@@ -89,12 +91,12 @@ class OpenHandle implements ByteLocks {
     return statusOf(this.api.unlock(this.fd, false, this.start, this.length));
   }
 
-  tryBytes(shared: boolean, from: number, to: number): number {
-    return statusOf(this.api.tryLock(this.fd, shared, from, to - from + 1));
+  tryBytes(shared: boolean, from: number, length: number): number {
+    return statusOf(this.api.tryLock(this.fd, shared, from, length));
   }
 
-  unlockBytes(from: number, to: number): void {
-    this.api.unlock(this.fd, false, from, to - from + 1);
+  unlockBytes(from: number, length: number): void {
+    this.api.unlock(this.fd, false, from, length);
   }
 }
 
@@ -107,6 +109,7 @@ class Wait {
   /** The number of the call. */
   call = -1;
   #doing: 'nothing' | 'taking' | 'turn' | 'lock' = 'nothing';
+  #busy: OpenHandle | undefined;
   #turn: Bytes = TAKING;
 
   constructor(
@@ -119,6 +122,7 @@ class Wait {
 
   /** Goes on after the call has ended with `status`. Its own status at its end; undefined: the next call goes on. */
   next(status: number): number | undefined {
+    this.#idle();
     if (status !== GRANTED || this.isCancelled) return status;
     const { file, sidecar } = this;
     if (this.#doing === 'lock') return this.#end(file as OpenHandle);
@@ -128,7 +132,7 @@ class Wait {
         if (taken < 0 || taken === CONTENDED) return taken === CONTENDED ? -EAGAIN : taken;
         if (!sidecar.isAtPath) return REPLACED;
       }
-      if (this.#doing === 'turn') sidecar.unlockBytes(this.#turn.from, this.#turn.to);
+      if (this.#doing === 'turn') sidecar.unlockBytes(this.#turn.from, this.#turn.length);
       if (!sidecar.ticket.isTaken) return this.#start('taking', sidecar, TAKING);
       if (this.isTicketOnly) return GRANTED;
       const first = sidecar.ticket.first();
@@ -139,18 +143,22 @@ class Wait {
       }
     }
     if (file === undefined) return GRANTED;
-    this.#doing = 'lock';
-    return this.#blocked(this.block(file, this.shared, file.start, file.length));
+    return this.#start('lock', file, { shared: this.shared, from: file.start, length: file.length });
   }
 
-  #start(doing: 'taking' | 'turn', sidecar: OpenHandle, { shared, from, to }: Bytes): number | undefined {
+  /** The call has ended. */
+  #idle(): void {
+    if (this.#busy !== undefined) this.#busy.isBusy = false;
+    this.#busy = undefined;
+  }
+
+  #start(doing: 'taking' | 'turn' | 'lock', file: OpenHandle, { shared, from, length }: Bytes): number | undefined {
     this.#doing = doing;
-    return this.#blocked(this.block(sidecar, shared, from, to - from + 1));
-  }
-
-  #blocked(call: number): number | undefined {
+    const call = this.block(file, shared, from, length);
     if (call < 0) return statusOf(call);
     this.call = call;
+    this.#busy = file;
+    file.isBusy = true;
     return undefined;
   }
 
@@ -163,6 +171,7 @@ class Wait {
 
   /** The status of a wait that was cancelled, whose call has ended with `status`. */
   cancelled(status: number): number {
+    this.#idle();
     return this.#doing === 'lock' && status === GRANTED ? this.#end(this.file as OpenHandle) : -ECANCELED;
   }
 }
@@ -211,10 +220,10 @@ class LockFileExAddon {
   conflict(file: FileHandle): number | undefined {
     const handle = handleOf(file);
     for (let byte = handle.start; byte < handle.start + handle.length; byte++) {
-      const status = handle.tryBytes(false, byte, byte);
+      const status = handle.tryBytes(false, byte, 1);
       if (status < 0) return status;
       if (status !== GRANTED) return byte;
-      handle.unlockBytes(byte, byte);
+      handle.unlockBytes(byte, 1);
     }
     return undefined;
   }
@@ -247,13 +256,14 @@ class LockFileExAddon {
     return status;
   }
 
+  /** Of a cancelled request, whose wait is about to be cancelled: the ticket goes with the handle, which is closed then. */
   dropTicket(sidecar: FileHandle): void {
-    handleOf(sidecar).ticket.drop();
+    if (!handleOf(sidecar).isBusy) handleOf(sidecar).ticket.drop();
   }
 
   removeSidecar(sidecar: FileHandle): number {
     const handle = handleOf(sidecar);
-    const status = handle.tryBytes(false, ALL_TICKETS.from, ALL_TICKETS.to);
+    const status = handle.tryBytes(false, ALL_TICKETS.from, ALL_TICKETS.length);
     if (status !== GRANTED) return status;
     try {
       if (!handle.isAtPath) return REPLACED;
@@ -262,7 +272,7 @@ class LockFileExAddon {
     } catch (error) {
       return -(errnoOf(error) ?? EIO);
     } finally {
-      handle.unlockBytes(ALL_TICKETS.from, ALL_TICKETS.to);
+      handle.unlockBytes(ALL_TICKETS.from, ALL_TICKETS.length);
     }
   }
 
@@ -276,7 +286,7 @@ class LockFileExAddon {
         const status = statusOf(api.end(call));
         this.#byCall.delete(call);
         if (wait === undefined) continue;
-        const end = wait.isCancelled ? status : this.#goOn(wait, status);
+        const end = wait.isCancelled ? wait.cancelled(status) : this.#goOn(wait, status);
         if (end !== undefined) this.#tell(client, wait, end);
       }
     });

@@ -21,18 +21,18 @@ const TRIES = 1000;
 /** Locks of bytes of one open file. Statuses: GRANTED, CONTENDED or, below zero, a negated errno. */
 export interface ByteLocks {
   readonly fd: number;
-  tryBytes(shared: boolean, from: number, to: number): number;
-  unlockBytes(from: number, to: number): void;
+  tryBytes(shared: boolean, from: number, length: number): number;
+  unlockBytes(from: number, length: number): void;
 }
 
 export interface Bytes {
   readonly shared: boolean;
   readonly from: number;
-  readonly to: number;
+  readonly length: number;
 }
 
 /** Locked by the process that takes a ticket. */
-export const TAKING: Bytes = { shared: false, from: LAST, to: LAST };
+export const TAKING: Bytes = { shared: false, from: LAST, length: 1 };
 
 export class WindowsTicket {
   /** Undefined: none. */
@@ -47,7 +47,7 @@ export class WindowsTicket {
 
   /** FIRST, GRANTED, or CONTENDED: another process is taking one. */
   tryTake(): number {
-    const status = this.locks.tryBytes(false, LAST, LAST);
+    const status = this.locks.tryBytes(false, LAST, 1);
     return status === GRANTED ? this.take() : status;
   }
 
@@ -58,20 +58,20 @@ export class WindowsTicket {
       const number = this.#free();
       let status = CONTENDED;
       for (let tries = 0; status === CONTENDED && tries < TRIES; tries++)
-        status = locks.tryBytes(false, BASE + number, BASE + number);
+        status = locks.tryBytes(false, BASE + number, 1);
       if (status !== GRANTED) return status;
       if (number > 0) this.#writeGuess(number + 1);
       this.#number = number;
       this.#isFirst = number === 0;
       return this.#isFirst ? FIRST : GRANTED;
     } finally {
-      locks.unlockBytes(LAST, LAST);
+      locks.unlockBytes(LAST, 1);
     }
   }
 
   drop(): void {
     if (this.#number === undefined) return;
-    this.locks.unlockBytes(BASE + this.#number, BASE + this.#number);
+    this.locks.unlockBytes(BASE + this.#number, 1);
     this.#number = undefined;
     this.#isFirst = false;
   }
@@ -79,8 +79,7 @@ export class WindowsTicket {
   /** GRANTED: there is no earlier ticket, and will be none; without a ticket: there is none at all. */
   first(): number {
     if (this.#isFirst) return GRANTED;
-    const to = this.#number === undefined ? LAST - 1 : BASE + this.#number - 1;
-    const status = this.#probe(true, BASE, to);
+    const status = this.#probe(true, 0, this.#number ?? LAST - BASE);
     this.#isFirst = status === GRANTED && this.#number !== undefined;
     return status;
   }
@@ -91,28 +90,28 @@ export class WindowsTicket {
     // Free from `above` on, and not from `below` on.
     let above = number;
     let below = number - 1;
-    for (let step = 1; below > 0 && this.#probe(true, BASE + below, BASE + number - 1) === GRANTED; step *= 2) {
+    for (let step = 1; below > 0 && this.#probe(true, below, number) === GRANTED; step *= 2) {
       above = below;
       below = Math.max(0, below - step);
     }
     while (above - below > 1) {
       const middle = Math.floor((above + below) / 2);
-      if (this.#probe(true, BASE + middle, BASE + number - 1) === GRANTED) above = middle;
+      if (this.#probe(true, middle, number) === GRANTED) above = middle;
       else below = middle;
     }
-    return { shared: true, from: BASE + below, to: BASE + below };
+    return { shared: true, from: BASE + below, length: 1 };
   }
 
-  /** GRANTED: it could be locked, and is not any more. */
-  #probe(shared: boolean, from: number, to: number): number {
-    const status = this.locks.tryBytes(shared, from, to);
-    if (status === GRANTED) this.locks.unlockBytes(from, to);
+  /** GRANTED: the bytes of the tickets from `first` on and before `end` could be locked, and are not any more. */
+  #probe(shared: boolean, first: number, end: number): number {
+    const status = this.locks.tryBytes(shared, BASE + first, end - first);
+    if (status === GRANTED) this.locks.unlockBytes(BASE + first, end - first);
     return status;
   }
 
   /** The number after all tickets: 0 if there is none, else the guess of the file, or what a search finds. */
   #free(): number {
-    const isFreeFrom = (number: number): boolean => this.#probe(false, BASE + number, LAST - 1) === GRANTED;
+    const isFreeFrom = (number: number): boolean => this.#probe(false, number, LAST - BASE) === GRANTED;
     if (isFreeFrom(0)) return 0;
     const guess = this.#readGuess();
     if (isFreeFrom(guess)) return guess;
@@ -155,4 +154,4 @@ export class WindowsTicket {
 }
 
 /** All bytes of tickets: who has them knows that no request is queued. */
-export const ALL_TICKETS: Bytes = { shared: false, from: BASE, to: LAST };
+export const ALL_TICKETS: Bytes = { shared: false, from: BASE, length: LAST - BASE + 1 };
