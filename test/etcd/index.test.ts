@@ -165,6 +165,23 @@ describe.runIf(hasEtcd)('EtcdLocks (needs etcd and etcdctl)', () => {
     },
   );
 
+  it('all keys of a lock deleted at once: a waiter that took that for its turn is told that it lost the lock', async () => {
+    for (let round = 0; round < rounds(1, 10); round++) {
+      const lock = name();
+      await locks().lock(lock).acquire();
+      const waiting = locks().lock(lock).acquire();
+      await until(() => keys().length === 2);
+      const folder = (keys()[0] as string).replace(/[^/]*$/, '');
+      await until(async () => (await watchers()) > 1);
+      server.ctl('del', '--prefix', folder);
+      const handle = await waiting;
+      // Granted anew with a key of its own, or told.
+      await until(async () => handle.signal.aborted || keys().length === 1);
+      await handle.release();
+      await until(() => keys().length === 0);
+    }
+  });
+
   it('random aborts leave no key', async () => {
     const lock = name();
     const [a, b] = [locks().lock(lock), locks().lock(lock)];
