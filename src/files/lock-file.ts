@@ -30,6 +30,8 @@ export interface LockFileOptions {
   readonly followSymlinks: boolean;
   /** Whether the file may have content of its own. False: that is worth a warning. */
   readonly dataFile?: boolean;
+  /** Not a lock file, but one that lies beside it: no third file is made that marks it. */
+  readonly isSidecar?: boolean;
   /** Whether a missing folder is made; asked only where one is missing. Default: yes. */
   readonly makesFolders?: () => boolean;
 }
@@ -187,6 +189,7 @@ function mark(options: LockFileOptions, fd: number, stat: BigIntStats): boolean 
   let changed = false;
   if (stat.size === 0n && !isMarked(ownPath(options), stat)) {
     try {
+      if (MARK_IS_FILE && options.isSidecar) return false;
       if (MARK_IS_FILE) closeSync(openSync(siblingPath(ownPath(options), 'native'), 'a', options.mode));
       else fchmodSync(fd, Number(stat.mode & 0o7777n) | MARK);
       changed = !MARK_IS_FILE;

@@ -60,7 +60,7 @@ export class TicketQueue {
     if (cached !== undefined) return cached;
     const { sidecar, addon } = this;
     const { mode, ignoreUmask = false } = this.options;
-    const options = { path: sidecar, mode, ignoreUmask, followSymlinks: false };
+    const options = { path: sidecar, mode, ignoreUmask, followSymlinks: false, isSidecar: true };
     const file = openLockFile({ ...options, makesFolders: () => this.#isWhereItWas() }, { access: 'write' });
     try {
       file.native = new NativeFile(addon, file.fd, { ...options, range: { start: 0, length: 0 } });
