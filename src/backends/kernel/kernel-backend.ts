@@ -137,6 +137,8 @@ export class KernelBackend implements Backend, SyncWaitable, Stealable, Adoptabl
   }
 
   steal(releaseOwn: () => void): Grant {
+    if (process.platform === 'win32')
+      throw new LockUnsupportedError(this.path, 'on Windows a file that is open cannot be replaced');
     try {
       const file = replaceFile(this.files.file, this.calls);
       releaseOwn(); // After it: no other request is granted in between.
