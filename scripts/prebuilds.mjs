@@ -34,14 +34,18 @@ function build(name) {
   const binary = join(folder, `${name}.node`);
   // Beside it, with what the compiler leaves behind: a running process may have the old binary mapped.
   const fresh = mkdtempSync(join(folder, '.fresh-'));
-  const [made, object] = [join(fresh, `${name}.node`), join(fresh, 'windows.obj')];
+  const made = join(fresh, `${name}.node`);
   const link = name.startsWith('darwin') ? ['-Wl,-undefined,dynamic_lookup'] : [...ldflags, '-pthread', '-s'];
   const compile = ['cc', '-target', target, ...cflags, ...defines.map((one) => `-D${one}`), '-I', headers];
   const run = (...args) => execFileSync(zig, args, { cwd: addon, stdio: 'inherit' });
   if (name.startsWith('win32')) {
     // Without the C library, which the compiler would have to build first.
-    run(...compile, '-c', 'src/windows.c', '-o', object);
-    run('cc', '-target', target, '-shared', '-nostdlib', object, '-lkernel32', '-s', '-o', made);
+    const objects = ['windows', 'windows_waits'].map((source) => {
+      const object = join(fresh, `${source}.obj`);
+      run(...compile, '-c', `src/${source}.c`, '-o', object);
+      return object;
+    });
+    run('cc', '-target', target, '-shared', '-nostdlib', ...objects, '-lkernel32', '-s', '-o', made);
   } else run(...compile, '-shared', '-fPIC', ...sources, ...link, '-o', made);
   renameSync(made, binary);
   rmSync(fresh, { recursive: true });
