@@ -2,7 +2,7 @@
 import type { Backend } from '../core/backend.js';
 import { codeOf, LockUnsupportedError, messageOf } from '../errors.js';
 import type { LockFileOptions } from '../files/lock-file.js';
-import { loadLocks } from '../native/lock-file-ex.js';
+import { loadLocks } from '../native/locks.js';
 import type { InternalLockOptions } from '../options.js';
 import { QueueAccess } from './fifo/queue-access.js';
 import { TicketQueue } from './fifo/ticket-queue.js';

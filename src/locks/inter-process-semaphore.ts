@@ -6,7 +6,7 @@ import { systemClock } from '../core/clock.js';
 import type { LockHandle, PermitHandle } from '../core/handle.js';
 import { LockCore } from '../core/lock-core.js';
 import { canonicalPath } from '../files/canonical-path.js';
-import { needRangeLocks } from '../native/lock-file-ex.js';
+import { needRangeLocks } from '../native/locks.js';
 import type { AcquireOptions, InterProcessSemaphoreOptions } from '../options.js';
 import { lockPath, semaphoreOptions } from '../validate.js';
 import type { LockInspection } from './file-lock.js';

@@ -1,6 +1,6 @@
 /** Open-file-description locks: they conflict with POSIX locks, but closing another descriptor does not drop them. */
 import type { LockFileOptions } from '../../files/lock-file.js';
-import { needRangeLocks } from '../../native/lock-file-ex.js';
+import { needRangeLocks } from '../../native/locks.js';
 import type { ByteRange } from '../../options.js';
 import { AddonCalls, type LockCalls } from './lock-calls.js';
 

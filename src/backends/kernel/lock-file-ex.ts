@@ -1,7 +1,7 @@
 /** The kernel's lock on Windows, by `LockFileEx`: a handle has it, and the system takes it back with the handle. */
 import { LockUnsupportedError } from '../../errors.js';
 import type { LockFileOptions } from '../../files/lock-file.js';
-import { loadLocks } from '../../native/lock-file-ex.js';
+import { loadLocks } from '../../native/locks.js';
 import { AddonCalls } from './lock-calls.js';
 
 /** @throws {LockUnsupportedError} the addon does not load */

@@ -3,11 +3,11 @@
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
-import { type Addon, CONTENDED, FIRST, GRANTED, loadAddon } from '../../src/native/addon.js';
-import { NativeFile } from '../../src/native/native-file.js';
-import { type ByteLocks, TAKING, WindowsTicket } from '../../src/native/windows-tickets.js';
-import { hasFcntl } from '../support/capabilities.js';
-import { testFolder } from '../support/paths.js';
+import { type Addon, CONTENDED, FIRST, GRANTED, loadAddon } from '../../../src/native/addon.js';
+import { NativeFile } from '../../../src/native/native-file.js';
+import { type ByteLocks, TAKING, WindowsTicket } from '../../../src/native/windows/tickets.js';
+import { hasFcntl } from '../../support/capabilities.js';
+import { testFolder } from '../../support/paths.js';
 
 const { path } = testFolder();
 

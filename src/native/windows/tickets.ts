@@ -8,7 +8,7 @@
  * Only the order depends on all this: the lock itself is that of the lock file.
  */
 import { readSync, writeSync } from 'node:fs';
-import { CONTENDED, FIRST, GRANTED } from './addon.js';
+import { CONTENDED, FIRST, GRANTED } from '../addon.js';
 
 const MAGIC = 'fairlock-queue 2';
 const HEADER_BYTES = MAGIC.length + 8;

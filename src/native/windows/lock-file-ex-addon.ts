@@ -1,38 +1,14 @@
-/**
- * `LockFileEx` in the shape of the addon of other systems: what locks, semaphores and the queue of all processes need of
- * it. A handle of its own has a lock, and the system takes it back with the handle, however the process ends.
- */
-import { fstatSync, lstatSync, statSync, unlinkSync } from 'node:fs';
+/** `LockFileEx` in the shape of the addon of other systems: what locks, semaphores and the queue of all processes need. */
+import { fstatSync, unlinkSync } from 'node:fs';
 import { constants } from 'node:os';
-import { errnoOf, LockUnsupportedError } from '../errors.js';
-import { setImmediate } from '../timers.js';
-import {
-  type Addon,
-  CONTENDED,
-  type FileHandle,
-  GRANTED,
-  type LockFileEx,
-  loadAddon,
-  loadLockFileEx,
-  needByteRanges,
-  REMOVED,
-  REPLACED,
-} from './addon.js';
-import type { Loaded } from './loader.js';
-import { ALL_TICKETS, type ByteLocks, type Bytes, TAKING, WindowsTicket } from './windows-tickets.js';
+import { errnoOf } from '../../errors.js';
+import { setImmediate } from '../../timers.js';
+import { type Addon, CONTENDED, type FileHandle, GRANTED, type LockFileEx, REMOVED, REPLACED } from '../addon.js';
+import { handleOf, ifAtPath, OpenHandle, statusOf } from './open-handle.js';
+import { ALL_TICKETS } from './tickets.js';
+import { Wait } from './wait.js';
 
-const { EIO, EACCES, EBADF, EAGAIN, ENOTSUP, ECANCELED } = constants.errno;
-
-/** The errors of Windows that tell something; the others are EIO. */
-const ERRNO = new Map([
-  [1, ENOTSUP], // ERROR_INVALID_FUNCTION: a file system without locks
-  [5, EACCES],
-  [6, EBADF],
-  [8, EAGAIN], // no thread, or no memory for one
-  [50, ENOTSUP],
-  [995, ECANCELED],
-]);
-const statusOf = (told: number): number => (told >= 0 ? told : -(ERRNO.get(-told) ?? EIO));
+const { EIO, ECANCELED } = constants.errno;
 /** Far behind all content: what is locked can be neither read nor written by others. */
 const WHOLE_FILE = { start: 2 ** 62, length: 1 };
 
@@ -43,137 +19,6 @@ export function asAddon(api: LockFileEx): Addon {
   const known = addons.get(api) ?? (new LockFileExAddon(api) as Partial<Addon> as Addon);
   addons.set(api, known);
   return known;
-}
-
-/** The addon, for locks and waits and nothing else. */
-export function loadLocks(): Loaded<Addon> {
-  if (process.platform !== 'win32') return loadAddon();
-  const { api, reason } = loadLockFileEx();
-  return api === undefined ? { reason } : { api: asAddon(api) };
-}
-
-/** The addon, for locks of bytes. @throws {LockUnsupportedError} */
-export function needRangeLocks(path: string, what: string): Addon {
-  if (process.platform !== 'win32') return needByteRanges(path, what);
-  const { api, reason } = loadLocks();
-  if (api !== undefined) return api;
-  throw new LockUnsupportedError(path, `${what} needs the addon native-fallback, which did not load: ${reason}`);
-}
-
-/** An open file, as `file` returns it. */
-class OpenHandle implements ByteLocks {
-  /** Of a sidecar. */
-  readonly ticket = new WindowsTicket(this);
-  /** A thread's call blocks on it. Windows makes every other call on it wait for that one. */
-  isBusy = false;
-
-  constructor(
-    private readonly api: LockFileEx,
-    readonly fd: number,
-    readonly path: string,
-    private readonly follow: boolean,
-    readonly start: number,
-    readonly length: number,
-    private readonly dev: bigint,
-    private readonly ino: bigint,
-  ) {}
-
-  get isAtPath(): boolean {
-    const stat = (this.follow ? statSync : lstatSync)(this.path, { bigint: true, throwIfNoEntry: false });
-    return stat !== undefined && stat.dev === this.dev && stat.ino === this.ino;
-  }
-
-  try(shared: boolean): number {
-    return statusOf(this.api.tryLock(this.fd, shared, this.start, this.length));
-  }
-
-  unlock(): number {
-    return statusOf(this.api.unlock(this.fd, false, this.start, this.length));
-  }
-
-  tryBytes(shared: boolean, from: number, length: number): number {
-    return statusOf(this.api.tryLock(this.fd, shared, from, length));
-  }
-
-  unlockBytes(from: number, length: number): void {
-    this.api.unlock(this.fd, false, from, length);
-  }
-}
-
-const handleOf = (handle: FileHandle): OpenHandle => handle as unknown as OpenHandle;
-const ifAtPath = (file: OpenHandle, status: number): number => (status < 0 || file.isAtPath ? status : REPLACED);
-
-/** A wait, in up to three steps, each of which is one call that blocks: for a ticket, for its turn, for the lock. */
-class Wait {
-  isCancelled = false;
-  /** The number of the call. */
-  call = -1;
-  #doing: 'nothing' | 'taking' | 'turn' | 'lock' = 'nothing';
-  #busy: OpenHandle | undefined;
-  #turn: Bytes = TAKING;
-
-  constructor(
-    private readonly file: OpenHandle | undefined,
-    private readonly sidecar: OpenHandle | undefined,
-    private readonly shared: boolean,
-    private readonly isTicketOnly: boolean,
-    private readonly block: (file: OpenHandle, shared: boolean, start: number, length: number) => number,
-  ) {}
-
-  /** Goes on after the call has ended with `status`. Its own status at its end; undefined: the next call goes on. */
-  next(status: number): number | undefined {
-    this.#idle();
-    if (status !== GRANTED || this.isCancelled) return status;
-    const { file, sidecar } = this;
-    if (this.#doing === 'lock') return this.#end(file as OpenHandle);
-    if (sidecar !== undefined) {
-      if (this.#doing === 'taking') {
-        const taken = sidecar.ticket.take();
-        if (taken < 0 || taken === CONTENDED) return taken === CONTENDED ? -EAGAIN : taken;
-        if (!sidecar.isAtPath) return REPLACED;
-      }
-      if (this.#doing === 'turn') sidecar.unlockBytes(this.#turn.from, this.#turn.length);
-      if (!sidecar.ticket.isTaken) return this.#start('taking', sidecar, TAKING);
-      if (this.isTicketOnly) return GRANTED;
-      const first = sidecar.ticket.first();
-      if (first < 0) return first;
-      if (first !== GRANTED) {
-        this.#turn = sidecar.ticket.predecessor();
-        return this.#start('turn', sidecar, this.#turn);
-      }
-    }
-    if (file === undefined) return GRANTED;
-    return this.#start('lock', file, { shared: this.shared, from: file.start, length: file.length });
-  }
-
-  /** The call has ended. */
-  #idle(): void {
-    if (this.#busy !== undefined) this.#busy.isBusy = false;
-    this.#busy = undefined;
-  }
-
-  #start(doing: 'taking' | 'turn' | 'lock', file: OpenHandle, { shared, from, length }: Bytes): number | undefined {
-    this.#doing = doing;
-    const call = this.block(file, shared, from, length);
-    if (call < 0) return statusOf(call);
-    this.call = call;
-    this.#busy = file;
-    file.isBusy = true;
-    return undefined;
-  }
-
-  /** Passes the turn: the next request waits for the lock while its holder works. */
-  #end(file: OpenHandle): number {
-    const status = ifAtPath(file, GRANTED);
-    if (status === GRANTED) this.sidecar?.ticket.drop();
-    return status;
-  }
-
-  /** The status of a wait that was cancelled, whose call has ended with `status`. */
-  cancelled(status: number): number {
-    this.#idle();
-    return this.#doing === 'lock' && status === GRANTED ? this.#end(this.file as OpenHandle) : -ECANCELED;
-  }
 }
 
 class LockFileExAddon {
