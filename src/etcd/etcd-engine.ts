@@ -375,10 +375,12 @@ function encoded(name: string): string {
 
 const NEVER = new AbortController().signal;
 
+/** What the keys of this process say of it. Once: the name of the machine takes a system call. */
+let self: { host: string; pid: number; thread: number; command: string } | undefined;
+
 function description(): Buffer {
-  const { pid, argv } = process;
-  const since = new Date().toISOString();
-  return Buffer.from(JSON.stringify({ host: hostname(), pid, thread: threadId, command: commandLine(argv), since }));
+  self ??= { host: hostname(), pid: process.pid, thread: threadId, command: commandLine(process.argv) };
+  return Buffer.from(JSON.stringify({ ...self, since: new Date().toISOString() }));
 }
 
 /** Of the value of a key, which may be another program's. */
