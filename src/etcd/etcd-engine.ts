@@ -9,6 +9,7 @@ import type { LockParty, Parties } from '../options.js';
 import { setTimeout, unref } from '../timers.js';
 import { Connection, type ConnectionOptions, isFatal, isNotFound } from './connection.js';
 import { EtcdGrant, type Place, type PlaceKeeper, type Range } from './etcd-grant.js';
+import { type Deletions, FolderWatches } from './folder-watch.js';
 import { Lease } from './lease.js';
 import {
   EQUAL,
@@ -32,6 +33,7 @@ export class EtcdEngine implements Engine, PlaceKeeper {
   private readonly callTimeout: number;
   readonly #connection: Connection;
   readonly #watcher: Watcher;
+  readonly #folders: FolderWatches;
   #lease: Promise<Lease> | undefined;
   #base: Promise<number> | undefined;
   #keys = 0;
@@ -46,6 +48,7 @@ export class EtcdEngine implements Engine, PlaceKeeper {
     this.callTimeout = connection.callTimeout;
     this.#connection = new Connection(connection);
     this.#watcher = new Watcher(this.#connection);
+    this.#folders = new FolderWatches(this.#watcher);
   }
 
   async tryAcquire(request: EngineRequest): Promise<EngineGrant | null> {
@@ -64,10 +67,12 @@ export class EtcdEngine implements Engine, PlaceKeeper {
   async acquire(request: EngineRequest, signal: AbortSignal): Promise<EngineGrant> {
     for (const delay of backOff()) {
       let place: Place | null = null;
+      let deletions = this.#folders.listenIfWatched(this.#rangeOf(request).all);
       try {
         place = await this.#enter(request, false);
         if (place?.wasFirst && !signal.aborted) return await this.#grant(place, true);
-        const granted = place === null ? null : await this.#waitForTurn(place, signal);
+        if (place?.isNext) deletions ??= this.#folders.listen(place.range.all);
+        const granted = place === null ? null : await this.#waitForTurn(place, deletions, signal);
         if (granted !== null) return granted;
         // The key is gone, with its lease or deleted from outside: a new one, at the end of the queue.
       } catch (error) {
@@ -75,6 +80,8 @@ export class EtcdEngine implements Engine, PlaceKeeper {
         if (signal.aborted) throw signal.reason;
         if (isFatal(error) || this.#connection.isClosed) throw this.#engineError(request, error);
         await pause(delay, signal);
+      } finally {
+        deletions?.end();
       }
       if (signal.aborted) throw signal.reason;
     }
@@ -107,6 +114,7 @@ export class EtcdEngine implements Engine, PlaceKeeper {
     const lease = await this.#lease?.catch(() => undefined);
     this.#lease = undefined;
     await lease?.revoke();
+    this.#folders.close();
     this.#watcher.close();
     this.#connection.close();
   }
@@ -184,7 +192,47 @@ export class EtcdEngine implements Engine, PlaceKeeper {
   }
 
   /** Null: the key is gone. */
-  async #waitForTurn(place: Place, signal: AbortSignal): Promise<EngineGrant | null> {
+  #waitForTurn(place: Place, deletions: Deletions | undefined, signal: AbortSignal): Promise<EngineGrant | null> {
+    const isNext = place.isNext && deletions !== undefined;
+    return isNext ? this.#waitAsNext(place, deletions, signal) : this.#waitInQueue(place, signal);
+  }
+
+  /**
+   * For the deletion of the only key before it, which makes it the first. That it is told is enough: a look is needed
+   * only where something may not have been told. (Its own key may be deleted with it, from outside: so the holder looks.)
+   */
+  async #waitAsNext(place: Place, deletions: Deletions, signal: AbortSignal): Promise<EngineGrant | null> {
+    const [before] = place.before as [Buffer];
+    let wake = (): void => {};
+    const changed = (): void => wake();
+    deletions.onChange(changed);
+    signal.addEventListener('abort', changed, { once: true });
+    const endLease = place.lease.onEnd(changed);
+    try {
+      for (;;) {
+        signal.throwIfAborted();
+        if (place.lease.ended !== undefined || deletions.has(place.key)) return null;
+        if (deletions.has(before)) return await this.#grant(place, false);
+        if (deletions.mustLook) {
+          deletions.looks();
+          const first = await this.#isFirstPatiently(place, signal);
+          signal.throwIfAborted();
+          if (first === undefined) return null;
+          if (first === true) return await this.#grant(place, true);
+        } else {
+          await new Promise<void>((resolve) => {
+            wake = resolve;
+          });
+        }
+      }
+    } finally {
+      endLease();
+      signal.removeEventListener('abort', changed);
+    }
+  }
+
+  /** Null: the key is gone. */
+  async #waitInQueue(place: Place, signal: AbortSignal): Promise<EngineGrant | null> {
     let wake = (): void => {};
     let isChanged = signal.aborted || place.lease.ended !== undefined;
     const changed = (): void => {
@@ -194,16 +242,8 @@ export class EtcdEngine implements Engine, PlaceKeeper {
     const ends = new Map<string, () => void>();
     // A watch that begins may have missed something; a look when all of them have begun finds it.
     let beginning = 0;
-    // Of the two keys that it watches if it is the next: when only the one before it is deleted, it is the first. That
-    // saves a look. (Both may be deleted at once, from outside: so the holder looks at its key.)
-    let isDeleted = false;
-    let isTurn = false;
-    const seen = (key: Buffer, has: Seen): void => {
+    const seen = (has: Seen): void => {
       if (has === 'begun') beginning--;
-      if (has === 'deleted') {
-        isDeleted ||= key.equals(place.key);
-        isTurn = place.isNext && !isDeleted;
-      }
       if (has !== 'begun' || beginning <= 0) changed();
     };
     const watch = (others: Buffer[]): void => {
@@ -222,7 +262,6 @@ export class EtcdEngine implements Engine, PlaceKeeper {
         signal.throwIfAborted();
         if (place.lease.ended !== undefined) return null;
         isChanged = false;
-        if (isTurn) return await this.#grant(place, false);
         const first = await this.#isFirstPatiently(place, signal);
         signal.throwIfAborted();
         if (first === undefined) return null;
@@ -250,12 +289,7 @@ export class EtcdEngine implements Engine, PlaceKeeper {
   }
 
   /** The own key, which may be deleted from outside, and the one before it. Returns how many watches are new. */
-  #watchOnly(
-    ends: Map<string, () => void>,
-    keys: Buffer[],
-    place: Place,
-    seen: (key: Buffer, has: Seen) => void,
-  ): number {
+  #watchOnly(ends: Map<string, () => void>, keys: Buffer[], place: Place, seen: (has: Seen) => void): number {
     const wanted = new Map(keys.map((key) => [key.toString('latin1'), key]));
     for (const [name, end] of ends) {
       if (wanted.has(name)) continue;
@@ -268,10 +302,7 @@ export class EtcdEngine implements Engine, PlaceKeeper {
       count++;
       const isRange = name === place.range.all.key.toString('latin1');
       const end = isRange ? place.range.all.range_end : undefined;
-      ends.set(
-        name,
-        this.#watcher.watch(key, (has) => seen(key, has), end),
-      );
+      ends.set(name, this.#watcher.watch(key, seen, end));
     }
     return count;
   }

@@ -1,7 +1,7 @@
 /** A lock of etcd that is held: a key that is the first of its folder, and goes with the lease. */
 import type { EngineGrant, EngineRequest } from '../engine/engine.js';
 import { LockEngineError, LockLostError, messageOf } from '../errors.js';
-import { clearTimeout, setTimeout } from '../timers.js';
+import { clearImmediate, clearTimeout, setImmediate, setTimeout } from '../timers.js';
 import type { Lease } from './lease.js';
 
 /** A holder watches its key from so many ms on. */
@@ -60,7 +60,7 @@ export class EtcdGrant implements EngineGrant {
     }, WATCH_AFTER_MS);
     this.#ends = [endLease, () => clearTimeout(startWatch)];
     if (lease.ended !== undefined) this.#lose(lease.ended);
-    else if (!isSeen) void this.#look();
+    else if (!isSeen) this.#lookSoon();
   }
 
   release(): Promise<void> {
@@ -90,6 +90,12 @@ export class EtcdGrant implements EngineGrant {
     if (this.#loss !== undefined) listener(this.#loss);
     else this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** When the holder has been told of its grant, which a call would delay. */
+  #lookSoon(): void {
+    const soon = setImmediate(() => void this.#look());
+    this.#ends.push(() => clearImmediate(soon));
   }
 
   /** The key may have been deleted. */

@@ -11,12 +11,12 @@ const LINGER_MS = 50;
 export interface Watch {
   readonly key: Buffer;
   readonly end: Buffer | undefined;
-  readonly seen: (has: Seen) => void;
+  readonly seen: (has: Seen, keys: readonly Buffer[]) => void;
 }
 
 /**
- * Begun: something may have been deleted before; said each time that the stream was made anew. Deleted: it was. Ended:
- * etcd has ended the watch.
+ * Begun: something may have been deleted before; said each time that the stream was made anew. Deleted: the keys were.
+ * Ended: the stream broke, or etcd has ended the watch; it begins again.
  */
 export type Seen = 'begun' | 'deleted' | 'ended';
 
@@ -55,15 +55,19 @@ export class Watcher {
         if (this.#stream !== stream) return;
         this.#stream = undefined;
         this.connection.broken();
+        for (const watch of [...this.#watches.values()]) watch.seen('ended', []);
         this.#openLater();
       };
       stream.on('error', broken);
       stream.on('end', broken);
       stream.on('data', (response: WatchResponse) => {
-        const watch = this.#watches.get(Number(response.watch_id));
-        if (response.events.some(({ type }) => type === DELETED)) watch?.seen('deleted');
-        else if (response.canceled) watch?.seen('ended');
-        else if (response.created) watch?.seen('begun');
+        const id = Number(response.watch_id);
+        const watch = this.#watches.get(id);
+        if (watch === undefined) return;
+        const deleted = response.events.filter(({ type }) => type === DELETED).map(({ kv }) => kv.key);
+        if (deleted.length > 0) watch.seen('deleted', deleted);
+        if (response.canceled) this.#beginAgain(id, watch);
+        else if (response.created) watch.seen('begun', []);
       });
       if (this.#watches.size === 0) return stream.cancel();
       this.#stream = stream;
@@ -73,6 +77,13 @@ export class Watcher {
     } finally {
       this.#isOpening = false;
     }
+  }
+
+  #beginAgain(id: number, watch: Watch): void {
+    watch.seen('ended', []);
+    setTimeout(() => {
+      if (this.#watches.get(id) === watch) this.#create(id, watch);
+    }, AGAIN_MS);
   }
 
   #openLater(): void {
