@@ -43,7 +43,6 @@ export class FolderWatches {
 class FolderWatch {
   readonly #listeners = new Set<Deletions>();
   readonly #end: () => void;
-  #isLive = false;
   #lingering: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
@@ -56,7 +55,7 @@ class FolderWatch {
 
   listen(): Deletions {
     clearTimeout(this.#lingering);
-    const listener = new Deletions(this.#isLive, () => {
+    const listener = new Deletions(() => {
       if (this.#listeners.delete(listener) && this.#listeners.size === 0) this.#linger();
     });
     this.#listeners.add(listener);
@@ -75,7 +74,6 @@ class FolderWatch {
   }
 
   #seen(has: Seen, keys: readonly Buffer[]): void {
-    this.#isLive = has === 'begun' || (has === 'deleted' && this.#isLive);
     for (const listener of [...this.#listeners]) listener.seen(has, keys);
   }
 }
@@ -83,22 +81,14 @@ class FolderWatch {
 /** What was deleted since a request listens. */
 export class Deletions {
   readonly #deleted = new Set<string>();
-  /** Something may have been deleted that was not told: a look at the queue tells. */
-  #mayLack: boolean;
-  #isLive: boolean;
+  #mustLook = false;
   #changed: () => void = () => {};
 
-  constructor(
-    isLive: boolean,
-    readonly end: () => void,
-  ) {
-    this.#isLive = isLive;
-    this.#mayLack = !isLive;
-  }
+  constructor(readonly end: () => void) {}
 
-  /** The watch goes on, and has missed something: then a look helps. */
+  /** The watch has begun, perhaps anew: what was deleted before that was not told, and a look at the queue tells. */
   get mustLook(): boolean {
-    return this.#isLive && this.#mayLack;
+    return this.#mustLook;
   }
 
   onChange(changed: () => void): void {
@@ -111,16 +101,13 @@ export class Deletions {
 
   /** A look has begun: it sees what was deleted until now. */
   looks(): void {
-    this.#mayLack = false;
+    this.#mustLook = false;
   }
 
   /** @internal */
   seen(has: Seen, keys: readonly Buffer[]): void {
     for (const key of keys) this.#deleted.add(nameOf(key));
-    if (has !== 'deleted') {
-      this.#isLive = has === 'begun';
-      this.#mayLack = true;
-    }
+    if (has === 'begun') this.#mustLook = true;
     this.#changed();
   }
 }
