@@ -72,6 +72,7 @@ export class EtcdEngine implements Engine, PlaceKeeper {
         place = await this.#enter(request, false);
         if (place?.wasFirst && !signal.aborted) return await this.#grant(place, true);
         if (place?.isNext) deletions ??= this.#folders.listen(place.range.all);
+        else deletions?.end(); // It would hear of every request before it.
         const granted = place === null ? null : await this.#waitForTurn(place, deletions, signal);
         if (granted !== null) return granted;
         // The key is gone, with its lease or deleted from outside: a new one, at the end of the queue.
@@ -407,11 +408,11 @@ function encoded(name: string): string {
 const NEVER = new AbortController().signal;
 
 /** What the keys of this process say of it. Once: the name of the machine takes a system call. */
-let self: { host: string; pid: number; thread: number; command: string } | undefined;
+let ownParty: { host: string; pid: number; thread: number; command: string } | undefined;
 
 function description(): Buffer {
-  self ??= { host: hostname(), pid: process.pid, thread: threadId, command: commandLine(process.argv) };
-  return Buffer.from(JSON.stringify({ ...self, since: new Date().toISOString() }));
+  ownParty ??= { host: hostname(), pid: process.pid, thread: threadId, command: commandLine(process.argv) };
+  return Buffer.from(JSON.stringify({ ...ownParty, since: new Date().toISOString() }));
 }
 
 /** Of the value of a key, which may be another program's. */
