@@ -9,7 +9,7 @@ import type { LockParty, Parties } from '../options.js';
 import { setTimeout, unref } from '../timers.js';
 import { Connection, type ConnectionOptions, isFatal, isNotFound } from './connection.js';
 import { EtcdGrant, type Place, type PlaceKeeper, type Range } from './etcd-grant.js';
-import { type Deletions, FolderWatches } from './folder-watch.js';
+import { FolderWatches } from './folder-watch.js';
 import { Lease } from './lease.js';
 import {
   EQUAL,
@@ -17,16 +17,14 @@ import {
   type RangeResponse,
   SORT_ASCENDING,
   SORT_BY_CREATE,
-  SORT_DESCENDING,
   TARGET_CREATE,
   type TxnResponse,
 } from './rpc.js';
-import { type Seen, Watcher } from './watcher.js';
+import { NEWEST, Turns } from './turns.js';
+import { Watcher } from './watcher.js';
 
 /** A write whose outcome is unknown may be done so much later: its key is deleted once more. */
 const UNKNOWN_MS = 10_000;
-
-const NEWEST = { sort_order: SORT_DESCENDING, sort_target: SORT_BY_CREATE, keys_only: true };
 
 export class EtcdEngine implements Engine, PlaceKeeper {
   readonly name = 'etcd';
@@ -34,6 +32,7 @@ export class EtcdEngine implements Engine, PlaceKeeper {
   readonly #connection: Connection;
   readonly #watcher: Watcher;
   readonly #folders: FolderWatches;
+  readonly #turns: Turns;
   #lease: Promise<Lease> | undefined;
   #base: Promise<number> | undefined;
   #keys = 0;
@@ -49,6 +48,7 @@ export class EtcdEngine implements Engine, PlaceKeeper {
     this.#connection = new Connection(connection);
     this.#watcher = new Watcher(this.#connection);
     this.#folders = new FolderWatches(this.#watcher);
+    this.#turns = new Turns(this.#connection, this.#watcher);
   }
 
   async tryAcquire(request: EngineRequest): Promise<EngineGrant | null> {
@@ -73,8 +73,8 @@ export class EtcdEngine implements Engine, PlaceKeeper {
         if (place?.wasFirst && !signal.aborted) return await this.#grant(place, true);
         if (place?.isNext) deletions ??= this.#folders.listen(place.range.all);
         else deletions?.end(); // It would hear of every request before it.
-        const granted = place === null ? null : await this.#waitForTurn(place, deletions, signal);
-        if (granted !== null) return granted;
+        const turn = place === null ? 'key gone' : await this.#turns.waitFor(place, deletions, signal);
+        if (place !== null && turn !== 'key gone') return await this.#grant(place, turn === 'seen');
         // The key is gone, with its lease or deleted from outside: a new one, at the end of the queue.
       } catch (error) {
         if (place !== null) void this.#leave(place.key, place.lease);
@@ -192,143 +192,6 @@ export class EtcdEngine implements Engine, PlaceKeeper {
     }
   }
 
-  /** Null: the key is gone. */
-  #waitForTurn(place: Place, deletions: Deletions | undefined, signal: AbortSignal): Promise<EngineGrant | null> {
-    const isNext = place.isNext && deletions !== undefined;
-    return isNext ? this.#waitAsNext(place, deletions, signal) : this.#waitInQueue(place, signal);
-  }
-
-  /**
-   * For the deletion of the only key before it, which makes it the first. That it is told is enough: a look is needed
-   * only where something may not have been told. (Its own key may be deleted with it, from outside: so the holder looks.)
-   */
-  async #waitAsNext(place: Place, deletions: Deletions, signal: AbortSignal): Promise<EngineGrant | null> {
-    const [before] = place.before as [Buffer];
-    let wake = (): void => {};
-    const changed = (): void => wake();
-    deletions.onChange(changed);
-    signal.addEventListener('abort', changed, { once: true });
-    const endLease = place.lease.onEnd(changed);
-    try {
-      for (;;) {
-        signal.throwIfAborted();
-        if (place.lease.ended !== undefined || deletions.has(place.key)) return null;
-        if (deletions.has(before)) return await this.#grant(place, false);
-        if (deletions.mustLook) {
-          deletions.looks();
-          const first = await this.#isFirstPatiently(place, signal);
-          signal.throwIfAborted();
-          if (first === undefined) return null;
-          if (first === true) return await this.#grant(place, true);
-        } else {
-          await new Promise<void>((resolve) => {
-            wake = resolve;
-          });
-        }
-      }
-    } finally {
-      endLease();
-      signal.removeEventListener('abort', changed);
-    }
-  }
-
-  /** Null: the key is gone. */
-  async #waitInQueue(place: Place, signal: AbortSignal): Promise<EngineGrant | null> {
-    let wake = (): void => {};
-    let isChanged = signal.aborted || place.lease.ended !== undefined;
-    const changed = (): void => {
-      isChanged = true;
-      wake();
-    };
-    const ends = new Map<string, () => void>();
-    // A watch that begins may have missed something; a look when all of them have begun finds it.
-    let beginning = 0;
-    const seen = (has: Seen): void => {
-      if (has === 'begun') beginning--;
-      if (has !== 'begun' || beginning <= 0) changed();
-    };
-    const watch = (others: Buffer[]): void => {
-      beginning = this.#watchOnly(ends, [place.key, ...others], place, seen);
-    };
-    signal.addEventListener('abort', changed, { once: true });
-    const endLease = place.lease.onEnd(changed);
-    try {
-      watch(toWatch(place, place.before));
-      for (;;) {
-        if (!isChanged) {
-          await new Promise<void>((resolve) => {
-            wake = resolve;
-          });
-        }
-        signal.throwIfAborted();
-        if (place.lease.ended !== undefined) return null;
-        isChanged = false;
-        const first = await this.#isFirstPatiently(place, signal);
-        signal.throwIfAborted();
-        if (first === undefined) return null;
-        if (first === true) return await this.#grant(place, true);
-        watch(first);
-      }
-    } finally {
-      endLease();
-      signal.removeEventListener('abort', changed);
-      for (const end of ends.values()) end();
-    }
-  }
-
-  /** Through an outage: the place in the queue is kept as long as the lease is. */
-  async #isFirstPatiently(place: Place, signal: AbortSignal): Promise<true | undefined | Buffer[]> {
-    for (const delay of backOff()) {
-      try {
-        return await this.#isFirst(place);
-      } catch (error) {
-        if (isFatal(error) || signal.aborted || place.lease.ended !== undefined) throw error;
-        await pause(delay, signal);
-      }
-    }
-    throw new Error('unreachable: the delays never end');
-  }
-
-  /** The own key, which may be deleted from outside, and the one before it. Returns how many watches are new. */
-  #watchOnly(ends: Map<string, () => void>, keys: Buffer[], place: Place, seen: (has: Seen) => void): number {
-    const wanted = new Map(keys.map((key) => [key.toString('latin1'), key]));
-    for (const [name, end] of ends) {
-      if (wanted.has(name)) continue;
-      end();
-      ends.delete(name);
-    }
-    let count = 0;
-    for (const [name, key] of wanted) {
-      if (ends.has(name)) continue;
-      count++;
-      const isRange = name === place.range.all.key.toString('latin1');
-      const end = isRange ? place.range.all.range_end : undefined;
-      ends.set(name, this.#watcher.watch(key, seen, end));
-    }
-    return count;
-  }
-
-  /** True: no key is before it. Undefined: it is gone. Else the keys that are to be watched. */
-  async #isFirst({ key, revision, request, range }: Place): Promise<true | undefined | Buffer[]> {
-    const { mode, permits } = request;
-    const before = {
-      ...(mode === 'shared' && permits === undefined ? range.writers : range.all),
-      ...NEWEST,
-      limit: permits ?? 1,
-      max_create_revision: (revision - 1n).toString(),
-    };
-    const success = [{ request_range: { key, keys_only: true } }, { request_range: before }];
-    const { responses } = await this.#connection.call<TxnResponse>('KV', 'Txn', { success });
-    const [own, earlier] = responses.map((one) => one.response_range?.kvs ?? []);
-    if (own?.[0] === undefined || BigInt(own[0].create_revision) !== revision) return undefined;
-    const others = earlier ?? [];
-    if (others.length < (permits ?? 1)) return true;
-    return toWatch(
-      { request, range },
-      others.map((one) => one.key),
-    );
-  }
-
   async #grant(place: Place, isSeen: boolean): Promise<EngineGrant> {
     const base = await this.#tokenBase();
     return new EtcdGrant(this, place, base + Number(place.revision), isSeen);
@@ -394,11 +257,6 @@ export class EtcdEngine implements Engine, PlaceKeeper {
     if (codeOf(error)?.startsWith('ERR_LOCK_')) return error;
     return new LockEngineError(name, `etcd does not serve it: ${messageOf(error)}`, error);
   }
-}
-
-/** Of a semaphore all keys: which of the holders leaves first is not known. */
-function toWatch({ request, range }: Pick<Place, 'request' | 'range'>, before: Buffer[]): Buffer[] {
-  return request.permits === undefined ? before : [range.all.key];
 }
 
 function encoded(name: string): string {
