@@ -56,7 +56,7 @@ export class EtcdEngine implements Engine, PlaceKeeper {
       await this.#ownReleases(request);
       const place = await this.#enter(request, true);
       if (place === null) return null;
-      if (place.wasFirst) return await this.#grant(place, true);
+      if (place.wasFirst) return await this.#grant(place);
       void this.#leave(place.key, place.lease);
       return null;
     } catch (error) {
@@ -70,11 +70,11 @@ export class EtcdEngine implements Engine, PlaceKeeper {
       let deletions = this.#folders.listenIfWatched(this.#rangeOf(request).all);
       try {
         place = await this.#enter(request, false);
-        if (place?.wasFirst && !signal.aborted) return await this.#grant(place, true);
+        if (place?.wasFirst && !signal.aborted) return await this.#grant(place);
         if (place?.isNext) deletions ??= this.#folders.listen(place.range.all);
         else deletions?.end(); // It would hear of every request before it.
         const turn = place === null ? 'key gone' : await this.#turns.waitFor(place, deletions, signal);
-        if (place !== null && turn !== 'key gone') return await this.#grant(place, turn === 'seen');
+        if (place !== null && turn === 'first') return await this.#grant(place);
         // The key is gone, with its lease or deleted from outside: a new one, at the end of the queue.
       } catch (error) {
         if (place !== null) void this.#leave(place.key, place.lease);
@@ -192,9 +192,9 @@ export class EtcdEngine implements Engine, PlaceKeeper {
     }
   }
 
-  async #grant(place: Place, isSeen: boolean): Promise<EngineGrant> {
+  async #grant(place: Place): Promise<EngineGrant> {
     const base = await this.#tokenBase();
-    return new EtcdGrant(this, place, base + Number(place.revision), isSeen);
+    return new EtcdGrant(this, place, base + Number(place.revision));
   }
 
   async #leave(key: Buffer, lease: Lease): Promise<void> {

@@ -1,7 +1,7 @@
 /** A lock of etcd that is held: a key that is the first of its folder, and goes with the lease. */
 import type { EngineGrant, EngineRequest } from '../engine/engine.js';
 import { LockEngineError, LockLostError, messageOf } from '../errors.js';
-import { clearImmediate, clearTimeout, setImmediate, setTimeout } from '../timers.js';
+import { clearTimeout, setTimeout } from '../timers.js';
 import type { Lease } from './lease.js';
 
 /** A holder watches its key from so many ms on. */
@@ -43,12 +43,10 @@ export class EtcdGrant implements EngineGrant {
   #loss: LockLostError | undefined;
   #released: Promise<void> | undefined;
 
-  /** @param isSeen whether its key was seen when it became the first; else it is looked at now */
   constructor(
     private readonly keys: PlaceKeeper,
     private readonly place: Place,
     readonly token: number,
-    isSeen: boolean,
   ) {
     const { lease, key } = place;
     const endLease = lease.onEnd((why) => this.#lose(why));
@@ -60,7 +58,6 @@ export class EtcdGrant implements EngineGrant {
     }, WATCH_AFTER_MS);
     this.#ends = [endLease, () => clearTimeout(startWatch)];
     if (lease.ended !== undefined) this.#lose(lease.ended);
-    else if (!isSeen) this.#lookSoon();
   }
 
   release(): Promise<void> {
@@ -90,12 +87,6 @@ export class EtcdGrant implements EngineGrant {
     if (this.#loss !== undefined) listener(this.#loss);
     else this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
-  }
-
-  /** When the holder has been told of its grant, which a call would delay. */
-  #lookSoon(): void {
-    const soon = setImmediate(() => void this.#look());
-    this.#ends.push(() => clearImmediate(soon));
   }
 
   /** The key may have been deleted. */

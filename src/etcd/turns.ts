@@ -8,8 +8,7 @@ import type { Seen, Watcher } from './watcher.js';
 
 export const NEWEST = { sort_order: SORT_DESCENDING, sort_target: SORT_BY_CREATE, keys_only: true };
 
-/** Seen: its key was there when it was seen to be the first. Told: the key before it was deleted, no more is known. */
-export type Turn = 'seen' | 'told' | 'key gone';
+export type Turn = 'first' | 'key gone';
 
 export class Turns {
   constructor(
@@ -24,8 +23,9 @@ export class Turns {
   }
 
   /**
-   * For the deletion of the only key before it, which makes it the first. That it is told is enough: a look is needed
-   * only where something may not have been told. (Its own key may be deleted with it, from outside: so the holder looks.)
+   * For the deletion of the only key before it, which makes it the first. That it is told is enough: etcd tells what
+   * happens to the keys of a folder in its order, and what happened at once in one answer, so its own key is there still
+   * unless that was told. A look is needed only where something may not have been told.
    */
   async #waitAsNext(place: Place, deletions: Deletions, signal: AbortSignal): Promise<Turn> {
     const [before] = place.before as [Buffer];
@@ -38,13 +38,13 @@ export class Turns {
       for (;;) {
         signal.throwIfAborted();
         if (place.lease.ended !== undefined || deletions.has(place.key)) return 'key gone';
-        if (deletions.has(before)) return 'told';
+        if (deletions.has(before)) return 'first';
         if (deletions.mustLook) {
           deletions.looks();
           const first = await this.#isFirstPatiently(place, signal);
           signal.throwIfAborted();
           if (first === undefined) return 'key gone';
-          if (first === true) return 'seen';
+          if (first === true) return 'first';
         } else {
           await new Promise<void>((resolve) => {
             wake = resolve;
@@ -90,7 +90,7 @@ export class Turns {
         const first = await this.#isFirstPatiently(place, signal);
         signal.throwIfAborted();
         if (first === undefined) return 'key gone';
-        if (first === true) return 'seen';
+        if (first === true) return 'first';
         watch(first);
       }
     } finally {
