@@ -1,16 +1,9 @@
-import { spawnSync } from 'node:child_process';
 import { expect, it } from 'vitest';
-import { isRoot } from '../support/capabilities.js';
+import { hasNetworks } from '../support/capabilities.js';
 import { run } from '../support/programs.js';
 import { hasEtcd, hasPostgres } from '../support/servers.js';
 
 const root = new URL('../..', import.meta.url).pathname;
-const space = `fairlock-${process.pid}`;
-const hasNetworks =
-  isRoot &&
-  spawnSync('ip', ['netns', 'add', space]).status === 0 &&
-  spawnSync('ip', ['netns', 'del', space]).status === 0;
-
 // It takes what a lease takes to run out, five seconds, and starts two servers and two programs.
 it.runIf(hasNetworks && hasEtcd && hasPostgres)(
   'when the network of the leader is cut, it knows before the other machine leads, and its token is refused from then on',

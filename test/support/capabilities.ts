@@ -15,3 +15,8 @@ export const isRoot = process.getuid?.() === 0;
 export const hasStrace = spawnSync('strace', ['-o', '/dev/null', 'true']).status === 0;
 /** Processes can be started in a PID namespace of their own. */
 export const hasNamespaces = isRoot && spawnSync('unshare', ['--pid', '--fork', '--mount-proc', 'true']).status === 0;
+/** Network namespaces can be made. */
+export const hasNetworks =
+  isRoot &&
+  spawnSync('ip', ['netns', 'add', `fairlock-probe-${process.pid}`]).status === 0 &&
+  spawnSync('ip', ['netns', 'del', `fairlock-probe-${process.pid}`]).status === 0;

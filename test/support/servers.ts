@@ -2,6 +2,7 @@
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  appendFileSync,
   chownSync,
   existsSync,
   mkdirSync,
@@ -50,10 +51,14 @@ export class PostgresServer {
   readonly #folder = mkdtempSync(join(tmpdir(), 'fairlock-postgres-'));
   #process: ChildProcess | undefined;
 
-  private constructor(readonly port: number) {}
+  private constructor(
+    readonly port: number,
+    /** Of this machine, beside the loopback. */
+    private readonly address: string | undefined,
+  ) {}
 
-  static async start(): Promise<PostgresServer> {
-    const server = new PostgresServer(await freePort());
+  static async start(address?: string): Promise<PostgresServer> {
+    const server = new PostgresServer(await freePort(), address);
     const { uid, gid } = postgresUser();
     if (uid !== undefined && gid !== undefined) chownSync(server.#folder, uid, gid);
     const data = join(server.#folder, 'data');
@@ -61,6 +66,7 @@ export class PostgresServer {
     if (uid !== undefined && gid !== undefined) chownSync(data, uid, gid);
     const args = ['-D', data, '-A', 'trust', '-U', 'postgres', '--no-sync', '-E', 'UTF8'];
     execFileSync(join(bin ?? '', 'initdb'), args, { ...postgresUser(), cwd: server.#folder, stdio: 'ignore' });
+    if (address !== undefined) appendFileSync(join(data, 'pg_hba.conf'), `host all all ${address}/24 trust\n`);
     atFileEnd(async () => {
       await server.kill('SIGKILL');
       rmSync(server.#folder, { recursive: true, force: true });
@@ -74,7 +80,8 @@ export class PostgresServer {
   }
 
   async run(): Promise<void> {
-    const settings = [`port=${this.port}`, 'listen_addresses=127.0.0.1', 'fsync=off', 'unix_socket_directories='];
+    const addresses = ['127.0.0.1', ...(this.address === undefined ? [] : [this.address])];
+    const settings = [`port=${this.port}`, `listen_addresses=${addresses}`, 'fsync=off', 'unix_socket_directories='];
     const args = ['-D', join(this.#folder, 'data'), ...settings.flatMap((one) => ['-c', one])];
     this.#process = spawn(join(bin ?? '', 'postgres'), args, {
       ...postgresUser(),
