@@ -1,6 +1,8 @@
 // Contended: several processes want one lock all the time. Throughput, fairness and the longest wait of each strategy,
 // in one run; and the throughput of the first 1 000 grants of each process, whose code is not compiled yet.
-//   node scripts/bench/contended.mjs [--seconds 2] [--warm-up 8] [--processes 2,4,8,16] [--hold 100,2000]
+//   node scripts/bench/contended.mjs [--seconds 2] [--warm-up 4] [--processes 2,4,8,16] [--hold 100,2000] [--only C,fs-ext]
+// `--warm-up`: seconds for each process, for they get ever fewer turns: while they compile, that takes their processors.
+// `--only`: how the names of the strategies begin.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -11,9 +13,10 @@ import { buildBaseline, folder, here, machine, table } from './support.mjs';
 const { values } = parseArgs({
   options: {
     seconds: { type: 'string', default: '2' },
-    'warm-up': { type: 'string', default: '8' },
+    'warm-up': { type: 'string', default: '4' },
     processes: { type: 'string', default: '2,4,8,16' },
     hold: { type: 'string', default: '100,2000' },
+    only: { type: 'string', default: '' },
   },
 });
 const baseline = buildBaseline();
@@ -28,7 +31,7 @@ const strategies = {
   ),
 };
 const seconds = Number(values.seconds);
-const warmUp = Number(values['warm-up']);
+const only = values.only.split(',');
 const FIRST = 1000;
 let run = 0;
 
@@ -91,6 +94,8 @@ for (const hold of values.hold.split(',')) {
     const rows = [];
     let blocking;
     for (const [name, command] of Object.entries(strategies)) {
+      if (!only.some((start) => name.startsWith(start))) continue;
+      const warmUp = command[0] === baseline ? 1 : Number(values['warm-up']) * processes;
       const warm = await contend(command, processes, hold, warmUp);
       const { perSecond, maxOvertaken, over, jain, longestWait } = measure(warm);
       const atFirst = perSecondAtFirst(await contend(command, processes, hold, 0));

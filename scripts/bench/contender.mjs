@@ -4,16 +4,11 @@
 import { existsSync, openSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { InterProcessLock } from 'fairlock';
+import { spin } from './spin.mjs';
 
 const [strategy, path, hold, warm, start, end, out] = process.argv.slice(2);
 const require = createRequire(import.meta.url);
 const now = () => Number(process.hrtime.bigint());
-
-/** Without the garbage of a BigInt for each look: 16 processes that spin would fill the caches with it. */
-function spin(us) {
-  const end = performance.now() + us / 1000;
-  while (performance.now() < end);
-}
 
 /** Each: a function that acquires and resolves to the function that releases. */
 const strategies = {
@@ -51,20 +46,25 @@ function withFairlock(options) {
 }
 
 const acquire = strategies[strategy]();
-while (now() < Number(warm));
-while (now() < Number(start)) await (await acquire())();
-
 /** For syscalls.mjs, which looks for it in the trace. */
 const mark = (what) => process.env.FAIRLOCK_BENCH_MARKS && existsSync(`/fairlock-bench-${what}`);
-const pairs = [];
-for (let asked = now(); asked < Number(end); asked = now()) {
-  const release = await acquire();
-  if (pairs.length === 0) mark('begin');
-  const granted = now();
-  spin(Number(hold));
-  await release();
-  pairs.push(asked, granted);
+
+async function contend(end, hold, begun = () => {}) {
+  const pairs = [];
+  for (let asked = now(); asked < end; asked = now()) {
+    const release = await acquire();
+    if (pairs.length === 0) begun();
+    const granted = now();
+    spin(hold);
+    await release();
+    pairs.push(asked, granted);
+  }
+  return pairs;
 }
+
+while (now() < Number(warm));
+await contend(Number(start), 0);
+const pairs = await contend(Number(end), Number(hold), () => mark('begin'));
 mark('end');
 writeFileSync(out, Buffer.from(Float64Array.from(pairs).buffer));
 process.exit(0);

@@ -29,7 +29,7 @@ const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 const seconds = Number(values.seconds);
 const seed = Number(values.seed);
 const random = randomOf(seed);
-const CALM_MS = 200;
+const CALM_MS = 300;
 const base = mkdtempSync(join(tmpdir(), 'fairlock-chaos-'));
 const [folder, logs] = [join(base, 'locks'), join(base, 'logs')];
 for (const one of [folder, logs]) mkdirSync(one);

@@ -101,7 +101,7 @@ const ROWS: Row[] = [
 ];
 
 describe.runIf(hasReference && hasParking)('beside flock(1), for each invocation the same exit code and output', () => {
-  it.each(some(ROWS).map((row) => [row[0], row[1]('FILE').join(' '), row] as const))(
+  it.each(some(ROWS, 5).map((row) => [row[0], row[1]('FILE').join(' '), row] as const))(
     '%s: %s',
     async (_state, _shown, [state, args]) => {
       const results = [];
@@ -203,11 +203,8 @@ describe.runIf(hasFlock)('fairlock run', () => {
     const holder = await held(OURS, file);
     const waiting = new LineProgram(process.execPath, [CLI, 'run', file, '--', 'touch', started]);
     const exited = new Promise((resolve) => waiting.child.once('exit', (code, signal) => resolve([code, signal])));
-    await until(
-      async () =>
-        JSON.parse((await run(process.execPath, [CLI, 'status', '--json', file])).stdout)[0].waiters.length === 1 ||
-        !hasParking,
-    );
+    const line = new InterProcessLock(file, { mechanism: 'flock' });
+    await until(() => line.inspect().waiters.length === 1 || !hasParking);
     waiting.child.kill('SIGINT');
     expect(await exited).toEqual([null, 'SIGINT']);
     holder.child.stdin.end();

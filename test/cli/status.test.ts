@@ -51,12 +51,13 @@ describe.runIf(hasFcntl)('fairlock status', () => {
 
   it('shows the waiters, in the order of service where it is strict', async () => {
     const file = path();
-    const handle = await new InterProcessLock(file, { fairness: 'fifo' }).acquire();
+    const lock = new InterProcessLock(file, { fairness: 'fifo' });
+    const handle = await lock.acquire();
     const waiters = [Actor.start(), Actor.start(), Actor.start()];
     for (const [i, actor] of waiters.entries()) {
       await actor.call('create', 'InterProcessLock', file, { fairness: 'fifo' });
       actor.call('acquire').catch(() => {});
-      await until(async () => (await json(file))[0]?.waiters.length === i + 1);
+      await until(() => lock.inspect().waiters.length === i + 1);
     }
     const [seen] = await json(file);
     expect(seen?.waiters.map(({ pid }) => pid)).toEqual(waiters.map(({ child }) => child.pid));

@@ -5,7 +5,7 @@ export function rounds(short: number, long: number): number {
   return isSoak ? long : short;
 }
 
-/** Every third of many cases of one kind; all of them in the soak. */
-export function some<T>(cases: readonly T[]): T[] {
-  return cases.filter((_, i) => isSoak || i % 3 === 0);
+/** A part of many cases of one kind; all of them in the soak. */
+export function some<T>(cases: readonly T[], every = 3): T[] {
+  return cases.filter((_, i) => isSoak || i % every === 0);
 }

@@ -69,7 +69,7 @@ afterEach(async () => {
 });
 
 async function inProcess(directory: string): Promise<Client & { child: ChildProcess }> {
-  const child = track(fork(program('web-locker.mjs'), [directory]));
+  const child = track(fork(program('web-locker.mjs'), [directory], { execArgv: [] }));
   const client = Object.assign(
     new Client(
       `pid-${child.pid}`,
