@@ -2,9 +2,7 @@
 // The primary forks the workers, replaces those that die and, to show what happens then, kills the leader now and then:
 //   main.ts [--port 8080] [--workers 4] [--kill-every 2000] [--rounds 0 (for ever)]
 import cluster, { type Worker } from 'node:cluster';
-import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -30,10 +28,7 @@ async function primary(): Promise<void> {
   const start = performance.now();
   const say = (text: string): void => console.log(`${((performance.now() - start) / 1000).toFixed(3)} s  ${text}`);
   let ending = false;
-  // One address for the whole life of the service: a worker that asks for port 0 gets that of the workers that listen,
-  // and another one where none does, as when the only one that was up has just been killed.
-  const port = Number(values.port) || (await freePort());
-  const fork = (): Worker => cluster.fork({ SERVICE_FOLDER: folder, SERVICE_PORT: String(port) });
+  const fork = (): Worker => cluster.fork({ SERVICE_FOLDER: folder, SERVICE_PORT: values.port });
   const end = (): void => {
     ending = true;
     for (const worker of Object.values(cluster.workers ?? {})) worker?.process.kill('SIGTERM');
@@ -72,13 +67,4 @@ async function primary(): Promise<void> {
     say(`${store.read().jobs} jobs so far; kill -9 ${leader.pid}`);
     process.kill(leader.pid, 'SIGKILL');
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0);
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }

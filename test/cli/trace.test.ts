@@ -1,13 +1,12 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { closeOpenSpans, type Span, spansOf, waitedFor } from '../../src/cli/trace-events.js';
 import { hasParking } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
 import { holdByFlock, program, run, track } from '../support/programs.js';
 import { isSoak } from '../support/scale.js';
-import { until } from '../support/waiting.js';
 
 const root = new URL('../../', import.meta.url).pathname;
 const CLI = `${root}dist/cli/main.js`;
@@ -86,7 +85,7 @@ describe.runIf(hasParking)('fairlock trace', () => {
     const watcher = track(spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] }));
     await once(watcher.stderr, 'data'); // It handles a Ctrl-C from now on.
     watcher.kill('SIGINT');
-    await until(() => existsSync(out));
+    expect(await once(watcher, 'exit')).toEqual([0, null]);
     await holder.letGo();
     expect(readFileSync(out, 'utf8')).toMatch(/class="hold" x[^>]*><title>\d+ held/);
   });

@@ -272,7 +272,7 @@ describe.runIf(hasParking)('between processes', () => {
     const candidates = new Map<number, ChildProcess>();
     const elected: { child: ChildProcess; token: number }[] = [];
     const stand = async (): Promise<ChildProcess> => {
-      const child = track(fork(program('candidate.mjs'), [file, log, JSON.stringify(options)]));
+      const child = track(fork(program('candidate.mjs'), [file, log, JSON.stringify(options)], { execArgv: [] }));
       candidates.set(child.pid as number, child);
       child.on('message', (message: 'standing' | { token: number }) => {
         if (message !== 'standing') elected.push({ child, token: message.token });

@@ -5,6 +5,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Leader } from '../../src/cluster/index.js';
 import { hasParking } from '../support/capabilities.js';
 import { run } from '../support/programs.js';
+import { isSoak } from '../support/scale.js';
+import { freePort } from '../support/servers.js';
 import { until } from '../support/waiting.js';
 
 const main = new URL('../../examples/cluster-service/main.ts', import.meta.url).pathname;
@@ -22,7 +24,7 @@ describe.runIf(hasParking)('the cluster service', () => {
   let address: string;
 
   beforeAll(async () => {
-    service = spawn(process.execPath, ['--import', 'tsx', main, '--port', '0', '--kill-every', '0'], {
+    service = spawn(process.execPath, ['--import', 'tsx', main, '--port', `${await freePort()}`, '--kill-every', '0'], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     for await (const line of createInterface(service.stdout as NodeJS.ReadableStream)) {
@@ -79,13 +81,13 @@ describe.runIf(hasParking)('the cluster service', () => {
 });
 
 // Not by `npm run`: that builds dist anew, under the tests that run beside this one.
-it.runIf(hasParking)('the service kills its leaders and says what happens', async () => {
+it.runIf(hasParking && isSoak)('the service kills its leaders and says what happens', async () => {
   const { stdout, stderr, code } = await run(process.execPath, [
     '--import',
     'tsx',
     main,
     '--port',
-    '0',
+    `${await freePort()}`,
     '--kill-every',
     '300',
     '--rounds',

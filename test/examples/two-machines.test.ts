@@ -1,11 +1,12 @@
 import { expect, it } from 'vitest';
 import { hasNetworks } from '../support/capabilities.js';
 import { run } from '../support/programs.js';
+import { isSoak } from '../support/scale.js';
 import { hasEtcd, hasPostgres } from '../support/servers.js';
 
 const root = new URL('../..', import.meta.url).pathname;
 // It takes what a lease takes to run out, five seconds, and starts two servers and two programs.
-it.runIf(hasNetworks && hasEtcd && hasPostgres)(
+it.runIf(isSoak && hasNetworks && hasEtcd && hasPostgres)(
   'when the network of the leader is cut, it knows before the other machine leads, and its token is refused from then on',
   async () => {
     const { stdout, stderr } = await run(`${root}node_modules/.bin/tsx`, [`${root}examples/two-machines.ts`]);

@@ -1,10 +1,12 @@
-// A process that does what it is told over IPC: one lock object, the handles it got, in order.
+// A process that does what it is told over IPC: one lock object, the handles it got, in order. After `reset` it is as
+// if it had just begun.
 import { closeSync, openSync } from 'node:fs';
 import { InterProcessLock, InterProcessReaderWriterLock, InterProcessSemaphore, layers } from 'fairlock';
 
 const kinds = { InterProcessLock, InterProcessReaderWriterLock, InterProcessSemaphore };
 
 let lock;
+const locks = [];
 let reading = false;
 const handles = [];
 const controllers = new Map();
@@ -13,6 +15,7 @@ const methods = {
   layers: () => layers(),
   create(kind, path, options) {
     lock = new kinds[kind](path, options);
+    locks.push(lock);
     return lock.mechanism ?? null;
   },
   async acquire(options = {}, { method = 'acquire', abortable } = {}) {
@@ -74,6 +77,12 @@ const methods = {
   },
   stop() {
     reading = false;
+  },
+  reset() {
+    reading = false;
+    controllers.clear();
+    for (const one of locks.splice(0)) one.close();
+    for (const handle of handles.splice(0)) handle.release();
   },
   exit: (code) => process.exit(code),
 };

@@ -1,7 +1,7 @@
 // Stands for election again and again. Each term it leads writes a file of its own: by which process, from when, until
 // when (the machine's monotonic clock), the last of which grows until the term ends or the process is killed.
 import { closeSync, openSync, writeSync } from 'node:fs';
-import { setImmediate } from 'node:timers/promises';
+import { setTimeout } from 'node:timers/promises';
 import { LeaderElection } from 'fairlock/cluster';
 
 const [path, log, options = '{}'] = process.argv.slice(2);
@@ -18,7 +18,7 @@ for await (const { token, signal } of election) {
   process.send({ token });
   while (!signal.aborted) {
     write();
-    await setImmediate();
+    await setTimeout(1); // A leader that spins would take a processor from those that are to take over.
   }
   closeSync(fd);
 }

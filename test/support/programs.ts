@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll } from 'vitest';
 
@@ -12,6 +13,7 @@ const running = new Set<ChildProcess>();
 
 /** After each test: see clean-up.ts. */
 export async function endPrograms(): Promise<void> {
+  await Actor.keepThoseThatCanGoOn();
   for (const child of running) {
     child.kill('SIGKILL');
     child.kill('SIGCONT');
@@ -44,13 +46,23 @@ export function lyingFlock(): string | undefined {
     : undefined;
 }
 
-/** A process that does what it is told: see test/programs/actor.mjs. */
+/** What an actor is not the same after. */
+const SPENT_BY = new Set(['setuid', 'exhaustDescriptors', 'exit', 'adopt']);
+const RESET_MS = 5_000;
+
+/**
+ * A process that does what it is told: see test/programs/actor.mjs. One that has let go of everything at the end of a
+ * test serves the next ones, for to start Node takes longer than most tests.
+ */
 export class Actor {
+  static readonly #idle: Actor[] = [];
+  static readonly #inUse = new Set<Actor>();
   #calls = new Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void }>();
   #next = 0;
+  #isSpent = false;
   readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
 
-  constructor(readonly child: ChildProcess) {
+  private constructor(readonly child: ChildProcess) {
     this.exited = new Promise((resolve) => child.once('exit', (code, signal) => resolve({ code, signal })));
     child.on('message', ({ id, result, error }: { id: number; result?: unknown; error?: object }) => {
       const call = this.#calls.get(id);
@@ -60,21 +72,64 @@ export class Actor {
     });
   }
 
-  static start(options: ForkOptions = {}): Actor {
-    return new Actor(track(fork(program('actor.mjs'), { execArgv: ['--expose-gc'], ...options })));
+  static start(options?: ForkOptions): Actor {
+    const actor = options === undefined ? Actor.#idle.pop() : undefined;
+    if (actor === undefined) {
+      const fresh = new Actor(track(fork(program('actor.mjs'), { execArgv: ['--expose-gc'], ...options })));
+      if (options === undefined) Actor.#inUse.add(fresh);
+      return fresh;
+    }
+    running.add(actor.child);
+    actor.child.ref();
+    actor.child.channel?.ref();
+    Actor.#inUse.add(actor);
+    return actor;
+  }
+
+  /** Those that cannot are left among the running programs. */
+  static async keepThoseThatCanGoOn(): Promise<void> {
+    const actors = [...Actor.#inUse];
+    Actor.#inUse.clear();
+    for (const [i, isReset] of (await Promise.all(actors.map((actor) => actor.#reset()))).entries()) {
+      const actor = actors[i];
+      if (!isReset || actor === undefined) continue;
+      running.delete(actor.child);
+      actor.child.unref();
+      actor.child.channel?.unref();
+      Actor.#idle.push(actor);
+    }
   }
 
   call<T = unknown>(method: string, ...args: unknown[]): Promise<T> {
+    if (SPENT_BY.has(method)) this.#isSpent = true;
     const id = this.#next++;
     return new Promise((resolve, reject) => {
       this.#calls.set(id, { resolve: resolve as (value: unknown) => void, reject });
-      this.child.send({ id, method, args });
+      this.child.send({ id, method, args }, (error) => error !== null && reject(error));
     });
   }
 
   async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     this.child.kill(signal);
     await this.exited;
+  }
+
+  /** Its calls that are not answered yet never are. */
+  async #reset(): Promise<boolean> {
+    if (this.#isSpent || !this.child.connected || !this.child.kill('SIGCONT')) return false;
+    this.#calls.clear();
+    const late = new AbortController();
+    const answered = this.call('reset').then(
+      () => true,
+      () => false,
+    );
+    const isReset = await Promise.race([
+      answered,
+      this.exited.then(() => false),
+      pause(RESET_MS, false, { signal: late.signal }).catch(() => false),
+    ]);
+    late.abort();
+    return isReset;
   }
 }
 

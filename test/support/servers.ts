@@ -1,5 +1,6 @@
 /** Real servers for the tests of engines, on free ports of the loopback, ended with the tests. */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import {
   appendFileSync,
@@ -19,13 +20,26 @@ import { isRoot } from './capabilities.js';
 import { atFileEnd } from './ends.js';
 import { until } from './waiting.js';
 
+/** Below these lie the ports that systems give to outgoing connections: from 32768, or from 49152. */
+const [FIRST_PORT, LAST_PORT] = [10_000, 32_000];
+
+/**
+ * Not any free port, for that may go to an outgoing connection while a server of the test is down: a client that tries
+ * to reach it might even be connected to itself.
+ */
 export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
+  for (;;) {
+    const port = randomInt(FIRST_PORT, LAST_PORT);
+    const server = createServer().listen(port, '127.0.0.1');
+    const isFree = await once(server, 'listening').then(
+      () => true,
+      () => false,
+    );
+    if (!isFree) continue;
+    server.close();
+    await once(server, 'close');
+    return port;
+  }
 }
 
 /** Where Debian and others keep the servers that are not in the path. */
@@ -83,12 +97,9 @@ export class PostgresServer {
     const addresses = ['127.0.0.1', ...(this.address === undefined ? [] : [this.address])];
     const settings = [`port=${this.port}`, `listen_addresses=${addresses}`, 'fsync=off', 'unix_socket_directories='];
     const args = ['-D', join(this.#folder, 'data'), ...settings.flatMap((one) => ['-c', one])];
-    this.#process = spawn(join(bin ?? '', 'postgres'), args, {
-      ...postgresUser(),
-      cwd: this.#folder,
-      stdio: 'ignore',
-    });
-    await until(() => accepts(this.port));
+    const child = spawn(join(bin ?? '', 'postgres'), args, { ...postgresUser(), cwd: this.#folder, stdio: 'ignore' });
+    this.#process = child;
+    await until(() => runs(child) && accepts(this.port));
     // It accepts connections before it serves them.
     await until(
       () => spawnSync(join(bin ?? '', 'pg_isready'), ['-h', '127.0.0.1', '-p', String(this.port)]).status === 0,
@@ -101,6 +112,13 @@ export class PostgresServer {
     child.kill(signal);
     await once(child, 'exit');
   }
+}
+
+/** @throws it has ended */
+function runs(child: ChildProcess): boolean {
+  const { exitCode, signalCode, spawnfile } = child;
+  if (exitCode !== null || signalCode !== null) throw new Error(`${spawnfile} ended: ${exitCode ?? signalCode}`);
+  return true;
 }
 
 function accepts(port: number): Promise<boolean> {
@@ -139,8 +157,8 @@ export class EtcdServer {
     const request = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', key, '-out', certificate];
     execFileSync('openssl', [...request, ...subject], { stdio: 'ignore' });
     server.#tls = ['--cert-file', certificate, '--key-file', key];
-    server.#spawn();
-    await until(() => accepts(server.port));
+    const child = server.#spawn();
+    await until(() => runs(child) && accepts(server.port));
     return { url: server.url, ca: readFileSync(certificate) };
   }
 
@@ -158,19 +176,21 @@ export class EtcdServer {
   }
 
   async run(): Promise<void> {
-    this.#spawn();
+    const child = this.#spawn();
     await until(async () => {
+      runs(child);
       const answer = await fetch(`${this.url}/health`).catch(() => undefined);
       return answer !== undefined && ((await answer.json()) as { health: string }).health === 'true';
     });
   }
 
-  #spawn(): void {
+  #spawn(): ChildProcess {
     const [client, peer] = [this.url, `http://127.0.0.1:${this.peerPort}`];
     const urls = ['--listen-client-urls', client, '--advertise-client-urls', client, '--listen-peer-urls', peer];
     const cluster = ['--initial-advertise-peer-urls', peer, '--initial-cluster', `default=${peer}`];
     const all = ['--data-dir', join(this.#folder, 'data'), ...urls, ...cluster, ...this.#tls];
     this.#process = spawn('etcd', all, { cwd: this.#folder, stdio: 'ignore' });
+    return this.#process;
   }
 
   signal(signal: NodeJS.Signals): void {
@@ -220,7 +240,7 @@ export async function startPgBouncer(server: PostgresServer, mode: 'transaction'
     await once(child, 'exit');
     rmSync(folder, { recursive: true, force: true });
   });
-  await until(() => accepts(port));
+  await until(() => runs(child) && accepts(port));
   return `postgresql://postgres@127.0.0.1:${port}/postgres`;
 }
 
