@@ -21,7 +21,7 @@ import {
   type TxnResponse,
 } from './rpc.js';
 import { NEWEST, Turns } from './turns.js';
-import { Watcher } from './watcher.js';
+import { nameOf, Watcher } from './watcher.js';
 
 /** A write whose outcome is unknown may be done so much later: its key is deleted once more. */
 const UNKNOWN_MS = 10_000;
@@ -122,14 +122,14 @@ export class EtcdEngine implements Engine, PlaceKeeper {
 
   remove(key: Buffer, lease: Lease): Promise<void> {
     const removing = this.#remove(key, lease);
-    this.#removing.set(key.toString('latin1'), removing);
-    removing.then(() => this.#removing.delete(key.toString('latin1')));
+    this.#removing.set(nameOf(key), removing);
+    removing.then(() => this.#removing.delete(nameOf(key)));
     return removing;
   }
 
   /** A try that follows a release of this process must not meet it: the calls may be served in any order. */
   async #ownReleases(request: EngineRequest): Promise<void> {
-    const folder = this.#rangeOf(request).all.key.toString('latin1');
+    const folder = nameOf(this.#rangeOf(request).all.key);
     const own = [...this.#removing].filter(([key]) => key.startsWith(folder)).map(([, removing]) => removing);
     if (own.length > 0) await Promise.race([Promise.all(own), pause(this.callTimeout, NEVER)]);
   }

@@ -4,7 +4,7 @@
  * nothing, so no look at the queue is needed.
  */
 import { clearTimeout, setTimeout } from '../timers.js';
-import type { Seen, Watcher } from './watcher.js';
+import { nameOf, type Seen, type Watcher } from './watcher.js';
 
 const LINGER_MS = 50;
 
@@ -110,8 +110,4 @@ export class Deletions {
     if (has === 'begun') this.#mustLook = true;
     this.#changed();
   }
-}
-
-function nameOf(key: Buffer): string {
-  return key.toString('latin1');
 }

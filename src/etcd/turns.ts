@@ -4,7 +4,7 @@ import { type Connection, isFatal } from './connection.js';
 import type { Place } from './etcd-grant.js';
 import type { Deletions } from './folder-watch.js';
 import { SORT_BY_CREATE, SORT_DESCENDING, type TxnResponse } from './rpc.js';
-import type { Seen, Watcher } from './watcher.js';
+import { nameOf, type Seen, type Watcher } from './watcher.js';
 
 export const NEWEST = { sort_order: SORT_DESCENDING, sort_target: SORT_BY_CREATE, keys_only: true };
 
@@ -115,7 +115,7 @@ export class Turns {
 
   /** The own key, which may be deleted from outside, and the one before it. Returns how many watches are new. */
   #watchOnly(ends: Map<string, () => void>, keys: Buffer[], place: Place, seen: (has: Seen) => void): number {
-    const wanted = new Map(keys.map((key) => [key.toString('latin1'), key]));
+    const wanted = new Map(keys.map((key) => [nameOf(key), key]));
     for (const [name, end] of ends) {
       if (wanted.has(name)) continue;
       end();
@@ -125,7 +125,7 @@ export class Turns {
     for (const [name, key] of wanted) {
       if (ends.has(name)) continue;
       count++;
-      const isRange = name === place.range.all.key.toString('latin1');
+      const isRange = name === nameOf(place.range.all.key);
       const end = isRange ? place.range.all.range_end : undefined;
       ends.set(name, this.watcher.watch(key, seen, end));
     }

@@ -107,3 +107,8 @@ export class Watcher {
     stream?.cancel();
   }
 }
+
+/** A key, which is bytes, as a key of a Map. */
+export function nameOf(key: Buffer): string {
+  return key.toString('latin1');
+}
