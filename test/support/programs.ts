@@ -73,7 +73,7 @@ export class Actor {
   }
 
   static start(options?: ForkOptions): Actor {
-    const actor = options === undefined ? Actor.#idle.pop() : undefined;
+    const actor = options === undefined ? Actor.#takeIdle() : undefined;
     if (actor === undefined) {
       const fresh = new Actor(track(fork(program('actor.mjs'), { execArgv: ['--expose-gc'], ...options })));
       if (options === undefined) Actor.#inUse.add(fresh);
@@ -83,6 +83,12 @@ export class Actor {
     actor.child.ref();
     actor.child.channel?.ref();
     Actor.#inUse.add(actor);
+    return actor;
+  }
+
+  static #takeIdle(): Actor | undefined {
+    let actor = Actor.#idle.pop();
+    while (actor?.child.connected === false) actor = Actor.#idle.pop();
     return actor;
   }
 
