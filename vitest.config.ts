@@ -1,6 +1,16 @@
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 const report = process.env.VITEST_REPORT;
+
+/** Files that mostly wait begin first: one that began last would be waited for by idle processors. */
+class WaitingFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const waits = (file: TestSpecification): boolean => /(chaos|etcd\/index|postgres\/index)\.test/.test(file.moduleId);
+    const sorted = await super.sort(files);
+    return [...sorted.filter(waits), ...sorted.filter((file) => !waits(file))];
+  }
+}
 
 export default defineConfig({
   // Node 20 knows neither `using` nor decorators.
@@ -8,6 +18,7 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     pool: 'forks',
+    sequence: { sequencer: WaitingFirst },
     // A file finds what the ones before it in its process have left: nothing, or it is a fault.
     isolate: false,
     setupFiles: ['test/support/clean-up.ts'],
