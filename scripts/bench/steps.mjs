@@ -18,13 +18,13 @@ const { values } = parseArgs({
 });
 const RECORDED_S = 0.3;
 
-/** What the scheduler did while the processes contended: `wakes` or `leaves` and `enters`, by thread. */
+/** What the scheduler did while the processes contended, as perf prints it. */
 async function record(processes) {
   const path = join(folder, `lock-${processes}`);
-  const start = Number(process.hrtime.bigint()) + (1 + processes * (0.15 + Number(values['warm-up']))) * 1e9;
+  const warm = Number(process.hrtime.bigint()) + (1 + processes * 0.15) * 1e9;
+  const start = warm + processes * Number(values['warm-up']) * 1e9;
   const contenders = Array.from({ length: processes }, (_, i) => {
-    const times = [start - processes * Number(values['warm-up']) * 1e9, start, start + 2e9];
-    const args = ['fairlock fifo', path, values.hold, ...times, `${path}.out-${i}`].map(String);
+    const args = ['fairlock fifo', path, values.hold, warm, start, start + 2e9, `${path}.out-${i}`].map(String);
     return spawn(process.execPath, [here('contender.mjs'), ...args], { stdio: ['ignore', 'inherit', 'inherit'] });
   });
   const ended = contenders.map((contender) => once(contender, 'exit'));
@@ -40,6 +40,7 @@ async function record(processes) {
   }).toString();
 }
 
+/** In order: which thread woke which other one, and which one a processor went over to. */
 function read(text) {
   const processOf = new Map();
   const events = [];

@@ -73,17 +73,17 @@ export class Actor {
   }
 
   static start(options?: ForkOptions): Actor {
-    const actor = options === undefined ? Actor.#takeIdle() : undefined;
-    if (actor === undefined) {
-      const fresh = new Actor(track(fork(program('actor.mjs'), { execArgv: ['--expose-gc'], ...options })));
-      if (options === undefined) Actor.#inUse.add(fresh);
-      return fresh;
-    }
+    if (options !== undefined) return Actor.#fork(options);
+    const actor = Actor.#takeIdle() ?? Actor.#fork();
     running.add(actor.child);
     actor.child.ref();
     actor.child.channel?.ref();
     Actor.#inUse.add(actor);
     return actor;
+  }
+
+  static #fork(options?: ForkOptions): Actor {
+    return new Actor(track(fork(program('actor.mjs'), { execArgv: ['--expose-gc'], ...options })));
   }
 
   static #takeIdle(): Actor | undefined {
