@@ -49,15 +49,15 @@ export class PollingRequest implements PendingAcquire {
 }
 
 /** Blocks the thread. In a Worker, `terminate()` interrupts it. */
-export function pollSync(tryAcquire: () => Grant | null, timeout: number): Grant | null {
+export function pollSync<T>(tryAcquire: () => T | null, timeout: number): T | null {
   const cell = new Int32Array(new SharedArrayBuffer(4));
   const end = performance.now() + timeout;
   for (const delay of backOff()) {
     const left = end - performance.now();
     if (left <= 0) return null;
     Atomics.wait(cell, 0, 0, Math.min(delay, left));
-    const grant = tryAcquire();
-    if (grant !== null) return grant;
+    const got = tryAcquire();
+    if (got !== null) return got;
   }
   throw new Error('unreachable: the delays never end');
 }

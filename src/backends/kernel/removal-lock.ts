@@ -5,8 +5,8 @@
  * The race without it: 1. Process A compares the path with its open file: they are the same. 2. A stealer renames its
  * own file to the path. 3. A unlinks the path, and thereby the stealer's file. 4. A third process makes a new file and
  * locks it: two holders. So both lock this byte of the file at the path, far behind all bytes that locks use, and
- * compare with it held. A process that does not get it leaves the file alone (to unlink) or looks at the path again (to
- * steal).
+ * compare with it held. A process that does not get it leaves the file alone (to unlink) or tries again (to steal): also
+ * if A does not run for a while between 1 and 3.
  */
 import { REMOVAL_BYTE } from '../../files/byte-layout.js';
 import type { LockFileOptions } from '../../files/lock-file.js';

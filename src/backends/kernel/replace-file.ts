@@ -1,22 +1,27 @@
 /** How a lock of the kernel is stolen: by a new file in the place of the one that is locked. */
 import { randomUUID } from 'node:crypto';
 import { renameSync, rmSync } from 'node:fs';
+import { constants } from 'node:os';
+import { systemError } from '../../errors.js';
 import { type LockFileOptions, openLockFile } from '../../files/lock-file.js';
 import type { OpenFile } from '../../files/open-file.js';
 import { siblingPath } from '../../files/sibling-files.js';
+import type { Addon } from '../../native/addon.js';
+import { pollSync } from '../poll.js';
 import type { LockCalls } from './lock-calls.js';
 import { takeRemovalLock } from './removal-lock.js';
 
 /**
- * A process that holds the removal lock during so many looks was stopped with it. Should it go on and unlink the new
- * file, the stealer learns of the loss.
+ * A process that has the removal lock so long, in ms, was stopped with it. It may go on and unlink what is at the path:
+ * so nothing is put there.
  */
-const REMOVAL_TRIES = 100;
+const REMOVAL_MS = 5_000;
 
 /**
  * Puts a new file at the path, exclusively locked before other processes can see it. The holder of the old file, and
  * its waiters, find that it is not at the path any more: holders by the watch of their grant, waiters on their grant
  * or, if they follow the replacement, at once.
+ * @throws EBUSY another process has been removing the file for 5 s; system errors. Then the file is as it was.
  */
 export function replaceFile(options: LockFileOptions, calls: LockCalls): OpenFile {
   const { path } = options;
@@ -27,19 +32,30 @@ export function replaceFile(options: LockFileOptions, calls: LockCalls): OpenFil
     calls.prepare(fresh);
     // Granted, since no other process knows the file; and said to be replaced, since it is not at our path yet.
     calls.tryLock(fresh, 'exclusive');
-    for (let tries = 0; ; tries++) {
-      const current = openLockFile(options, { access: 'write if allowed' });
-      try {
-        if (!takeRemovalLock(calls.addon, options, current) && tries < REMOVAL_TRIES) continue;
-        renameSync(hidden, path);
-        return fresh;
-      } finally {
-        current.close();
-      }
-    }
+    const put = (): true | null => putInPlace(hidden, options, calls.addon);
+    if (put() === null && pollSync(put, REMOVAL_MS) === null) throw beingRemoved(path);
+    return fresh;
   } catch (error) {
     fresh.close();
     rmSync(hidden, { force: true });
     throw error;
   }
+}
+
+/** Null: another process is removing or replacing the file. */
+function putInPlace(hidden: string, options: LockFileOptions, addon: Addon | undefined): true | null {
+  const current = openLockFile(options, { access: 'write if allowed' });
+  try {
+    if (!takeRemovalLock(addon, options, current)) return null;
+    renameSync(hidden, options.path);
+    return true;
+  } finally {
+    current.close();
+  }
+}
+
+function beingRemoved(path: string): Error {
+  const error = systemError(constants.errno.EBUSY, 'rename', path);
+  error.message += ` (for ${REMOVAL_MS} ms another process has been removing it; is that process stopped?)`;
+  return error;
 }
