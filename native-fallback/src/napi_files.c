@@ -137,12 +137,16 @@ static napi_value is_locked(napi_env env, napi_callback_info info) {
   return number(env, status_of(error));
 }
 
-// isProbed(file): whether another process is asking isLocked at this moment, and may be why a try failed.
+// isProbed(file): whether another process is asking isLocked at this moment, and may be why a try failed. A lock of
+// more than that byte is a holder's.
 static napi_value is_probed(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
   POINTER(lock_file, file, 0);
+  if (!self->has_ofd) return boolean(env, false);
   int error = 0;
-  return boolean(env, self->has_ofd && ticket_taken(file->target.fd, F_WRLCK, PROBE_BYTE, PROBE_BYTE, &error) >= 0);
+  off_t after = 0;
+  off_t found = ticket_conflict(file->target.fd, F_WRLCK, PROBE_BYTE, PROBE_BYTE, &after, &error);
+  return boolean(env, found >= 0 && after == PROBE_BYTE + 1);
 }
 
 // takeTicket(sidecar, shared): GRANTED, or FIRST where no other process has one; CONTENDED: another process is taking

@@ -1,7 +1,7 @@
 /** Other processes: the helper programs of test/programs, and how to talk to them. */
 import { type ChildProcess, type ForkOptions, fork, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -208,4 +208,9 @@ export async function holdByFlock(
 /** Whether flock(1) gets the lock at once. */
 export function isFreeForFlock(file: string): boolean {
   return spawnSync('flock', ['-n', file, 'true']).status === 0;
+}
+
+/** How often the main thread of a process has slept: on Linux. */
+export function sleepsOf(pid: number | undefined): number {
+  return Number(/^voluntary_ctxt_switches:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
 }

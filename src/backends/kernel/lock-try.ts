@@ -5,10 +5,13 @@ import type { TryStatus } from '../../native/native-file.js';
 import type { LockMode } from '../../options.js';
 import type { QueueAccess } from '../fifo/queue-access.js';
 import type { Ticket, TicketQueue } from '../fifo/ticket-queue.js';
+import { pollSync } from '../poll.js';
 import type { LockCalls } from './lock-calls.js';
 
-/** Tries that fail because another process asks at that moment whether the lock is held: it takes some microseconds. */
-const PROBED_TRIES = 1000;
+/** Tries, one after the other, that fail because another process asks at that moment whether the lock is held. */
+const PROBED_TRIES = 100;
+/** Then, with pauses, for so many ms: a process that asks so long does not run, for whatever reason. */
+const PROBED_MS = 5_000;
 /** So many in a row that no question explains are contended by a holder. */
 const HELD_TRIES = 3;
 
@@ -55,16 +58,21 @@ export class LockTry {
 
   /**
    * A contended try once more, unless it was contended by a holder: another process that asks `isLocked` has the lock
-   * for some microseconds. It says so (isProbed), but may be done between our try and our look: so a holder is believed
-   * only after some tries in a row.
+   * for some microseconds, or longer if it does not run meanwhile. It says so (isProbed), but may be done between our
+   * try and our look: so a holder is believed only after some tries in a row.
    */
   #unlessProbed(file: OpenFile, mode: LockMode): TryStatus {
-    let status: TryStatus = CONTENDED;
-    if (!this.calls.canBeProbed) return status;
-    for (let tries = 0, held = 0; status === CONTENDED && held < HELD_TRIES && tries < PROBED_TRIES; tries++) {
+    if (!this.calls.canBeProbed) return CONTENDED;
+    let held = 0;
+    const answer = (): TryStatus | null => {
       held = this.calls.isProbed(file) ? 0 : held + 1;
-      status = this.inOrder(file, mode);
+      const status = this.inOrder(file, mode);
+      return status === CONTENDED && held < HELD_TRIES ? null : status;
+    };
+    for (let tries = 0; tries < PROBED_TRIES; tries++) {
+      const status = answer();
+      if (status !== null) return status;
     }
-    return status;
+    return pollSync(answer, PROBED_MS) ?? CONTENDED;
   }
 }

@@ -1,15 +1,13 @@
 import { fork } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, unlinkSync } from 'node:fs';
+import { mkdirSync, readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { REMOVAL_BYTE } from '../../../src/files/byte-layout.js';
-import { GRANTED, needByteRanges } from '../../../src/native/addon.js';
-import { NativeFile } from '../../../src/native/native-file.js';
 import { fileNameOf } from '../../../src/web-locks/file-names.js';
 import { LockManager } from '../../../src/web-locks/index.js';
+import { holdBytes, REMOVING } from '../../support/byte-locks.js';
 import { hasFcntl } from '../../support/capabilities.js';
 import { testFolder } from '../../support/paths.js';
-import { program, track } from '../../support/programs.js';
+import { program, sleepsOf, track } from '../../support/programs.js';
 import { isSoak } from '../../support/scale.js';
 import { until } from '../../support/waiting.js';
 
@@ -23,20 +21,6 @@ interface Told {
   message?: string;
 }
 
-/** Takes the removal lock as a process does that is about to unlink the file. Returns a function that gives it back. */
-function beginRemoval(file: string): () => void {
-  const fd = openSync(file, 'a+');
-  const range = { start: REMOVAL_BYTE, length: 1 };
-  const lock = new NativeFile(needByteRanges(file, 'this test'), fd, { path: file, followSymlinks: false, range });
-  expect(lock.tryLock('exclusive')).toBe(GRANTED);
-  return () => closeSync(fd);
-}
-
-/** How often the main thread of a process has slept. */
-function sleeps(pid: number | undefined): number {
-  return Number(/^voluntary_ctxt_switches:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
-}
-
 /** A process that steals the lock 'n', where another one has begun to remove its file: returns when it waits for that. */
 async function stealDuringRemoval(directory: string) {
   const stealer = track(fork(program('web-locker.mjs'), [directory], { execArgv: [] }));
@@ -44,11 +28,11 @@ async function stealDuringRemoval(directory: string) {
   stealer.on('message', (message: Told) => told.push(message));
   await until(() => told.length > 0);
   mkdirSync(directory, { recursive: true });
-  const endRemoval = beginRemoval(join(directory, fileNameOf('n')));
+  const endRemoval = holdBytes(join(directory, fileNameOf('n')), REMOVING);
   stealer.send({ request: { id: 0, name: 'n', options: { steal: true } } });
   await until(() => readdirSync(directory).some((name) => name.includes('steal-')) || told.length > 1);
-  const before = sleeps(stealer.pid);
-  await until(() => sleeps(stealer.pid) > before + 3 || told.length > 1);
+  const before = sleepsOf(stealer.pid);
+  await until(() => sleepsOf(stealer.pid) > before + 3 || told.length > 1);
   return { stealer, told, endRemoval };
 }
 
