@@ -19,7 +19,11 @@ const RANGE = { start: REMOVAL_BYTE, length: 1 };
 /** Held until the open file is closed. False: another process has it, or the file is not at the path any more. */
 export function takeRemovalLock(addon: Addon | undefined, options: LockFileOptions, file: OpenFile): boolean {
   // Where there are no such locks there is none; a stealer learns by the signal of its handle if the worst happens.
-  if (addon?.hasOfd !== true || !file.writable) return true;
+  if (addon?.hasOfd !== true) return true;
   const { path, followSymlinks } = options;
-  return new NativeFile(addon, file.fd, { path, followSymlinks, range: RANGE }).tryLock('exclusive') === GRANTED;
+  const lock = new NativeFile(addon, file.fd, { path, followSymlinks, range: RANGE });
+  if (file.writable) return lock.tryLock('exclusive') === GRANTED;
+  // A file that may only be read can be locked shared: of two processes that do so, the one that looks later sees the
+  // other. What that one has done before the look is seen at the path.
+  return lock.tryLock('shared') === GRANTED && lock.conflict() === undefined && lock.isCurrent();
 }

@@ -1,7 +1,10 @@
 import { fork } from 'node:child_process';
-import { mkdirSync, readdirSync, unlinkSync } from 'node:fs';
+import { fstatSync, mkdirSync, openSync, readdirSync, renameSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { takeRemovalLock } from '../../../src/backends/kernel/removal-lock.js';
+import { OpenFile } from '../../../src/files/open-file.js';
+import { needByteRanges } from '../../../src/native/addon.js';
 import { fileNameOf } from '../../../src/web-locks/file-names.js';
 import { LockManager } from '../../../src/web-locks/index.js';
 import { holdBytes, REMOVING } from '../../support/byte-locks.js';
@@ -58,5 +61,43 @@ describe.runIf(hasFcntl && process.platform === 'linux')('a steal while a proces
     expect(message).toMatch(/^EBUSY: .* rename '.*' \(for 5000 ms another process has been removing it/);
     expect(readdirSync(directory)).toEqual([fileNameOf('n')]);
     endRemoval();
+  });
+});
+
+describe.runIf(hasFcntl)('the removal lock', () => {
+  /** As a process has it that may write the file, or only read it. */
+  function opened(file: string, access: 'r+' | 'r'): OpenFile {
+    const fd = openSync(file, access);
+    const { dev, ino } = fstatSync(fd, { bigint: true });
+    return new OpenFile(fd, dev, ino, access === 'r+', true);
+  }
+
+  const take = (file: string, open: OpenFile): boolean =>
+    takeRemovalLock(needByteRanges(file, 'a test'), { path: file, mode: 0o666, followSymlinks: false }, open);
+
+  it.each([
+    ['r+', 'r+'],
+    ['r+', 'r'],
+    ['r', 'r+'],
+    ['r', 'r'],
+  ] as const)('is of one process, also where they may only read the file: %s, then %s', (first, second) => {
+    const file = path();
+    writeFileSync(file, '');
+    const [one, other, next] = [opened(file, first), opened(file, second), opened(file, second)];
+    expect([take(file, one), take(file, other)]).toEqual([true, false]);
+    other.close();
+    one.close();
+    expect(take(file, next)).toBe(true);
+    next.close();
+  });
+
+  it.each(['r+', 'r'] as const)('is not of a file that is at the path no more: %s', (access) => {
+    const file = path();
+    writeFileSync(file, '');
+    const open = opened(file, access);
+    renameSync(file, path('taken away'));
+    writeFileSync(file, '');
+    expect(take(file, open)).toBe(false);
+    open.close();
   });
 });
