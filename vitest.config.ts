@@ -6,7 +6,8 @@ const report = process.env.VITEST_REPORT;
 /** Files that mostly wait begin first: one that began last would be waited for by idle processors. */
 class WaitingFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const waits = (file: TestSpecification): boolean => /(chaos|etcd\/index|postgres\/index)\.test/.test(file.moduleId);
+    const waits = (file: TestSpecification): boolean =>
+      /(chaos|delays|etcd\/index|postgres\/index)\.test/.test(file.moduleId);
     const sorted = await super.sort(files);
     return [...sorted.filter(waits), ...sorted.filter((file) => !waits(file))];
   }

@@ -10,9 +10,9 @@ import { program, run } from '../support/programs.js';
 import { isSoak } from '../support/scale.js';
 
 const { path } = testFolder();
-const TIMES = 60;
+const TIMES = 40;
 const DELAYS = ['delay_exit=1500:when=3+7', 'delay_enter=2500:when=2+5', 'delay_enter=700:when=1+3'];
-const CALLS = ['flock', 'fcntl', 'unlink', 'newfstatat', 'openat', 'close'];
+const CALLS = ['flock', 'fcntl', 'unlink', 'newfstatat', 'openat'];
 const LOCKS = [
   { mechanism: 'flock', fairness: 'kernel', unlinkOnRelease: true },
   { mechanism: 'flock', fairness: 'fifo', unlinkOnRelease: true },
