@@ -70,7 +70,8 @@ export abstract class FileLock implements Disposable {
    * date as soon as it is there (to do something only if the lock is free, use `tryAcquire`). The kernel is asked, so
    * holders of other users and in other containers count too. `fcntl` has such a question. `flock` has none: the lock
    * is taken and given back in some microseconds, in which a try of flock(1) `-n` and other programs may fail;
-   * fairlock's notice, where both have the addon.
+   * fairlock's notice, where both have the addon, and go on trying: for 5 s at most, should this process be stopped
+   * just there.
    * @throws system errors; {LockUnsupportedError}
    */
   isLocked(): boolean {
