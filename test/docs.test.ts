@@ -72,18 +72,20 @@ describe.runIf(hasParking)('README and docs', () => {
     expect(all.filter(({ why }) => why !== undefined).length).toBeLessThan(all.length / 4);
   });
 
-  it.each(some(all.filter(({ why }) => why === undefined)).map((block) => [block.where, block] as const))(
-    '%s runs',
-    async (_where, { language, text }) => {
-      const { where, bin } = world();
-      const file = join(where, language === 'sh' ? 'session.sh' : language === 'js' ? 'program.mjs' : 'program.cjs');
-      writeFileSync(file, moved(text, where));
-      for (const [name, other] of files) writeFileSync(join(where, name), moved(other.text, where));
-      const [command, args] =
-        language === 'sh' ? ['sh', ['-e', file]] : [process.execPath, ['--import', program('docs-world.mjs'), file]];
-      const env = { PATH: `${bin}:${process.env.PATH}`, TMPDIR: where, FAIRLOCK_DISABLE: '', RELEASE: 'v7' };
-      const { code, stderr } = await run(command as string, args as string[], env, where);
-      expect([code, stderr.split('\n').filter((line) => /error|not found/i.test(line))]).toEqual([0, []]);
-    },
-  );
+  it.each(
+    some(
+      all.filter(({ why }) => why === undefined),
+      6,
+    ).map((block) => [block.where, block] as const),
+  )('%s runs', async (_where, { language, text }) => {
+    const { where, bin } = world();
+    const file = join(where, language === 'sh' ? 'session.sh' : language === 'js' ? 'program.mjs' : 'program.cjs');
+    writeFileSync(file, moved(text, where));
+    for (const [name, other] of files) writeFileSync(join(where, name), moved(other.text, where));
+    const [command, args] =
+      language === 'sh' ? ['sh', ['-e', file]] : [process.execPath, ['--import', program('docs-world.mjs'), file]];
+    const env = { PATH: `${bin}:${process.env.PATH}`, TMPDIR: where, FAIRLOCK_DISABLE: '', RELEASE: 'v7' };
+    const { code, stderr } = await run(command as string, args as string[], env, where);
+    expect([code, stderr.split('\n').filter((line) => /error|not found/i.test(line))]).toEqual([0, []]);
+  });
 });

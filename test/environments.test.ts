@@ -1,14 +1,16 @@
 /** The library inside test runners that give each test file a realm of its own: Jest, and vitest's vm pools. */
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { hasFcntl } from './support/capabilities.js';
+import { npm } from './support/package.js';
 import { testFolder } from './support/paths.js';
 import { run } from './support/programs.js';
-import { isSoak, some } from './support/scale.js';
+import { isSoak } from './support/scale.js';
 
 const root = new URL('../', import.meta.url).pathname;
-const { path } = testFolder();
+const { folder, path } = testFolder();
+const tools = join(folder, 'tools');
 
 /** A small suite, in the words that both runners know. `load` is how it gets at the library. */
 const suite = (load: (name: string) => string): string => `
@@ -100,24 +102,26 @@ function project(type: 'module' | 'commonjs', files: Record<string, string>): st
 
 const ESM = (name: string): string => `await import('${name}')`;
 const CJS = (name: string): string => `require('${name}')`;
-const JEST = join(root, 'node_modules/jest/bin/jest.js');
+const JEST = join(tools, 'node_modules/jest/bin/jest.js');
 const VITEST = join(root, 'node_modules/vitest/vitest.mjs');
 
-describe.runIf(hasFcntl)('inside', () => {
-  it.each(
-    some(
-      [
-        ['Jest, CommonJS', 'commonjs', `const timers = jest; ${suite(CJS)}`, [JEST, '--ci', '--colors=false']],
-        [
-          'Jest, ESM',
-          'module',
-          `import { jest as timers } from '@jest/globals'; ${suite(ESM)}`,
-          ['--experimental-vm-modules', JEST, '--ci', '--colors=false'],
-        ],
-      ] as const,
-      2,
-    ),
-  )('%s', async (_name, type, text, command) => {
+// Jest is not installed with this project: the soak gets it from the registry.
+describe.runIf(isSoak && hasFcntl)('inside', () => {
+  beforeAll(() => {
+    mkdirSync(tools);
+    writeFileSync(join(tools, 'package.json'), '{}');
+    npm(tools, 'install', '--no-save', '--ignore-scripts', 'jest@30');
+  }, 300_000);
+
+  it.each([
+    ['Jest, CommonJS', 'commonjs', `const timers = jest; ${suite(CJS)}`, [JEST, '--ci', '--colors=false']],
+    [
+      'Jest, ESM',
+      'module',
+      `import { jest as timers } from '@jest/globals'; ${suite(ESM)}`,
+      ['--experimental-vm-modules', JEST, '--ci', '--colors=false'],
+    ],
+  ] as const)('%s', async (_name, type, text, command) => {
     const where = project(type, { 'one.test.js': text, 'two.test.js': text });
     // In one process, so that the files' realms share the addon.
     const { code, stderr } = await run(process.execPath, [...command, '--runInBand', '--rootDir', where], {}, where);
@@ -125,7 +129,7 @@ describe.runIf(hasFcntl)('inside', () => {
     expect(code).toBe(0);
   });
 
-  it.runIf(isSoak).each(['vmThreads', 'vmForks'])('vitest, %s', async (pool) => {
+  it.each(['vmThreads', 'vmForks'])('vitest, %s', async (pool) => {
     const text = `import { afterEach, beforeEach, expect, test, vi as timers } from 'vitest'; ${suite(ESM)}`;
     const where = project('module', { 'one.test.js': text, 'two.test.js': text });
     const { code, stdout, stderr } = await run(

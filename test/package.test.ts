@@ -27,10 +27,11 @@ describe('the packed tarball, installed with install scripts disabled', () => {
     npm(consumer, 'install', '--ignore-scripts', '--prefer-offline', packed.tarball);
   }, 300_000);
 
-  it.each([
+  const peers = [
     ['postgres', 'pg'],
     ['etcd', '@grpc/grpc-js'],
-  ])('fairlock/%s says that %s is missing, and how to install it', async (subpath, peer) => {
+  ];
+  it.each(some(peers))('fairlock/%s says that %s is missing, and how to install it', async (subpath, peer) => {
     for (const load of [`await import('fairlock/${subpath}')`, `require('fairlock/${subpath}')`]) {
       const type = load.startsWith('await') ? 'module' : 'commonjs';
       const { code, stderr } = await run(process.execPath, [`--input-type=${type}`, '-e', load], {}, consumer);
@@ -70,7 +71,7 @@ describe('the packed tarball, installed with install scripts disabled', () => {
 
     it('exports every subpath', async () => {
       // Each alone: another one may load what it forgot to.
-      for (const name of some(subpaths)) {
+      for (const name of some(subpaths, 6)) {
         const load = `await import('${join('fairlock', name)}')`;
         const { code, stderr } = await run(process.execPath, ['--input-type=module', '-e', load], {}, consumer);
         expect([code, stderr]).toEqual([0, '']);
@@ -110,7 +111,7 @@ describe('the packed tarball, installed with install scripts disabled', () => {
       code: 3,
       stdout: 'inside\n',
     });
-    if (hasPrebuild)
+    if (hasPrebuild && isSoak)
       expect((await run(fairlock, ['doctor'], { FAIRLOCK_DISABLE: '' }, consumer)).stdout).toContain(
         '✓ native-fallback: loads',
       );

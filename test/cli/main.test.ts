@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { run } from '../support/programs.js';
+import { some } from '../support/scale.js';
 
 const root = new URL('../..', import.meta.url).pathname;
 const fairlock = (...args: string[]) => run(process.execPath, [`${root}dist/cli/main.js`, ...args]);
@@ -11,7 +12,7 @@ describe('fairlock', () => {
     overview = (await fairlock('--help')).stdout;
   });
 
-  it.each(['run', 'status', 'trace', 'locked', 'gc', 'doctor', 'wrapper', 'postgres-schema'])(
+  it.each(some(['run', 'status', 'trace', 'locked', 'gc', 'doctor', 'wrapper', 'postgres-schema'], 4))(
     'help %s fits a screen, and is what --help says',
     async (command) => {
       const { code, stdout, stderr } = await fairlock('help', command);
@@ -28,7 +29,7 @@ describe('fairlock', () => {
     for (const flag of ['-V', '--version']) expect((await fairlock(flag)).stdout).toBe(`${version}\n`);
   });
 
-  it.each([[[]], [['nonsense']], [['status', '--nonsense']], [['gc']], [['doctor', 'a', 'b']]])(
+  it.each(some([[[]], [['nonsense']], [['status', '--nonsense']], [['gc']], [['doctor', 'a', 'b']]]))(
     '%j is wrong usage',
     async (args) => {
       const { code, stdout, stderr } = await fairlock(...args);

@@ -1,14 +1,17 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { LineProgram, run } from '../support/programs.js';
+import { isSoak, some } from '../support/scale.js';
 import { EtcdServer, hasEtcd, hasPostgres, PostgresServer } from '../support/servers.js';
 
 const cli = new URL('../../dist/cli/main.js', import.meta.url).pathname;
 const fairlock = (...args: string[]) => run(process.execPath, [cli, ...args]);
 
-describe.each([
+const engines = [
   ['etcd', hasEtcd, () => EtcdServer.start()],
   ['postgres', hasPostgres, () => PostgresServer.start()],
-] as const)('fairlock run --%s', (name, isThere, start) => {
+] as const;
+
+describe.each(some(engines))('fairlock run --%s', (name, isThere, start) => {
   describe.runIf(isThere)('on a server', () => {
     let url: string;
     beforeAll(async () => {
@@ -47,7 +50,7 @@ describe.each([
 });
 
 describe('fairlock postgres-schema', () => {
-  it.runIf(hasPostgres)('prints SQL that can be run twice', async () => {
+  it.runIf(hasPostgres && isSoak)('prints SQL that can be run twice', async () => {
     const { stdout } = await fairlock('postgres-schema', '--schema', 'its own');
     const server = await PostgresServer.start();
     const { default: pg } = await import('pg');

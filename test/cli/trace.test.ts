@@ -90,7 +90,7 @@ describe.runIf(hasParking)('fairlock trace', () => {
     expect(readFileSync(out, 'utf8')).toMatch(/class="hold" x[^>]*><title>\d+ held/);
   });
 
-  it('says what is wrong', async () => {
+  it.runIf(isSoak)('says what is wrong', async () => {
     const calls = [
       [['trace'], 64],
       [['trace', '--watch', path(), '--', 'true'], 64],

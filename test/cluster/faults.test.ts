@@ -2,27 +2,24 @@
 import { type ChildProcess, spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, linkSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { LeaderElection, runOnce } from '../../src/cluster/index.js';
 import { siblingPath } from '../../src/files/sibling-files.js';
-import { hasFlock, hasParking, isRoot } from '../support/capabilities.js';
+import { canMount, hasFlock, hasParking, isRoot } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
 import { Actor, run, runScript } from '../support/programs.js';
 import { outcome, until } from '../support/waiting.js';
 
 const { folder, path } = testFolder();
-chmodSync(folder, 0o755);
+beforeAll(() => chmodSync(folder, 0o755));
 
-/** A small file system of its own; undefined where it cannot be mounted. */
-function smallDisk(size: string): string | undefined {
-  const where = path();
-  mkdirSync(where);
-  if (spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', where]).status !== 0) return undefined;
-  afterAll(() => void spawnSync('umount', ['-l', where]));
-  return where;
-}
-
-const disk = isRoot ? smallDisk('64k') : undefined;
+/** A small file system of its own. */
+const disk = path('disk');
+beforeAll(() => {
+  mkdirSync(disk);
+  if (canMount) spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', disk]);
+});
+afterAll(() => void (canMount && spawnSync('umount', ['-l', disk])));
 
 describe.runIf(hasFlock)('runOnce', () => {
   it.each([237, 238, 239])('a name of %d bytes, too long for the record, is refused before fn runs', async (length) => {
@@ -41,10 +38,10 @@ describe.runIf(hasFlock)('runOnce', () => {
     expect(fn).not.toHaveBeenCalled();
   });
 
-  it.runIf(disk !== undefined)('a full disk is found before fn runs', async () => {
-    const file = join(disk as string, 'full');
+  it.runIf(canMount)('a full disk is found before fn runs', async () => {
+    const file = join(disk, 'full');
     writeFileSync(file, '');
-    const filler = join(disk as string, 'filler');
+    const filler = join(disk, 'filler');
     spawnSync('dd', ['if=/dev/zero', `of=${filler}`, 'bs=4k']);
     const fn = vi.fn();
     await expect(runOnce(file, fn, { key: 'k' })).rejects.toMatchObject({ code: 'ENOSPC' });
@@ -54,10 +51,10 @@ describe.runIf(hasFlock)('runOnce', () => {
     rmSync(file);
   });
 
-  it.runIf(disk !== undefined)(
+  it.runIf(canMount)(
     'an outcome that does not fit is lost, but fn does not run again, and earlier outcomes stay',
     async () => {
-      const file = join(disk as string, 'large');
+      const file = join(disk, 'large');
       expect(await runOnce(file, () => 'a'.repeat(20_000), { key: 'first' })).toHaveLength(20_000);
       expect(await runOnce(file, () => 'b'.repeat(44_000), { key: 'second' })).toHaveLength(44_000);
       const again = vi.fn();
@@ -107,7 +104,7 @@ describe.runIf(hasFlock)('runOnce', () => {
     expect(fn).not.toHaveBeenCalled();
   });
 
-  it.runIf(disk !== undefined)('so is one that is mounted by itself', async () => {
+  it.runIf(canMount)('so is one that is mounted by itself', async () => {
     const [file, other] = [path(), path()];
     for (const one of [file, other]) writeFileSync(one, '');
     if (spawnSync('mount', ['--bind', file, other]).status !== 0) return;
@@ -139,10 +136,10 @@ describe.runIf(hasFlock)('runOnce', () => {
 });
 
 describe.runIf(hasFlock)('an election', () => {
-  it.runIf(disk !== undefined)('on a full disk: candidates say so, stay, and lead when there is space', async () => {
-    const file = join(disk as string, 'leader');
+  it.runIf(canMount)('on a full disk: candidates say so, stay, and lead when there is space', async () => {
+    const file = join(disk, 'leader');
     writeFileSync(file, '');
-    const filler = join(disk as string, 'filler');
+    const filler = join(disk, 'filler');
     spawnSync('dd', ['if=/dev/zero', `of=${filler}`, 'bs=4k']);
     const [one, other] = [new LeaderElection(file), new LeaderElection(file)];
     const errors: string[] = [];
@@ -164,12 +161,12 @@ describe.runIf(hasFlock)('an election', () => {
     expect(led[0]).not.toBe(led[1]);
   });
 
-  it.runIf(disk !== undefined)(
+  it.runIf(canMount)(
     'a candidate that cannot write its token ends with its signal, its timeout and close()',
     async () => {
-      const file = join(disk as string, 'leader2');
+      const file = join(disk, 'leader2');
       writeFileSync(file, '');
-      const filler = join(disk as string, 'filler2');
+      const filler = join(disk, 'filler2');
       spawnSync('dd', ['if=/dev/zero', `of=${filler}`, 'bs=4k']);
       const election = new LeaderElection(file);
       const controller = new AbortController();

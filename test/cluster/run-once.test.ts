@@ -12,7 +12,7 @@ import { rounds } from '../support/scale.js';
 import { until } from '../support/waiting.js';
 
 const { path } = testFolder();
-const PROCESSES = rounds(8, 16);
+const PROCESSES = rounds(5, 16);
 
 describe('runOnce', () => {
   it('runs the function once per key, and gives its outcome to all callers', async () => {

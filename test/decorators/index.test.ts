@@ -6,33 +6,38 @@ import { FifoMutex, InterProcessLock } from '../../src/index.js';
 import { hasFlock } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
 import { program, run } from '../support/programs.js';
+import { some } from '../support/scale.js';
 
 const { folder, path } = testFolder();
 const root = new URL('../..', import.meta.url).pathname;
 const bin = (name: string): string => join(root, 'node_modules/.bin', name);
 
 describe('decorators', () => {
-  it.runIf(hasFlock).each([
+  const kinds: [string, string[]][] = [
     ['TC39', []],
     ['experimentalDecorators', ['--tsconfig', join(root, 'test/types/tsconfig.legacy.json')]],
-  ])('%s: on methods and static methods, keeping name, this, arguments and result', async (_kind, args) => {
-    const where = mkdtempSync(join(folder, 'decorated-'));
-    const { stdout, stderr } = await run(bin('tsx'), [...args, program('decorated.ts'), where]);
-    expect(stderr).toBe('');
-    const { log, ...seen } = JSON.parse(stdout);
-    expect(seen).toEqual({
-      method: '3 true true',
-      name: ['method', 2, 'create'],
-      byArgument: true,
-      static: 'Service',
-      locked: [true, true, [false, true], [false, true], [true, true]],
-      afterwards: [false, false],
-      missing: 'TypeError: this.missing: expected a lock with withLock(), got undefined',
-      shared: [[true, 'reader'], [true, 'writer'], null],
-    });
-    expect(log.slice(0, 4)).toEqual(['read', 'read', 'read end', 'read end']);
-    expect(log.slice(4)).toEqual(['write', 'write end', 'read', 'read end']);
-  });
+  ];
+  it.runIf(hasFlock).each(some(kinds))(
+    '%s: on methods and static methods, keeping name, this, arguments and result',
+    async (_kind, args) => {
+      const where = mkdtempSync(join(folder, 'decorated-'));
+      const { stdout, stderr } = await run(bin('tsx'), [...args, program('decorated.ts'), where]);
+      expect(stderr).toBe('');
+      const { log, ...seen } = JSON.parse(stdout);
+      expect(seen).toEqual({
+        method: '3 true true',
+        name: ['method', 2, 'create'],
+        byArgument: true,
+        static: 'Service',
+        locked: [true, true, [false, true], [false, true], [true, true]],
+        afterwards: [false, false],
+        missing: 'TypeError: this.missing: expected a lock with withLock(), got undefined',
+        shared: [[true, 'reader'], [true, 'writer'], null],
+      });
+      expect(log.slice(0, 4)).toEqual(['read', 'read', 'read end', 'read end']);
+      expect(log.slice(4)).toEqual(['write', 'write end', 'read', 'read end']);
+    },
+  );
 
   it('wrap functions: name, arguments, this and errors pass through, a sync one becomes async', async () => {
     const file = path();

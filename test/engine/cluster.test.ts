@@ -6,6 +6,7 @@ import { EtcdLocks } from '../../src/etcd/index.js';
 import { InterProcessLock, type Lock } from '../../src/index.js';
 import { PostgresLocks } from '../../src/postgres/index.js';
 import { testFolder } from '../support/paths.js';
+import { some } from '../support/scale.js';
 import { EtcdServer, hasEtcd, hasPostgres, PostgresServer } from '../support/servers.js';
 import { until } from '../support/waiting.js';
 
@@ -20,7 +21,7 @@ const engines = [
   ],
 ] as const;
 
-describe.each(engines)('on %s', (_name, isThere, start) => {
+describe.each(some(engines))('on %s', (_name, isThere, start) => {
   describe.runIf(isThere)('cluster', () => {
     let locks: EtcdLocks | PostgresLocks;
     beforeAll(async () => {

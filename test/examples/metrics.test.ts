@@ -1,10 +1,11 @@
 import { expect, it } from 'vitest';
 import { hasFlock } from '../support/capabilities.js';
 import { run } from '../support/programs.js';
+import { isSoak } from '../support/scale.js';
 
 const root = new URL('../..', import.meta.url).pathname;
 
-it('counts waits, holds and cancellations for OpenTelemetry', async () => {
+it.runIf(isSoak)('counts waits, holds and cancellations for OpenTelemetry', async () => {
   const { stdout, stderr } = await run(`${root}node_modules/.bin/tsx`, [`${root}examples/metrics.ts`]);
   // Without a native layer there is a warning of that.
   expect(hasFlock ? stderr : '').toBe('');

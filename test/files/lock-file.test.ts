@@ -1,9 +1,9 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, linkSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { InterProcessLock } from '../../src/index.js';
-import { hasFlock, isRoot } from '../support/capabilities.js';
+import { canMount, hasFlock, isRoot } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
 import { isFreeForFlock, program, track } from '../support/programs.js';
 import { outcome, settle, until } from '../support/waiting.js';
@@ -34,8 +34,7 @@ describe.runIf(hasFlock && isRoot)('a file with a lease of another program (Samb
   });
 });
 
-/** An overlay file system with a hard-linked file in its lower layer; undefined where it cannot be mounted. */
-function overlay(): string | undefined {
+describe.runIf(hasFlock && canMount)('a hard-linked file of the lower layer of an overlay', () => {
   const base = path();
   const [lower, upper, work, merged] = ['lower', 'upper', 'work', 'merged'].map((name) => join(base, name)) as [
     string,
@@ -43,33 +42,27 @@ function overlay(): string | undefined {
     string,
     string,
   ];
-  mkdirSync(base);
-  // The upper layer must not be an overlay itself.
-  if (spawnSync('mount', ['-t', 'tmpfs', 'tmpfs', base]).status !== 0) return undefined;
-  for (const folder of [lower, upper, work, merged]) mkdirSync(folder);
-  writeFileSync(join(lower, 'lock'), 'content');
-  linkSync(join(lower, 'lock'), join(lower, 'other'));
-  const mounted =
-    spawnSync('mount', [
-      '-t',
-      'overlay',
-      'overlay',
-      '-o',
-      `lowerdir=${lower},upperdir=${upper},workdir=${work}`,
-      merged,
-    ]).status === 0;
+  let isMounted = false;
+
+  beforeAll(() => {
+    mkdirSync(base);
+    // The upper layer must not be an overlay itself.
+    spawnSync('mount', ['-t', 'tmpfs', 'tmpfs', base]);
+    for (const folder of [lower, upper, work, merged]) mkdirSync(folder);
+    writeFileSync(join(lower, 'lock'), 'content');
+    linkSync(join(lower, 'lock'), join(lower, 'other'));
+    const layers = `lowerdir=${lower},upperdir=${upper},workdir=${work}`;
+    isMounted = spawnSync('mount', ['-t', 'overlay', 'overlay', '-o', layers, merged]).status === 0;
+  });
+
   afterAll(() => {
-    if (mounted) spawnSync('umount', ['-l', merged]);
+    if (isMounted) spawnSync('umount', ['-l', merged]);
     spawnSync('umount', ['-l', base]);
   });
-  return mounted ? merged : undefined;
-}
 
-const merged = isRoot ? overlay() : undefined;
-
-describe.runIf(hasFlock && merged !== undefined)('a hard-linked file of the lower layer of an overlay', () => {
-  it('is still the file that is locked when it has been copied up', async () => {
-    const lock = new InterProcessLock(join(merged as string, 'lock'), { dataFile: true });
+  it('is still the file that is locked when it has been copied up', async ({ skip }) => {
+    skip(!isMounted, 'no overlay can be mounted');
+    const lock = new InterProcessLock(join(merged, 'lock'), { dataFile: true });
     const handle = await lock.acquire();
     const { signal } = handle;
     chmodSync(lock.path, 0o600); // copies it up

@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import {
   InterProcessLock,
   InterProcessReaderWriterLock,
@@ -24,7 +24,7 @@ import { Actor, holdByFlock, isFreeForFlock, LineProgram, lyingFlock, run, runSc
 import { until } from '../support/waiting.js';
 
 const { folder: base, path } = testFolder();
-chmodSync(base, 0o755); // Other users come here too.
+beforeAll(() => chmodSync(base, 0o755)); // Other users come here too.
 const preload = lyingFlock();
 
 const MECHANISMS = [

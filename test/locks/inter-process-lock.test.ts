@@ -33,11 +33,11 @@ import { lockSuite } from '../suites/lock.js';
 import { hasFcntl, hasFlock, isRoot } from '../support/capabilities.js';
 import { openDescriptors, testFolder } from '../support/paths.js';
 import { Actor, isFreeForFlock, LineProgram, program, run, track } from '../support/programs.js';
-import { rounds } from '../support/scale.js';
+import { rounds, some } from '../support/scale.js';
 import { outcome, settle, until } from '../support/waiting.js';
 
 const { folder, path } = testFolder();
-const TIMES = rounds(60, 500);
+const TIMES = rounds(30, 500);
 
 const mechanisms: InterProcessLockOptions[] = [
   ...(hasFlock ? [{ mechanism: 'flock' } as const] : []),
@@ -370,7 +370,7 @@ describe.runIf(hasFlock)('flock', () => {
     globalThis.gc?.();
     const before = { descriptors: openDescriptors(), heap: process.memoryUsage().heapUsed };
     let most = 0;
-    for (let i = 0; i < rounds(2_000, 100_000); i++) {
+    for (let i = 0; i < rounds(1_000, 100_000); i++) {
       const lock = new InterProcessLock(join(folder, 'many', `${i}`), { unlinkOnRelease: i % 100 !== 0 });
       (await lock.acquire()).release();
       if (i % 1000 !== 0) continue;
@@ -458,7 +458,7 @@ const inheritable: InterProcessLockOptions[] = [
   ...(hasFcntl ? [{ mechanism: 'fcntl' } as const, { mechanism: 'flock', fairness: 'fifo' } as const] : []),
 ];
 
-describe.each(inheritable)('a lock that a child inherits, $mechanism $fairness', (options) => {
+describe.each(some(inheritable, 2))('a lock that a child inherits, $mechanism $fairness', (options) => {
   const INHERITED = 4;
 
   async function childWith(lock: InterProcessLock, fd: number): Promise<Actor> {

@@ -32,7 +32,7 @@ function script(path: string, counter: string, options: object, rounds: number):
 
 describe('Workers', () => {
   const { path } = testFolder();
-  const TIMES = rounds(6, 20);
+  const TIMES = rounds(3, 20);
 
   async function together(options: object, rounds: number): Promise<{ counter: string; problems: string[] }> {
     const [file, counter] = [path(), path()];
@@ -56,6 +56,6 @@ describe('Workers', () => {
   });
 
   it('exclude the main thread with the lockfile', async () => {
-    expect(await together({ mechanism: 'lockfile' }, 3)).toEqual({ counter: '90', problems: [] });
+    expect(await together({ mechanism: 'lockfile' }, 2)).toEqual({ counter: '60', problems: [] });
   });
 });

@@ -9,7 +9,7 @@ import { lockSuite } from '../suites/lock.js';
 import { readerWriterSuite } from '../suites/reader-writer-lock.js';
 import { runScript } from '../support/programs.js';
 import { TcpProxy } from '../support/proxy.js';
-import { rounds } from '../support/scale.js';
+import { isSoak, rounds } from '../support/scale.js';
 import { hasPgBouncer, hasPostgres, PostgresServer, startPgBouncer, startYesServer } from '../support/servers.js';
 import { outcome, until } from '../support/waiting.js';
 
@@ -201,21 +201,24 @@ describe.runIf(hasPostgres)('PostgresLocks (needs PostgreSQL)', () => {
     await (await waiting).release();
   });
 
-  it('an outage of the server: what is held is lost, what is waited for is granted when it is back', async () => {
-    const lock = name();
-    const [here, there] = [locks().lock(lock), locks().lock(lock)];
-    const handle = await here.acquire();
-    const lost = once(handle.signal, 'abort');
-    const waiting = outcome(there.acquire());
-    await until(async () => (await here.inspect()).waiters.length === 1);
-    await server.kill('SIGKILL');
-    await lost;
-    await expect(there.tryAcquire()).resolves.toBeNull();
-    await expect(locks().lock(lock).tryAcquire()).rejects.toMatchObject({ code: 'ERR_LOCK_ENGINE' });
-    await server.run();
-    await until(() => waiting.state === 'fulfilled');
-    await waiting.value?.release();
-  });
+  it.runIf(isSoak)(
+    'an outage of the server: what is held is lost, what is waited for is granted when it is back',
+    async () => {
+      const lock = name();
+      const [here, there] = [locks().lock(lock), locks().lock(lock)];
+      const handle = await here.acquire();
+      const lost = once(handle.signal, 'abort');
+      const waiting = outcome(there.acquire());
+      await until(async () => (await here.inspect()).waiters.length === 1);
+      await server.kill('SIGKILL');
+      await lost;
+      await expect(there.tryAcquire()).resolves.toBeNull();
+      await expect(locks().lock(lock).tryAcquire()).rejects.toMatchObject({ code: 'ERR_LOCK_ENGINE' });
+      await server.run();
+      await until(() => waiting.state === 'fulfilled');
+      await waiting.value?.release();
+    },
+  );
 
   // It takes `lossAfter`, five seconds.
   it('a connection that swallows everything: lost by the clock, and the next statement knows', async () => {

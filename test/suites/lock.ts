@@ -14,7 +14,7 @@ export interface ExclusiveLock extends Disposable {
 }
 
 /** `waiters`: how many take part in the long queue, where a grant is dear. */
-export function lockSuite(name: string, create: () => ExclusiveLock, waiters = rounds(1_000, 10_000)): void {
+export function lockSuite(name: string, create: () => ExclusiveLock, waiters = rounds(300, 10_000)): void {
   describe(name, () => {
     it('is held from acquire to release', async () => {
       const lock = create();

@@ -10,7 +10,7 @@ import { LockManager, type LockManagerSnapshot, type LockOptions } from '../../s
 import { hasNamespaces, hasParking } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
 import { holdByFlock, program, run, track } from '../support/programs.js';
-import { rounds } from '../support/scale.js';
+import { rounds, some } from '../support/scale.js';
 import { until } from '../support/waiting.js';
 
 const { path } = testFolder();
@@ -96,10 +96,12 @@ async function inWorker(directory: string): Promise<Client> {
   return client;
 }
 
-describe.runIf(hasParking).each([
+const kinds = [
   ['processes', inProcess],
   ['Workers', inWorker],
-] as const)('between %s', (kind, start) => {
+] as const;
+
+describe.runIf(hasParking).each(some(kinds))('between %s', (kind, start) => {
   it('5.1 exclusive ones exclude each other, shared ones do not', async () => {
     const directory = path();
     const [a, b] = [await start(directory), await start(directory)];
@@ -161,7 +163,7 @@ describe.runIf(hasParking).each([
     const directory = path();
     const clients = [await start(directory), await start(directory)];
     const left: string[] = [];
-    for (let round = 0; round < rounds(60, 500); round++) {
+    for (let round = 0; round < rounds(30, 500); round++) {
       await Promise.all(clients.map((client) => client.brief('n')));
       left.push(...readdirSync(directory));
     }
@@ -284,7 +286,7 @@ interface Held {
 }
 
 describe.runIf(hasParking)('4 processes, exclusive, shared, ifAvailable and signal at random', () => {
-  const REQUESTS = rounds(200, 2_000);
+  const REQUESTS = rounds(100, 2_000);
 
   async function history(steals: string): Promise<Held[]> {
     const [directory, log] = [path(), path()];

@@ -17,7 +17,7 @@ import { outcome, settle, until } from '../../support/waiting.js';
 
 const { path } = testFolder();
 const FIFO = { fairness: 'fifo' } as const;
-const TIMES = rounds(60, 200);
+const TIMES = rounds(30, 200);
 
 async function actorOn(file: string, options: InterProcessLockOptions = FIFO): Promise<Actor> {
   const actor = Actor.start();
@@ -312,7 +312,7 @@ describe.runIf(hasFcntl)('tickets', () => {
   it('are taken by many processes at once, one at a time: none is refused', async () => {
     const lock = new InterProcessLock(path(), FIFO);
     const holder = await lock.acquire();
-    const count = rounds(300, 10_000);
+    const count = rounds(100, 10_000);
     const ran = await Promise.all(
       [1, 2, 3, 4].map(() => run(process.execPath, [program('drawer.mjs'), lock.path, String(count)])),
     );

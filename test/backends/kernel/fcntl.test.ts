@@ -9,7 +9,7 @@ import { rounds } from '../../support/scale.js';
 import { outcome, settle, until } from '../../support/waiting.js';
 
 const { path } = testFolder();
-const TIMES = rounds(60, 500);
+const TIMES = rounds(30, 500);
 const FCNTL = { mechanism: 'fcntl' } as const;
 
 describe.runIf(hasFcntl)('fcntl', () => {

@@ -17,7 +17,7 @@ import { rounds } from '../../support/scale.js';
 import { outcome, settle, until } from '../../support/waiting.js';
 
 const { folder, path } = testFolder();
-const PATHS = rounds(200, 1000);
+const PATHS = rounds(100, 1000);
 
 function threads(): number {
   return readdirSync('/proc/self/task').length;
@@ -110,7 +110,7 @@ describe.runIf(hasParking)('parked waits', () => {
     await once(child, 'message');
     const before = openDescriptors();
     let [granted, aborted] = [0, 0];
-    for (let i = 0; i < rounds(1_000, 20_000); i++) {
+    for (let i = 0; i < rounds(500, 20_000); i++) {
       const controller = new AbortController();
       const wait = lock.acquire({ signal: controller.signal });
       if (i % 2 === 0) await new Promise((resolve) => setImmediate(resolve));
@@ -279,7 +279,7 @@ describe.runIf(hasParking)('Workers with waits pending', () => {
       const fds = () => readdirSync('/proc/self/fd').length;
       await (await start(${data})).terminate();
       const before = fds();
-      for (let i = 0; i < ${rounds(4, kind === 'sync' ? 20 : 100)}; i++) {
+      for (let i = 0; i < ${rounds(2, kind === 'sync' ? 20 : 100)}; i++) {
         const worker = await start(${data});
         if (i % 2 === 0) await new Promise((resolve) => setImmediate(resolve));
         await worker.terminate();
