@@ -1,4 +1,3 @@
-import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -6,14 +5,14 @@ import { describe, expect, it } from 'vitest';
 import { InterProcessLock, InterProcessSemaphore } from '../../src/index.js';
 import { hasFcntl } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
-import { Actor, program, run, track } from '../support/programs.js';
+import { Actor, forkProgram, program, run } from '../support/programs.js';
 import { isSoak, rounds, some } from '../support/scale.js';
 import { until } from '../support/waiting.js';
 
 const CLI = new URL('../../dist/cli/main.js', import.meta.url).pathname;
 const gc = (...args: string[]) => run(process.execPath, [CLI, 'gc', ...args]);
 const { path } = testFolder();
-const TIMES = rounds(8, 150);
+const [CREW, TIMES] = [rounds(4, 8), rounds(8, 150)];
 
 async function folderWith(...names: string[]): Promise<string> {
   const folder = path();
@@ -142,20 +141,20 @@ describe.runIf(hasFcntl)('fairlock gc', () => {
     ['strict order', [{ fairness: 'fifo' }]],
   ];
   it.each(some(orders))(
-    'in a loop beside 8 processes that lock, unlink and recreate (%s), the counter is exact',
+    'in a loop beside processes that lock, unlink and recreate (%s), the counter is exact',
     async (_name, options) => {
       const folder = await folderWith();
       const file = join(folder, 'lock');
       const counter = path();
       writeFileSync(counter, '0');
-      const collectors = [1, 2].map(() => track(fork(program('collector.mjs'), [file])));
+      const collectors = [1, 2].map(() => forkProgram('collector.mjs', [file]));
       await Promise.all(collectors.map((one) => once(one, 'message')));
       const job = JSON.stringify({ path: file, counter, times: TIMES, options });
       const crew = await Promise.all(
-        Array.from({ length: 8 }, () => run(process.execPath, [program('churner.mjs'), job])),
+        Array.from({ length: CREW }, () => run(process.execPath, [program('churner.mjs'), job])),
       );
       expect(crew.map(({ code, stderr }) => [code, stderr])).toEqual(crew.map(() => [0, '']));
-      expect(readFileSync(counter, 'utf8')).toBe(String(8 * TIMES));
+      expect(readFileSync(counter, 'utf8')).toBe(String(CREW * TIMES));
       const removed = await Promise.all(
         collectors.map(async (one) => {
           one.send('stop');

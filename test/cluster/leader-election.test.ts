@@ -1,4 +1,4 @@
-import { type ChildProcess, fork } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readdirSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
@@ -9,7 +9,7 @@ import { siblingPath } from '../../src/files/sibling-files.js';
 import { InterProcessLock, LockClosedError, LockLostError, LockTimeoutError } from '../../src/index.js';
 import { hasFlock, hasParking, hasStrace } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
-import { program, run, track } from '../support/programs.js';
+import { forkProgram, run } from '../support/programs.js';
 import { isSoak, rounds, some } from '../support/scale.js';
 import { outcome, settle, until } from '../support/waiting.js';
 
@@ -272,7 +272,7 @@ describe.runIf(hasParking)('between processes', () => {
     const candidates = new Map<number, ChildProcess>();
     const elected: { child: ChildProcess; token: number }[] = [];
     const stand = async (): Promise<ChildProcess> => {
-      const child = track(fork(program('candidate.mjs'), [file, log, JSON.stringify(options)], { execArgv: [] }));
+      const child = forkProgram('candidate.mjs', [file, log, JSON.stringify(options)]);
       candidates.set(child.pid as number, child);
       child.on('message', (message: 'standing' | { token: number }) => {
         if (message !== 'standing') elected.push({ child, token: message.token });

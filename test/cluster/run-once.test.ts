@@ -1,4 +1,4 @@
-import { type ChildProcess, fork } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, it, vi } from 'vitest';
@@ -7,7 +7,7 @@ import { siblingPath } from '../../src/files/sibling-files.js';
 import { LockLostError, LockTimeoutError } from '../../src/index.js';
 import { hasParking } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
-import { program, track } from '../support/programs.js';
+import { forkProgram } from '../support/programs.js';
 import { rounds } from '../support/scale.js';
 import { until } from '../support/waiting.js';
 
@@ -162,7 +162,7 @@ describe('runOnce', () => {
       }
       let onTold: (told: Told) => void = () => {};
       const start = (): ChildProcess => {
-        const child = track(fork(program('once.mjs'), [file, log]));
+        const child = forkProgram('once.mjs', [file, log]);
         child.on('message', (message: 'ready' | Told) => message !== 'ready' && onTold(message));
         return child;
       };

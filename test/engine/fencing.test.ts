@@ -1,8 +1,7 @@
-import { fork } from 'node:child_process';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { EtcdLocks } from '../../src/etcd/index.js';
-import { program } from '../support/programs.js';
+import { forkProgram } from '../support/programs.js';
 import { rounds } from '../support/scale.js';
 import { EtcdServer, hasEtcd, hasPostgres, PostgresServer } from '../support/servers.js';
 import { until } from '../support/waiting.js';
@@ -32,7 +31,7 @@ describe.runIf(hasEtcd && hasPostgres)('a holder that is stopped past its lease 
         const name = `stopped ${i}`;
         await store.query('INSERT INTO store VALUES ($1, 0)', [name]);
         const told: Told[] = [];
-        const child = fork(program('etcd-writer.mjs'), [etcd.url, postgres.url, name]);
+        const child = forkProgram('etcd-writer.mjs', [etcd.url, postgres.url, name]);
         child.on('message', (message) => told.push(message as Told));
         await until(() => told.some(({ accepted }) => accepted));
         child.kill('SIGSTOP');

@@ -1,10 +1,11 @@
-import { fork, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { EtcdLocks, type EtcdLocksOptions } from '../../src/etcd/index.js';
 import type { LockTimeoutError } from '../../src/index.js';
 import { lockSuite } from '../suites/lock.js';
 import { readerWriterSuite } from '../suites/reader-writer-lock.js';
+import { forkProgram } from '../support/programs.js';
 import { TcpProxy } from '../support/proxy.js';
 import { rounds } from '../support/scale.js';
 import { EtcdServer, hasEtcd } from '../support/servers.js';
@@ -204,8 +205,7 @@ describe.runIf(hasEtcd)('EtcdLocks (needs etcd and etcdctl)', () => {
 
   it('a process that is killed: the next one is granted when its lease is over', async () => {
     const lock = name();
-    const program = new URL('../programs/etcd-holder.mjs', import.meta.url).pathname;
-    const child = fork(program, [server.url, lock]);
+    const child = forkProgram('etcd-holder.mjs', [server.url, lock]);
     await once(child, 'message');
     const waiting = locks().lock(lock).acquire();
     child.kill('SIGKILL');

@@ -1,4 +1,4 @@
-import { fork, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import pg from 'pg';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -7,7 +7,7 @@ import { loadAddon } from '../../src/native/addon.js';
 import { type FencedHandle, PostgresLocks, type PostgresLocksOptions, schemaSql } from '../../src/postgres/index.js';
 import { lockSuite } from '../suites/lock.js';
 import { readerWriterSuite } from '../suites/reader-writer-lock.js';
-import { runScript } from '../support/programs.js';
+import { forkProgram, runScript } from '../support/programs.js';
 import { TcpProxy } from '../support/proxy.js';
 import { isSoak, rounds } from '../support/scale.js';
 import { hasPgBouncer, hasPostgres, PostgresServer, startPgBouncer, startYesServer } from '../support/servers.js';
@@ -193,8 +193,7 @@ describe.runIf(hasPostgres)('PostgresLocks (needs PostgreSQL)', () => {
 
   it('a process that is killed: the next one is granted', async () => {
     const lock = name();
-    const program = new URL('../programs/postgres-holder.mjs', import.meta.url).pathname;
-    const child = fork(program, [server.url, lock]);
+    const child = forkProgram('postgres-holder.mjs', [server.url, lock]);
     await once(child, 'message');
     const waiting = locks().lock(lock).acquire();
     child.kill('SIGKILL');
@@ -237,8 +236,7 @@ describe.runIf(hasPostgres)('PostgresLocks (needs PostgreSQL)', () => {
 
   it('a holder that is stopped keeps the lock: its session lives', async () => {
     const lock = name();
-    const program = new URL('../programs/postgres-holder.mjs', import.meta.url).pathname;
-    const child = fork(program, [server.url, lock]);
+    const child = forkProgram('postgres-holder.mjs', [server.url, lock]);
     await once(child, 'message');
     child.kill('SIGSTOP');
     expect(await locks().lock(lock).tryAcquire()).toBeNull();

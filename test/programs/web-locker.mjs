@@ -2,10 +2,12 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { LockManager } from 'fairlock/web-locks';
 
-const locks = new LockManager(workerData ?? process.argv[2]);
+let locks;
 const send = (message) => (parentPort === null ? process.send(message) : parentPort.postMessage(message));
 const releases = new Map();
 const controllers = new Map();
+const requests = new Set();
+let isEnding = false;
 
 async function request({ id, name, options = {}, abortable, brief }) {
   if (abortable) {
@@ -16,7 +18,7 @@ async function request({ id, name, options = {}, abortable, brief }) {
     const value = await locks.request(name, options, (lock) => {
       send({ id, granted: lock && { name: lock.name, mode: lock.mode } });
       lock?.signal.addEventListener('abort', () => send({ id, lost: true }));
-      if (brief) return 'brief';
+      if (brief || isEnding) return 'brief';
       return lock === null ? 'null' : new Promise((resolve) => releases.set(id, resolve));
     });
     send({ id, done: value });
@@ -25,12 +27,28 @@ async function request({ id, name, options = {}, abortable, brief }) {
   }
 }
 
+function use(directory) {
+  locks = new LockManager(directory);
+  send({ ready: true });
+}
+
+/** Ends all requests: the program is as it was at its start. */
+async function reset() {
+  isEnding = true;
+  for (const release of releases.values()) release('released');
+  for (const controller of controllers.values()) controller.abort();
+  await Promise.all(requests);
+  isEnding = false;
+  for (const all of [releases, controllers, requests]) all.clear();
+}
+
 (parentPort ?? process).on('message', async (message) => {
-  if (message.request) request(message.request);
+  if (message.request) requests.add(request(message.request));
+  else if (message.reset) await reset().then(() => send({ reset: true }));
+  else if (message.use) use(message.use);
   else if (message.release !== undefined) releases.get(message.release)('released');
   else if (message.abort !== undefined) controllers.get(message.abort).abort();
   else if (message.query) send({ snapshot: await locks.query() });
-  else if (message.exit) process.exit();
 });
 process.on('disconnect', () => process.exit());
-send({ ready: true });
+if (parentPort !== null) use(workerData);

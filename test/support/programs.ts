@@ -10,10 +10,11 @@ import { fileURLToPath } from 'node:url';
 import { afterAll } from 'vitest';
 
 const running = new Set<ChildProcess>();
+const pools: { keepThoseThatCanGoOn(): Promise<void> }[] = [];
 
 /** After each test: see clean-up.ts. */
 export async function endPrograms(): Promise<void> {
-  await Actor.keepThoseThatCanGoOn();
+  await Promise.all(pools.map((pool) => pool.keepThoseThatCanGoOn()));
   for (const child of running) {
     child.kill('SIGKILL');
     child.kill('SIGCONT');
@@ -34,6 +35,11 @@ export function track<T extends ChildProcess>(child: T): T {
   return child;
 }
 
+/** Starts a helper program that talks by messages; without the flags that this process was started with. */
+export function forkProgram(name: string, args: string[] = [], options: ForkOptions = {}): ChildProcess {
+  return track(fork(program(name), args, { execArgv: [], ...options }));
+}
+
 /**
  * A library that, preloaded, makes locks fail or lie (test/programs/lying-flock.c); undefined where it cannot be
  * compiled.
@@ -46,17 +52,70 @@ export function lyingFlock(): string | undefined {
     : undefined;
 }
 
-/** What an actor is not the same after. */
-const SPENT_BY = new Set(['setuid', 'exhaustDescriptors', 'exit', 'adopt']);
 const RESET_MS = 5_000;
 
+export interface Reusable {
+  readonly child: ChildProcess;
+  /** Lets go of everything; true if it can go on. */
+  reset(): Promise<boolean>;
+}
+
 /**
- * A process that does what it is told: see test/programs/actor.mjs. One that has let go of everything at the end of a
- * test serves the next ones, for to start Node takes longer than most tests.
+ * Programs of one kind. One that has let go of everything at the end of a test serves the next ones, for to start Node
+ * takes longer than most tests.
  */
+export class ProgramPool<T extends Reusable> {
+  readonly #idle: T[] = [];
+  readonly #inUse = new Set<T>();
+
+  constructor(private readonly start: () => T) {
+    pools.push(this);
+  }
+
+  take(): T {
+    let one = this.#idle.pop();
+    while (one?.child.connected === false) one = this.#idle.pop();
+    one ??= this.start();
+    running.add(one.child);
+    one.child.ref();
+    one.child.channel?.ref();
+    this.#inUse.add(one);
+    return one;
+  }
+
+  /** Those that cannot are left among the running programs. */
+  async keepThoseThatCanGoOn(): Promise<void> {
+    const used = [...this.#inUse];
+    this.#inUse.clear();
+    await Promise.all(
+      used.map(async (one) => {
+        if (!one.child.connected || !one.child.kill('SIGCONT') || !(await isReset(one))) return;
+        running.delete(one.child);
+        one.child.unref();
+        one.child.channel?.unref();
+        this.#idle.push(one);
+      }),
+    );
+  }
+}
+
+async function isReset(one: Reusable): Promise<boolean> {
+  const over = new AbortController();
+  const { signal } = over;
+  const ended = once(one.child, 'exit', { signal }).then(() => false);
+  const late = pause(RESET_MS, false, { signal });
+  const isReset = await Promise.race([one.reset(), ended, late]);
+  over.abort();
+  await Promise.allSettled([ended, late]);
+  return isReset;
+}
+
+/** What an actor is not the same after. */
+const SPENT_BY = new Set(['setuid', 'exhaustDescriptors', 'exit', 'adopt']);
+
+/** A process that does what it is told: see test/programs/actor.mjs. */
 export class Actor {
-  static readonly #idle: Actor[] = [];
-  static readonly #inUse = new Set<Actor>();
+  static readonly #pool = new ProgramPool(() => Actor.#fork());
   #calls = new Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void }>();
   #next = 0;
   #isSpent = false;
@@ -73,37 +132,11 @@ export class Actor {
   }
 
   static start(options?: ForkOptions): Actor {
-    if (options !== undefined) return Actor.#fork(options);
-    const actor = Actor.#takeIdle() ?? Actor.#fork();
-    running.add(actor.child);
-    actor.child.ref();
-    actor.child.channel?.ref();
-    Actor.#inUse.add(actor);
-    return actor;
+    return options === undefined ? Actor.#pool.take() : Actor.#fork(options);
   }
 
   static #fork(options?: ForkOptions): Actor {
-    return new Actor(track(fork(program('actor.mjs'), { execArgv: ['--expose-gc'], ...options })));
-  }
-
-  static #takeIdle(): Actor | undefined {
-    let actor = Actor.#idle.pop();
-    while (actor?.child.connected === false) actor = Actor.#idle.pop();
-    return actor;
-  }
-
-  /** Those that cannot are left among the running programs. */
-  static async keepThoseThatCanGoOn(): Promise<void> {
-    const actors = [...Actor.#inUse];
-    Actor.#inUse.clear();
-    for (const [i, isReset] of (await Promise.all(actors.map((actor) => actor.#reset()))).entries()) {
-      const actor = actors[i];
-      if (!isReset || actor === undefined) continue;
-      running.delete(actor.child);
-      actor.child.unref();
-      actor.child.channel?.unref();
-      Actor.#idle.push(actor);
-    }
+    return new Actor(forkProgram('actor.mjs', [], { execArgv: ['--expose-gc'], ...options }));
   }
 
   call<T = unknown>(method: string, ...args: unknown[]): Promise<T> {
@@ -121,21 +154,13 @@ export class Actor {
   }
 
   /** Its calls that are not answered yet never are. */
-  async #reset(): Promise<boolean> {
-    if (this.#isSpent || !this.child.connected || !this.child.kill('SIGCONT')) return false;
+  async reset(): Promise<boolean> {
+    if (this.#isSpent) return false;
     this.#calls.clear();
-    const late = new AbortController();
-    const answered = this.call('reset').then(
+    return this.call('reset').then(
       () => true,
       () => false,
     );
-    const isReset = await Promise.race([
-      answered,
-      this.exited.then(() => false),
-      pause(RESET_MS, false, { signal: late.signal }).catch(() => false),
-    ]);
-    late.abort();
-    return isReset;
   }
 }
 

@@ -1,104 +1,23 @@
 // Named after the sections of https://www.w3.org/TR/web-locks/: the same between processes, and between Workers.
-import { type ChildProcess, execFileSync, fork } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { Worker } from 'node:worker_threads';
-import { afterEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { sidecarOf } from '../../src/files/sibling-files.js';
 import { fileNameOf } from '../../src/web-locks/file-names.js';
-import { LockManager, type LockManagerSnapshot, type LockOptions } from '../../src/web-locks/index.js';
+import { LockManager } from '../../src/web-locks/index.js';
 import { hasNamespaces, hasParking } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
-import { holdByFlock, program, run, track } from '../support/programs.js';
+import { holdByFlock, program, run } from '../support/programs.js';
 import { rounds, some } from '../support/scale.js';
 import { until } from '../support/waiting.js';
+import { type WebLocksClient, WebLocksProcess, WebLocksWorker } from '../support/web-locks-clients.js';
 
 const { path } = testFolder();
 
-interface Told {
-  id?: number;
-  granted?: { name: string; mode: string } | null;
-  done?: string;
-  error?: string;
-  lost?: boolean;
-  ready?: boolean;
-  snapshot?: LockManagerSnapshot;
-}
-
-/** Another client that uses the directory. */
-class Client {
-  readonly told: Told[] = [];
-  #requests = 0;
-
-  constructor(
-    readonly id: string,
-    readonly send: (message: object) => void,
-    readonly kill: () => unknown,
-  ) {}
-
-  /** The number of the request. */
-  request(name: string, options: LockOptions = {}, abortable = false): number {
-    const id = this.#requests++;
-    this.send({ request: { id, name, options, abortable } });
-    return id;
-  }
-
-  /** Lets go as soon as it is granted. */
-  async brief(name: string): Promise<void> {
-    const id = this.#requests++;
-    this.send({ request: { id, name, brief: true } });
-    await this.until('done', id);
-    this.told.length = 0;
-  }
-
-  async until<K extends keyof Told>(key: K, id?: number): Promise<Exclude<Told[K], undefined>> {
-    const told = await until(() => this.told.find((one) => one[key] !== undefined && one.id === id));
-    return told[key] as Exclude<Told[K], undefined>;
-  }
-
-  async query(): Promise<LockManagerSnapshot> {
-    this.told.splice(0, this.told.length, ...this.told.filter(({ snapshot }) => snapshot === undefined));
-    this.send({ query: true });
-    return this.until('snapshot');
-  }
-}
-
-const workers: Worker[] = [];
-afterEach(async () => {
-  await Promise.all(workers.splice(0).map((worker) => worker.terminate()));
-});
-
-async function inProcess(directory: string): Promise<Client & { child: ChildProcess }> {
-  const child = track(fork(program('web-locker.mjs'), [directory], { execArgv: [] }));
-  const client = Object.assign(
-    new Client(
-      `pid-${child.pid}`,
-      (message) => child.send(message),
-      () => child.kill('SIGKILL'),
-    ),
-    { child },
-  );
-  child.on('message', (told: Told) => client.told.push(told));
-  await client.until('ready');
-  return client;
-}
-
-async function inWorker(directory: string): Promise<Client> {
-  const worker = new Worker(program('web-locker.mjs'), { workerData: directory, execArgv: [] });
-  workers.push(worker);
-  const client = new Client(
-    `pid-${process.pid}/${worker.threadId}`,
-    (message) => worker.postMessage(message),
-    () => worker.terminate(),
-  );
-  worker.on('message', (told: Told) => client.told.push(told));
-  await client.until('ready');
-  return client;
-}
-
 const kinds = [
-  ['processes', inProcess],
-  ['Workers', inWorker],
+  ['processes', WebLocksProcess.start],
+  ['Workers', WebLocksWorker.start],
 ] as const;
 
 describe.runIf(hasParking).each(some(kinds))('between %s', (kind, start) => {
@@ -135,9 +54,9 @@ describe.runIf(hasParking).each(some(kinds))('between %s', (kind, start) => {
         }),
     );
     const modes = ['exclusive', 'shared', 'exclusive', 'shared', 'exclusive', 'exclusive'] as const;
-    const requests: { client: Client; id: number }[] = [];
+    const requests: { client: WebLocksClient; id: number }[] = [];
     for (const [i, mode] of modes.entries()) {
-      const client = clients[i % 3] as Client;
+      const client = clients[i % 3] as WebLocksClient;
       const id = client.request('n', { mode });
       requests.push({ client, id });
       await until(async () => (await locks.query()).pending?.length === i + 1);
@@ -251,7 +170,11 @@ describe.runIf(hasParking).each(some(kinds))('between %s', (kind, start) => {
 describe.runIf(hasParking)('5.4 to steal from one that is stopped', () => {
   it('does not wait for it, nor do those behind', async () => {
     const directory = path();
-    const [owner, head, second] = [await inProcess(directory), await inProcess(directory), await inProcess(directory)];
+    const [owner, head, second] = [
+      await WebLocksProcess.start(directory),
+      await WebLocksProcess.start(directory),
+      await WebLocksProcess.start(directory),
+    ];
     const victim = owner.request('n');
     await owner.until('granted', victim);
     const locks = new LockManager(directory);
@@ -373,9 +296,9 @@ describe.runIf(hasParking)('query', () => {
   it('tells of a pending request of another process whether it is shared', async () => {
     const directory = path();
     const [holder, reader, writer] = [
-      await inProcess(directory),
-      await inProcess(directory),
-      await inProcess(directory),
+      await WebLocksProcess.start(directory),
+      await WebLocksProcess.start(directory),
+      await WebLocksProcess.start(directory),
     ];
     const held = holder.request('n');
     await holder.until('granted', held);

@@ -1,4 +1,4 @@
-import { fork, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { pbkdf2 } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
@@ -12,7 +12,7 @@ import { InterProcessLock } from '../../../src/index.js';
 import { loadAddon } from '../../../src/native/addon.js';
 import { hasFcntl, hasParking } from '../../support/capabilities.js';
 import { openDescriptors, testFolder } from '../../support/paths.js';
-import { Actor, program, run } from '../../support/programs.js';
+import { Actor, forkProgram, program, run } from '../../support/programs.js';
 import { rounds } from '../../support/scale.js';
 import { outcome, settle, until } from '../../support/waiting.js';
 
@@ -28,7 +28,7 @@ async function holdElsewhere(
   count: number,
 ): Promise<{ locks: InterProcessLock[]; releaseAll: () => void; kill: () => void }> {
   const where = mkdtempSync(join(folder, 'held-'));
-  const child = fork(program('holder.mjs'), [where, String(count)]);
+  const child = forkProgram('holder.mjs', [where, String(count)]);
   await once(child, 'message');
   const locks = Array.from({ length: count }, (_, i) => new InterProcessLock(join(where, `${i}.lock`)));
   return { locks, releaseAll: () => child.send('go'), kill: () => child.kill('SIGKILL') };
@@ -106,7 +106,7 @@ describe.runIf(hasParking)('parked waits', () => {
   it('abort against grant, thousands of times against a process that toggles the lock: never two holders, nothing leaked', async () => {
     const lock = new InterProcessLock(path());
     const inside = `${lock.path}.inside`;
-    const child = fork(program('toggler.mjs'), [lock.path]);
+    const child = forkProgram('toggler.mjs', [lock.path]);
     await once(child, 'message');
     const before = openDescriptors();
     let [granted, aborted] = [0, 0];
