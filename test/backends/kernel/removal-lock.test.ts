@@ -1,8 +1,18 @@
-import { fstatSync, mkdirSync, openSync, readdirSync, renameSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { takeRemovalLock } from '../../../src/backends/kernel/removal-lock.js';
 import { OpenFile } from '../../../src/files/open-file.js';
+import { InterProcessLock } from '../../../src/index.js';
 import { needByteRanges } from '../../../src/native/addon.js';
 import { fileNameOf } from '../../../src/web-locks/file-names.js';
 import { LockManager } from '../../../src/web-locks/index.js';
@@ -55,6 +65,17 @@ describe.runIf(hasFcntl && process.platform === 'linux')('a steal while a proces
 });
 
 describe.runIf(hasFcntl)('the removal lock', () => {
+  it('is not had by two: a file that another process is taking away is left to it', () => {
+    const lock = new InterProcessLock(path(), { mechanism: 'flock', unlinkOnRelease: true });
+    const handle = lock.tryAcquire();
+    const endRemoval = holdBytes(lock.path, REMOVING);
+    handle?.release();
+    expect(existsSync(lock.path)).toBe(true);
+    endRemoval();
+    lock.tryAcquire()?.release();
+    expect(existsSync(lock.path)).toBe(false);
+  });
+
   /** As a process has it that may write the file, or only read it. */
   function opened(file: string, access: 'r+' | 'r'): OpenFile {
     const fd = openSync(file, access);
