@@ -168,6 +168,33 @@ describe.runIf(hasEtcd)('EtcdLocks (needs etcd and etcdctl)', () => {
     },
   );
 
+  it('a waiter behind another one whose key is gone gets a new key, at the end of the queue', async () => {
+    const lock = name();
+    const ttl = 15_000; // As above.
+    const holder = await locks({ ttl }).lock(lock).acquire();
+    const order: string[] = [];
+    const ask = (who: string): Promise<void> =>
+      locks()
+        .lock(lock)
+        .withLock(() => void order.push(who));
+    const next = ask('next');
+    await until(() => keys().length === 2);
+    const before = keys();
+    const behind = ask('behind');
+    await until(() => keys().length === 3);
+    const key = keys().find((one) => !before.includes(one)) as string;
+    // The holder's, that of the next one, and two: its own key, and the one before it.
+    await until(async () => (await watchers()) > 3);
+    for (let looks = 0; looks < 3; looks++) await watchers();
+    server.ctl('del', key);
+    await until(() => keys().length === 3 && !keys().includes(key));
+    const last = ask('last');
+    await until(() => keys().length === 4);
+    await holder.release();
+    await Promise.all([next, behind, last]);
+    expect(order).toEqual(['next', 'behind', 'last']);
+  });
+
   it('all keys of a lock deleted at once: the waiter is not granted on its own, which is gone too', async () => {
     for (let round = 0; round < rounds(1, 10); round++) {
       const lock = name();

@@ -1,5 +1,6 @@
 import { existsSync, linkSync, readFileSync, statSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { FIRST_TICKET } from '../../../src/files/byte-layout.js';
 import { sidecarOf } from '../../../src/files/sibling-files.js';
 import {
   InterProcessLock,
@@ -9,6 +10,7 @@ import {
   LockUnsupportedError,
 } from '../../../src/index.js';
 import { lockSuite } from '../../suites/lock.js';
+import { holdBytes } from '../../support/byte-locks.js';
 import { hasFcntl } from '../../support/capabilities.js';
 import { openDescriptors, testFolder } from '../../support/paths.js';
 import { Actor, program, run } from '../../support/programs.js';
@@ -320,6 +322,48 @@ describe.runIf(hasFcntl)('tickets', () => {
     expect(ran.map(({ stdout, stderr }) => [stdout, stderr])).toEqual(
       ran.map(() => [`[["AbortError",${count}]]\n`, '']),
     );
+  });
+});
+
+describe.runIf(hasFcntl && existsSync('/proc/locks'))('beside tickets of other processes', () => {
+  const otherTicket = (lock: InterProcessLock, ticket: number): (() => void) =>
+    holdBytes(sidecarOf(lock.path), { start: FIRST_TICKET + ticket, length: 1 });
+
+  /** A request, and a wait until it is granted or waits for the request with a ticket. */
+  function ask(lock: InterProcessLock) {
+    const granted = outcome(lock.acquire());
+    const waitsFor = (ticket: number) =>
+      until(() => {
+        const { ino } = statSync(sidecarOf(lock.path));
+        const isWait = new RegExp(`-> OFDLCK .*:${ino} ${FIRST_TICKET + ticket} `);
+        return granted.state !== 'pending' || isWait.test(readFileSync('/proc/locks', 'utf8'));
+      });
+    return { granted, waitsFor };
+  }
+
+  it('the next in the queue may cancel: then the earlier one is waited for', async () => {
+    const lock = new InterProcessLock(path(), FIFO);
+    const [end0, end1] = [otherTicket(lock, 0), otherTicket(lock, 1)];
+    const { granted, waitsFor } = ask(lock);
+    await waitsFor(1);
+    expect(granted.state).toBe('pending');
+    end1();
+    await waitsFor(0);
+    expect(granted.state).toBe('pending');
+    end0();
+    await until(() => granted.state === 'fulfilled');
+    granted.value?.release();
+  });
+
+  it('no free ticket before theirs is taken', async () => {
+    const lock = new InterProcessLock(path(), FIFO);
+    const end = otherTicket(lock, 5);
+    const { granted, waitsFor } = ask(lock);
+    await waitsFor(5);
+    expect(granted.state).toBe('pending');
+    end();
+    await until(() => granted.state === 'fulfilled');
+    granted.value?.release();
   });
 });
 
