@@ -1,15 +1,14 @@
 /** Programs that are bundled: with fairlock beside them, with the addon's binary carried along, and with neither. */
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type BuildOptions, build } from 'esbuild';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { hasParking } from './support/capabilities.js';
-import { npm, packInto } from './support/package.js';
+import { fetchInto, linkInto, packInto } from './support/package.js';
 import { testFolder } from './support/paths.js';
 import { run } from './support/programs.js';
 import { isSoak } from './support/scale.js';
 
-const root = new URL('../', import.meta.url).pathname;
 const { folder, path } = testFolder();
 const binary = `${process.platform}-${process.arch}.node`;
 
@@ -40,10 +39,7 @@ async function told(bundle: string): Promise<unknown> {
 describe.runIf(hasParking)('esbuild', () => {
   async function bundled(text: string, options: BuildOptions): Promise<string> {
     const where = path();
-    mkdirSync(join(where, 'node_modules'), { recursive: true });
-    for (const name of ['fairlock', 'proper-lockfile']) {
-      symlinkSync(name === 'fairlock' ? root : join(root, 'node_modules', name), join(where, 'node_modules', name));
-    }
+    linkInto(where, 'proper-lockfile');
     writeFileSync(join(where, 'program.js'), text);
     const outfile = join(where, options.format === 'cjs' ? 'bundle.cjs' : 'bundle.mjs');
     const entryPoints = [join(where, 'program.js')];
@@ -80,11 +76,9 @@ describe.runIf(isSoak && hasParking)('others', () => {
   };
 
   beforeAll(() => {
-    mkdirSync(tools);
-    writeFileSync(join(tools, 'package.json'), '{}');
     const names = ['webpack@5', '@rspack/core@1', 'rollup@4', '@vercel/nft@1', '@vercel/ncc@0.38'];
     const plugins = ['@rollup/plugin-node-resolve@16', '@rollup/plugin-commonjs@29'];
-    npm(tools, 'install', '--no-save', '--ignore-scripts', packInto(tools).tarball, ...names, ...plugins);
+    fetchInto(tools, packInto(folder).tarball, ...names, ...plugins);
     writeFileSync(join(tools, 'import.mjs'), IMPORT);
     writeFileSync(join(tools, 'require.cjs'), REQUIRE);
   }, 300_000);

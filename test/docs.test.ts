@@ -1,8 +1,9 @@
 /** Every program and shell session of README and docs runs as it stands; `<!-- not run: why -->` above one says why not. */
-import { chmodSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { hasParking } from './support/capabilities.js';
+import { linkInto } from './support/package.js';
 import { testFolder } from './support/paths.js';
 import { program, run } from './support/programs.js';
 import { some } from './support/scale.js';
@@ -38,10 +39,9 @@ function blocksOf(page: string): Block[] {
 function world(): { where: string; bin: string } {
   const where = path();
   const bin = join(where, 'bin');
-  mkdirSync(join(where, 'node_modules'), { recursive: true });
+  linkInto(where);
   mkdirSync(bin);
   mkdirSync(join(where, 'locks'));
-  symlinkSync(root, join(where, 'node_modules', 'fairlock'));
   const command = (file: string, text: string): void => {
     writeFileSync(file, `#!/bin/sh\n${text}\n`);
     chmodSync(file, 0o755);

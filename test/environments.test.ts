@@ -1,9 +1,9 @@
 /** The library inside test runners that give each test file a realm of its own: Jest, and vitest's vm pools. */
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { hasFcntl } from './support/capabilities.js';
-import { npm } from './support/package.js';
+import { fetchInto, linkInto } from './support/package.js';
 import { testFolder } from './support/paths.js';
 import { run } from './support/programs.js';
 import { isSoak } from './support/scale.js';
@@ -89,9 +89,7 @@ const suite = (load: (name: string) => string): string => `
 
 function project(type: 'module' | 'commonjs', files: Record<string, string>): string {
   const folder = path();
-  mkdirSync(join(folder, 'node_modules'), { recursive: true });
-  symlinkSync(root, join(folder, 'node_modules/fairlock'));
-  symlinkSync(join(root, 'node_modules/vitest'), join(folder, 'node_modules/vitest'));
+  linkInto(folder, 'vitest');
   writeFileSync(
     join(folder, 'package.json'),
     JSON.stringify({ type, jest: { transform: {}, testEnvironment: 'node' } }),
@@ -108,9 +106,7 @@ const VITEST = join(root, 'node_modules/vitest/vitest.mjs');
 // Jest is not installed with this project: the soak gets it from the registry.
 describe.runIf(isSoak && hasFcntl)('inside', () => {
   beforeAll(() => {
-    mkdirSync(tools);
-    writeFileSync(join(tools, 'package.json'), '{}');
-    npm(tools, 'install', '--no-save', '--ignore-scripts', 'jest@30');
+    fetchInto(tools, 'jest@30');
   }, 300_000);
 
   it.each([

@@ -1,12 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Leader } from '../../src/cluster/index.js';
 import { hasParking } from '../support/capabilities.js';
+import { linkInto } from '../support/package.js';
 import { testFolder } from '../support/paths.js';
 import { run } from '../support/programs.js';
 import { isSoak, rounds } from '../support/scale.js';
@@ -15,7 +15,7 @@ import { until } from '../support/waiting.js';
 
 const root = new URL('../..', import.meta.url).pathname;
 const main = join(root, 'examples/cluster-service/main.ts');
-const { path } = testFolder();
+const { folder, path } = testFolder();
 
 interface Status {
   pid: number;
@@ -31,8 +31,7 @@ describe.runIf(hasParking)('the cluster service', () => {
 
   beforeAll(async () => {
     // As one file: each worker that is replaced would take longer to compile than to start.
-    mkdirSync(path('node_modules'));
-    symlinkSync(root, path('node_modules/fairlock'));
+    linkInto(folder);
     const outfile = path('service.mjs');
     await build({ entryPoints: [main], outfile, bundle: true, platform: 'node', format: 'esm', packages: 'external' });
     service = spawn(process.execPath, [outfile, '--port', `${await freePort()}`, '--kill-every', '0'], {

@@ -1,5 +1,6 @@
 /** The package as it is published. */
 import { execFileSync } from 'node:child_process';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 const root = new URL('../../', import.meta.url).pathname;
@@ -12,6 +13,20 @@ export interface Packed {
 
 export function npm(cwd: string, ...args: string[]): string {
   return execFileSync('npm', args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+}
+
+/** Packages that this project does not have, from the registry, into a new folder. */
+export function fetchInto(folder: string, ...names: string[]): void {
+  mkdirSync(folder);
+  writeFileSync(join(folder, 'package.json'), '{}');
+  npm(folder, 'install', '--no-save', '--ignore-scripts', ...names);
+}
+
+/** Makes this package, and others that this project has, importable in a folder. */
+export function linkInto(folder: string, ...others: string[]): void {
+  mkdirSync(join(folder, 'node_modules'), { recursive: true });
+  symlinkSync(root, join(folder, 'node_modules/fairlock'));
+  for (const name of others) symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name));
 }
 
 export function packInto(folder: string): Packed {
