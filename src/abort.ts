@@ -15,7 +15,8 @@ export function isAbortSignal(value: unknown): value is AbortSignal {
 }
 
 export function abortReason(signal: AbortSignal): unknown {
-  return signal.reason ?? new DOMException('This operation was aborted', 'AbortError');
+  // Whatever it is, null too; undefined only of a signal that knows no reasons.
+  return signal.reason === undefined ? new DOMException('This operation was aborted', 'AbortError') : signal.reason;
 }
 
 export function throwIfAborted(signal: AbortSignal | undefined): void {
@@ -25,6 +26,20 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
 interface Listening {
   readonly callbacks: Set<() => void>;
   readonly listener: () => void;
+  /** See `sourcesOf`. */
+  readonly sources: unknown[];
+}
+
+/**
+ * What an `AbortSignal.any([…])` follows. Node 20 refers to it weakly from there, and weakly from the timer of an
+ * `AbortSignal.timeout()`: it would be collected, and the signal never aborted (nodejs/node issue 54614). Node 22 keeps
+ * it by itself.
+ */
+function sourcesOf(signal: AbortSignal): unknown[] {
+  const key = Object.getOwnPropertySymbols(signal).find(({ description }) => description === 'kSourceSignals');
+  const sources: unknown = key === undefined ? undefined : (signal as unknown as Record<symbol, unknown>)[key];
+  if (typeof sources !== 'object' || sources === null || !(Symbol.iterator in sources)) return [];
+  return Array.from(sources as Iterable<{ deref?: () => unknown }>, (one) => one.deref?.() ?? one);
 }
 
 /** One listener for each signal: a thousand waits with one signal must not make Node warn of a leak. */
@@ -54,8 +69,9 @@ function listen(signal: AbortSignal): Listening {
       callback();
     }
   };
-  const fresh = { callbacks, listener };
+  const fresh = { callbacks, listener, sources: sourcesOf(signal) };
   signal.addEventListener('abort', listener);
+  // As long as the signal lives, which Node sees to while it has a listener, its sources do.
   listening.set(signal, fresh);
   return fresh;
 }

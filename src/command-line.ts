@@ -9,3 +9,18 @@ export function commandLine(words: readonly string[]): string {
     words.slice(0, 4).some((word) => /(^|[/\\])fairlock$|dist[/\\]cli[/\\]main\.js$/.test(word));
   return (isRun && dashes + 1 < words.length ? words.slice(dashes + 1) : words).join(' ');
 }
+
+/** Programs whose first argument, if it is no option, is the program proper. */
+const INTERPRETER =
+  /(^|[/\\])(node|nodejs|bun|deno|tsx|ts-node|python|perl|ruby|php|java|sh|bash|dash|zsh|npx)[\d.]*(\.exe)?$/;
+
+/**
+ * The program and, of an interpreter, its script: arguments may be passwords, and errors and records are logged, sent
+ * and kept. Whatever looks at the process itself (`inspect()`, `fairlock status`, ps) shows all.
+ */
+export function withoutArguments(command: string): string {
+  const [program = '', script, ...rest] = command.split(' ');
+  const isScript = script !== undefined && !script.startsWith('-') && INTERPRETER.test(program);
+  const shown = isScript ? `${program} ${script}` : program;
+  return (isScript ? rest.length : command.length - program.length) > 0 ? `${shown} …` : shown;
+}

@@ -16,7 +16,7 @@ export interface InterProcessLockOptions {
    * `'auto'` is `flock` where a native layer loads, else `lockfile` with a warning; an explicit name never falls back.
    * @default 'auto'
    */
-  mechanism?: 'auto' | MechanismName;
+  mechanism?: 'auto' | MechanismName | undefined;
   /**
    * Order between processes: the kernel's, in which a process that releases and asks again may overtake waiters;
    * strictly first come, first served (`'fifo'`, Linux with the addon, not with `lockfile` or `range`); or fifo where
@@ -24,71 +24,71 @@ export interface InterProcessLockOptions {
    * overtake.
    * @default 'kernel'
    */
-  fairness?: 'kernel' | 'fifo' | 'auto';
+  fairness?: 'kernel' | 'fifo' | 'auto' | undefined;
   /**
    * Whether an async context that holds the lock (a function run by `withLock`, and what it calls) acquires it again
    * without waiting. The last release frees it. Contexts are told apart by AsyncLocalStorage.
    * @default false
    */
-  reentrant?: boolean;
+  reentrant?: boolean | undefined;
   /** `lockfile` only: after how many ms without heartbeat a lock counts as abandoned. At least 2000. @default 10000 */
-  stale?: number;
+  stale?: number | undefined;
   /** `lockfile` only: ms between heartbeats, 1000 to `stale / 2`. @default stale / 2 */
-  update?: number;
+  update?: number | undefined;
   /**
    * `fcntl` only: lock these bytes of the file and no others. They need not exist. `length: Infinity` = to the end.
    * @default the whole file
    */
-  range?: ByteRange;
+  range?: ByteRange | undefined;
   /** Permissions of a lock file that is created, before umask. @default 0o666 */
-  mode?: number;
+  mode?: number | undefined;
   /**
    * Give files that are created exactly the permissions `mode`, whatever the umask: for a folder in which several users
    * lock. `fcntl` locks for writing, `fairness: 'fifo'` and semaphores need write access to the file of another user.
    * @default false
    */
-  ignoreUmask?: boolean;
+  ignoreUmask?: boolean | undefined;
   /**
    * Lock a file that has content of its own. Without it such a file is locked too, but a warning (`FAIRLOCK_DATA_FILE`)
    * says once what can go wrong: a program that saves by renaming takes the locked file away. See `lockBeside`.
    * @default false
    */
-  dataFile?: boolean;
+  dataFile?: boolean | undefined;
   /** Lock what a symbolic link at the path points to. Otherwise a link there is an ELOOP error. @default false */
-  followSymlinks?: boolean;
+  followSymlinks?: boolean | undefined;
   /**
    * Remove the lock file on release, while it is still held. Only for paths that no other program locks:
    * flock(1), fasteners, Go and Rust do not notice a removed file and would make a second holder.
    * @default false
    */
-  unlinkOnRelease?: boolean;
+  unlinkOnRelease?: boolean | undefined;
 }
 
 export interface InterProcessSemaphoreOptions {
   /** How many may hold it at once: 1 to 64, the same in all processes that use the path. */
   permits: number;
   /** See `InterProcessLockOptions`. @default 'kernel' */
-  fairness?: 'kernel' | 'fifo' | 'auto';
+  fairness?: 'kernel' | 'fifo' | 'auto' | undefined;
   /** Permissions of a file that is created, before umask. @default 0o666 */
-  mode?: number;
+  mode?: number | undefined;
   /** See `InterProcessLockOptions`. @default false */
-  ignoreUmask?: boolean;
+  ignoreUmask?: boolean | undefined;
   /** @default false */
-  followSymlinks?: boolean;
+  followSymlinks?: boolean | undefined;
 }
 
 export interface AcquireOptions {
   /** How many ms to wait, from the call on; then `LockTimeoutError`. 0 = try once, in turn. @default Infinity */
-  timeout?: number;
+  timeout?: number | undefined;
   /** Aborting it ends the wait; `acquire` rejects with its reason. No effect once the lock is granted. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /**
    * Called once, after `waitNotice` ms of waiting and a look at the system, which does not block, with the holders.
    * What it throws rejects `acquire`.
    */
-  onWait?: (info: WaitInfo) => void;
+  onWait?: ((info: WaitInfo) => void) | undefined;
   /** After how many ms of waiting `onWait` is called. @default 1000 */
-  waitNotice?: number;
+  waitNotice?: number | undefined;
 }
 
 /** A process that holds the lock or waits for it. */

@@ -1,10 +1,35 @@
 /**
- * The timers that this library keeps house with. Taken when the library is loaded and from node:timers, so that fake
- * timers of a test, or the numeric timers of a browser-like environment (jsdom, Electron), do not stop it.
+ * The timers and the clock of this library. Taken when the library is loaded and from node:timers, so that fake timers
+ * of a test, or the numeric timers of a browser-like environment (jsdom, Electron), do not stop it: other processes,
+ * which a request waits for, live in real time.
  */
+import { performance } from 'node:perf_hooks';
 import * as timers from 'node:timers';
 
 export const { setTimeout, clearTimeout, setInterval, clearInterval, setImmediate, clearImmediate } = timers;
+
+/** Milliseconds, from some moment on. */
+export const monotonic: () => number = performance.now.bind(performance);
+
+/** The end of a time that begins now. */
+export class Deadline {
+  readonly #end: number;
+
+  /** @param ms may be Infinity */
+  constructor(ms: number) {
+    this.#end = monotonic() + ms;
+  }
+
+  /** Milliseconds until then; 0 from then on. */
+  get left(): number {
+    return Math.max(0, this.#end - monotonic());
+  }
+
+  /** The options of a request that is to end by then. */
+  get options(): { timeout?: number } {
+    return this.#end === Infinity ? {} : { timeout: this.left };
+  }
+}
 
 /** A timer that keeps no process alive. Where timers are numbers there is nothing to unref. */
 export function unref<T>(timer: T): T {

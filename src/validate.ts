@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { isAbortSignal } from './abort.js';
 import { shown } from './errors.js';
+import { MOST_PERMITS } from './files/byte-layout.js';
 import type {
   AcquireOptions,
   ByteRange,
@@ -44,6 +45,9 @@ const MECHANISMS = ['auto', 'flock', 'fcntl', 'lockfile'] as const;
 export function lockPath(path: unknown): string {
   if (isUrl(path)) return lockPath(fileURLToPath(path.href));
   if (typeof path !== 'string') throw new TypeError(`path: expected a string or a file: URL, got ${shown(path)}`);
+  // `import.meta.url` and the like: taken for a name it would be a folder `file:` below the current one.
+  if (/^file:\/\//i.test(path))
+    throw new TypeError(`path: got a file: URL as a string; give it as new URL(…), got ${shown(path)}`);
   if (path === '') throw new TypeError('path: expected a file name, got an empty string');
   if (path.includes('\0')) throw new TypeError(`path: must not contain NUL bytes, got ${shown(path)}`);
   return resolve(path);
@@ -81,10 +85,12 @@ function resolveLockOptions(given: InterProcessLockOptions): ResolvedLockOptions
   };
 }
 
-export function semaphoreOptions(options: unknown): Required<InterProcessSemaphoreOptions> {
+export function semaphoreOptions(
+  options: unknown,
+): Pick<ResolvedLockOptions, 'fairness' | 'mode' | 'ignoreUmask' | 'followSymlinks'> & { permits: number } {
   const { permits, ...given } = optionsObject<Partial<InterProcessSemaphoreOptions>>(options, SEMAPHORE_OPTIONS);
   const { fairness, mode, ignoreUmask, followSymlinks } = resolveLockOptions({ ...given, mechanism: 'fcntl' });
-  return { permits: integer('permits', permits, 1, 64), fairness, mode, ignoreUmask, followSymlinks };
+  return { permits: integer('permits', permits, 1, MOST_PERMITS), fairness, mode, ignoreUmask, followSymlinks };
 }
 
 export function acquireOptions(options: unknown): AcquireOptions {

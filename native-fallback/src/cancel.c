@@ -15,7 +15,9 @@ void cancel_initialize(void) {
   int first = SIGURG, last = SIGURG;
 #endif
   for (int number = first; number <= last; number++) {
-    struct sigaction current, ours = {.sa_handler = on_cancel_signal};  // no SA_RESTART
+    // No SA_RESTART. SA_ONSTACK: where a process-directed copy reaches a thread with a small stack of its own (Go, cgo),
+    // the handler runs on that thread's alternate stack.
+    struct sigaction current, ours = {.sa_handler = on_cancel_signal, .sa_flags = SA_ONSTACK};
     if (sigaction(number, NULL, &current) != 0 || current.sa_handler != SIG_DFL) continue;
     sigfillset(&ours.sa_mask);
     if (sigaction(number, &ours, NULL) == 0) cancel_signal = number;

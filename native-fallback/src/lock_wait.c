@@ -6,33 +6,50 @@
 typedef struct {
   lock_wait_order order;
   lock_identity lock, sidecar;
+  off_t wait_for;  // the byte of an earlier ticket
   char paths[];
 } lock_wait;
 
-// Every step can be begun again after a signal that was not meant for it.
-static bool interrupted(int result, const atomic_bool *cancelled) { return result == EINTR && !atomic_load(cancelled); }
+// Of a file system whose answers contradict each other (locked, though we were granted it): so often is no coincidence.
+enum { MOST_SPINS = 1000 };
 
-static int take_ticket(lock_wait *self, const atomic_bool *cancelled) {
-  lock_wait_order *order = &self->order;
+// After a cancel no call may begin: the caller may have closed the files, and their numbers may be others' by now. The
+// call that was going on is interrupted or, where it cannot be, has kept its open file until it ends.
+//   1. The wait for the turn cannot be interrupted. 2. The environment ends: its descriptors are closed. 3. The turn
+//   comes. 4. Another file has got the number of the lock file: to lock that is to lock a stranger's file.
+// Every step can be begun again after a signal that was not meant for it.
+static int unless_cancelled(int (*step)(lock_wait *), lock_wait *self, const atomic_bool *cancelled) {
   int result;
-  do result = ticket_take(order->sidecar_fd, &self->sidecar, order->shared, true, &order->place);
-  while (interrupted(result, cancelled));
+  do {
+    if (atomic_load(cancelled)) return ECANCELED;
+    result = step(self);
+  } while (result == EINTR);
   return result;
+}
+
+static int take_ticket(lock_wait *self) {
+  lock_wait_order *order = &self->order;
+  return ticket_take(order->sidecar_fd, &self->sidecar, order->shared, true, &order->place);
+}
+
+static int wait_step(lock_wait *self) {
+  return ticket_wait_step(self->order.sidecar_fd, &self->order.place, &self->wait_for);
 }
 
 static int wait_for_turn(lock_wait *self, const atomic_bool *cancelled) {
-  lock_wait_order *order = &self->order;
-  int result;
-  do result = ticket_wait_turn(order->sidecar_fd, &order->place);
-  while (interrupted(result, cancelled));
-  return result;
+  self->wait_for = ticket_predecessor(&self->order.place);
+  for (int spins = 0; spins < MOST_SPINS; spins++) {
+    off_t before = self->wait_for;
+    int result = unless_cancelled(wait_step, self, cancelled);
+    if (result != EAGAIN) return result;
+    if (self->wait_for != before) spins = 0;
+  }
+  return EBUSY;
 }
 
-static int wait_for_lock(lock_wait *self, const atomic_bool *cancelled) {
+static int wait_for_lock(lock_wait *self) {
   lock_wait_order *order = &self->order;
-  int result;
-  do result = lock_block(&order->target, order->shared);
-  while (interrupted(result, cancelled));
+  int result = lock_block(&order->target, order->shared);
   return result == 0 ? check_identity(&self->lock, order->target.fd) : result;
 }
 
@@ -40,11 +57,12 @@ static int run(void *call, const atomic_bool *cancelled) {
   lock_wait *self = call;
   lock_wait_order *order = &self->order;
   int result = 0;
-  if (order->sidecar != NULL && order->place.ticket == NO_TICKET) result = take_ticket(self, cancelled);
+  if (order->sidecar != NULL && order->place.ticket == NO_TICKET)
+    result = unless_cancelled(take_ticket, self, cancelled);
   if (order->ticket_only || result != 0) return result;
   if (order->sidecar != NULL) result = wait_for_turn(self, cancelled);
   if (order->lock == NULL || result != 0) return result;
-  result = wait_for_lock(self, cancelled);
+  result = unless_cancelled(wait_for_lock, self, cancelled);
   // Passes the turn: the next request parks behind the main lock while its holder works. Before the caller is told,
   // which may remove the sidecar or take another ticket at once. A wait that is cancelled just after this was granted
   // all the same: worker_cancel tells. One that cannot be cancelled in time keeps the ticket, which its request may

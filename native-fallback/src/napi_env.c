@@ -18,7 +18,7 @@ NAPI_MODULE_INIT() {
   self->has_ofd = lock_has_ofd();
   if (!waits_open(self)) {
     free(self);
-    return throw_error(env, "no thread-safe function");
+    return throw_error(env, "out of memory, or no thread-safe function");
   }
   registry_open(&self->published);
   // Runs before the thread-safe function ends (last added, first run), so no thread calls a dead one.

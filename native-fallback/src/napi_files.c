@@ -70,7 +70,7 @@ static napi_value try_if_queue_empty(napi_env env, napi_callback_info info) {
   ARGUMENTS(3);
   POINTER(lock_file, file, 0);
   POINTER(lock_file, probe, 1);
-  int queue = ticket_queue_empty(probe->target.fd);
+  int queue = ticket_queue_empty(probe->target.fd, &probe->identity);
   if (queue != 0) return number(env, queue == ESTALE ? REMOVED : status_of(queue));
   return number(env, try_and_compare(file, to_bool(env, arguments[2])));
 }
@@ -96,7 +96,7 @@ static napi_value is_first(napi_env env, napi_callback_info info) {
   off_t earlier;
   if (sidecar->place.ticket != NO_TICKET)
     return number(env, status_of(ticket_is_first(sidecar->target.fd, &sidecar->place, &earlier)));
-  int empty = ticket_queue_empty(sidecar->target.fd);
+  int empty = ticket_queue_empty(sidecar->target.fd, &sidecar->identity);
   return number(env, empty == ESTALE ? REMOVED : status_of(empty));
 }
 

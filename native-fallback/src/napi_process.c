@@ -36,20 +36,19 @@ static char **to_strings(napi_env env, napi_value list) {
   return texts;
 }
 
-// As many of the list's numbers as there is room for.
-static int to_ints(napi_env env, napi_value list, int *numbers, int room) {
+// The list's numbers; NULL if there is no memory.
+static int *to_ints(napi_env env, napi_value list, int *count) {
   uint32_t length = 0;
   napi_get_array_length(env, list, &length);
-  int count = (int)length < room ? (int)length : room;
-  for (int i = 0; i < count; i++) {
+  int *numbers = calloc((size_t)length + 1, sizeof *numbers);
+  for (uint32_t i = 0; numbers != NULL && i < length; i++) {
     napi_value one = NULL;
-    napi_get_element(env, list, (uint32_t)i, &one);
+    napi_get_element(env, list, i, &one);
     numbers[i] = to_int(env, one);
   }
-  return count;
+  *count = (int)length;
+  return numbers;
 }
-
-enum { MOST_DESCRIPTORS = 1024, MOST_SIGNALS = 64 };
 
 // exec(file, argv, envp, fd, as, inherited, ignored): becomes another program, which inherits the descriptor `fd` under
 // the number `as`, and `inherited` as they are, and ignores the signals `ignored`; returns a negative errno if that
@@ -58,15 +57,17 @@ static napi_value exec(napi_env env, napi_callback_info info) {
   ARGUMENTS(7);
   char *file = to_string(env, arguments[0]), **argv = to_strings(env, arguments[1]),
        **envp = to_strings(env, arguments[2]);
-  int inherited[MOST_DESCRIPTORS], ignored[MOST_SIGNALS];
   program next = {
       .file = file, .argv = argv, .envp = envp, .fd = to_int(env, arguments[3]), .as = to_int(env, arguments[4])};
+  int *inherited = to_ints(env, arguments[5], &next.inherited_count);
+  int *ignored = to_ints(env, arguments[6], &next.ignored_count);
   next.inherited = inherited;
-  next.inherited_count = to_ints(env, arguments[5], inherited, MOST_DESCRIPTORS);
   next.ignored = ignored;
-  next.ignored_count = to_ints(env, arguments[6], ignored, MOST_SIGNALS);
-  int error = file != NULL && argv != NULL && envp != NULL ? replace_process(&next) : EINVAL;
+  bool complete = file != NULL && argv != NULL && envp != NULL && inherited != NULL && ignored != NULL;
+  int error = complete ? replace_process(&next) : EINVAL;
   free(file);
+  free(inherited);
+  free(ignored);
   free_strings(argv);
   // The environment is now this process's own, and stays.
   return number(env, -error);
@@ -97,27 +98,21 @@ static napi_value unpublish(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-typedef struct {
-  napi_env env;
-  napi_value list;
-  uint32_t length;
-} text_list;
-
-static void add_text(void *data, const char *text) {
-  text_list *texts = data;
-  napi_value one = NULL;
-  if (napi_create_string_utf8(texts->env, text, NAPI_AUTO_LENGTH, &one) != napi_ok) return;
-  napi_set_element(texts->env, texts->list, texts->length++, one);
-}
-
 // published(): what the other threads have published.
 static napi_value published(napi_env env, napi_callback_info info) {
   environment *self = NULL;
+  napi_value list = NULL, one = NULL;
+  uint32_t count = 0;
+  size_t length = 0;
   napi_get_cb_info(env, info, NULL, NULL, NULL, (void **)&self);
-  text_list texts = {.env = env};
-  napi_create_array(env, &texts.list);
-  registry_read(&self->published, add_text, &texts);
-  return texts.list;
+  if (napi_create_array(env, &list) != napi_ok) return NULL;
+  // Copies, since to make values of JavaScript may collect garbage, run finalizers, and so come back here.
+  char *texts = registry_read(&self->published, &length);
+  for (char *text = texts; texts != NULL && text < texts + length; text += strlen(text) + 1)
+    if (napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &one) == napi_ok)
+      napi_set_element(env, list, count++, one);
+  free(texts);
+  return list;
 }
 
 // closeAtEnd(fd, yes): whether the descriptor is to be closed when this environment ends. For runtimes that leave the

@@ -187,13 +187,17 @@ static void free_environment(napi_env env, void *data, void *context) {
 
 bool waits_open(environment *self) {
   napi_env env = self->env;
+  // First what the caller can still take back: the thread-safe function frees the environment when it ends.
+  self->group = worker_group_create(on_finished, self);
+  if (self->group == NULL) return false;
   napi_value name;
   napi_create_string_utf8(env, "fairlock", NAPI_AUTO_LENGTH, &name);
   if (napi_create_threadsafe_function(env, NULL, NULL, name, 0, 1, self, free_environment, self, deliver,
-                                      &self->wake) != napi_ok)
+                                      &self->wake) != napi_ok) {
+    worker_group_destroy(self->group);
     return false;
+  }
   napi_unref_threadsafe_function(env, self->wake);
-  self->group = worker_group_create(on_finished, self);
   return true;
 }
 

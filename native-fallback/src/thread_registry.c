@@ -57,10 +57,17 @@ void registry_unpublish(registry *self, int place) {
   pthread_mutex_unlock(&mutex);
 }
 
-void registry_read(const registry *self, void (*read)(void *data, const char *text), void *data) {
+char *registry_read(const registry *self, size_t *length) {
   pthread_mutex_lock(&mutex);
+  size_t bytes = 0;
   for (const registry *one = first; one != NULL; one = one->next)
     for (int i = 0; one != self && i < one->count; i++)
-      if (one->texts[i] != NULL) read(data, one->texts[i]);
+      if (one->texts[i] != NULL) bytes += strlen(one->texts[i]) + 1;
+  char *copies = malloc(bytes + 1), *end = copies;
+  for (const registry *one = first; copies != NULL && one != NULL; one = one->next)
+    for (int i = 0; one != self && i < one->count; i++)
+      if (one->texts[i] != NULL) end = stpcpy(end, one->texts[i]) + 1;
   pthread_mutex_unlock(&mutex);
+  *length = bytes;
+  return copies;
 }

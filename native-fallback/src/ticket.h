@@ -69,12 +69,13 @@ static inline off_t ticket_taken(int fd, short type, off_t from, off_t to, int *
   return ticket_conflict(fd, type, from, to, NULL, error);
 }
 
-// 0: there is no ticket. EAGAIN: there is one. ESTALE: this sidecar was removed.
-static inline int ticket_queue_empty(int fd) {
+// 0: there is no ticket. EAGAIN: there is one. ESTALE: this sidecar was removed. Some FUSE programs tell no link counts:
+// of a file without links it is compared what is at the path.
+static inline int ticket_queue_empty(int fd, const lock_identity *identity) {
   struct stat stat;
   int error;
   if (fstat(fd, &stat) != 0) return errno;
-  if (stat.st_nlink == 0) return ESTALE;
+  if (stat.st_nlink == 0 && (error = check_identity(identity, fd)) != 0) return error;
   off_t found = ticket_taken(fd, F_RDLCK, TICKET_BASE, TICKET_LAST, &error);
   return error != 0 ? error : found < 0 ? 0 : EAGAIN;
 }
@@ -185,19 +186,17 @@ static inline void ticket_drop(int fd, ticket_place *place) {
   place->first = false;
 }
 
-// Waits until there is no earlier ticket. 1. For the predecessor's. 2. When that is dropped, its process may have
-// cancelled while an earlier ticket is still there: so it looks, and waits for the one it finds. Can be begun again
-// after EINTR. The shared locks that are granted on the way block no process, and go with the ticket.
-static inline int ticket_wait_turn(int fd, ticket_place *place) {
-  off_t wait_for = TICKET_BASE + place->ticket - 1;
-  while (!place->first) {
-    int error = ticket_bytes(fd, wait_for, wait_for, F_RDLCK, true);
-    if (error != 0) return error;
-    error = ticket_is_first(fd, place, &wait_for);
-    if (error != 0 && error != EAGAIN) return error;
-  }
-  return 0;
+// One step of waiting until there is no earlier ticket: EAGAIN, then `*wait_for` is the next byte to wait for; at first
+// it is ticket_predecessor(). 1. For the predecessor's. 2. When that is dropped, its process may have cancelled while an
+// earlier ticket is still there: so it looks, and waits for the one it finds. Can be begun again after EINTR. The shared
+// locks that are granted on the way block no process, and go with the ticket.
+static inline int ticket_wait_step(int fd, ticket_place *place, off_t *wait_for) {
+  if (place->first) return 0;
+  int error = ticket_bytes(fd, *wait_for, *wait_for, F_RDLCK, true);
+  return error != 0 ? error : ticket_is_first(fd, place, wait_for);
 }
+
+static inline off_t ticket_predecessor(const ticket_place *place) { return TICKET_BASE + place->ticket - 1; }
 
 // Removes a sidecar without tickets: it has all of their bytes locked. Only for the holder of the main lock: no other
 // process is first then, and a process that takes a ticket after this finds that the sidecar is not at its path.

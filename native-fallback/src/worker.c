@@ -9,7 +9,7 @@
 #include "bell.h"
 #include "cancel.h"
 
-enum { STACK_BYTES = 128 * 1024, IDLE_SECONDS = 2, JOIN_MS = 100, SIGNAL_AGAIN_MS = 1 };
+enum { STACK_BYTES = 128 * 1024, MOST_STACK_BYTES = 8 * 1024 * 1024, IDLE_SECONDS = 2, JOIN_MS = 100, SIGNAL_AGAIN_MS = 1 };
 
 struct worker_group {
   void (*wake)(void *);
@@ -219,11 +219,17 @@ static int create_thread(worker *job) {
   pthread_t thread;
   sigset_t all, before;
   pthread_attr_init(&attributes);
-  pthread_attr_setstacksize(&attributes, STACK_BYTES);
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  int error = pthread_create(&thread, &attributes, thread_main, own);
+  // glibc takes the thread-local variables of all libraries from the stack, and says EINVAL where too little is left
+  // (sysdeps of nptl/allocatestack.c).
+  int error = EINVAL;
+  for (size_t bytes = STACK_BYTES; error == EINVAL && bytes <= MOST_STACK_BYTES; bytes *= 2) {
+    pthread_attr_setstacksize(&attributes, bytes);
+    error = pthread_create(&thread, &attributes, thread_main, own);
+  }
+  if (error == EINVAL) error = EAGAIN;  // no thread to wait on
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   pthread_attr_destroy(&attributes);
   if (error == 0) {

@@ -38,7 +38,11 @@ static void acquire_fifo(int fd, int line, const lock_identity *sidecar) {
   static ticket_place place = {.ticket = NO_TICKET, .busy_since = NO_TICKET};
   struct stat stat_now;
   must(-ticket_take(line, sidecar, false, true, &place), "take");
-  must(-ticket_wait_turn(line, &place), "turn");
+  off_t wait_for = ticket_predecessor(&place);
+  int turn;
+  do turn = ticket_wait_step(line, &place, &wait_for);
+  while (turn == EAGAIN);
+  must(-turn, "turn");
   must(flock(fd, LOCK_EX), "flock");
   fstat(fd, &stat_now);
   ticket_drop(line, &place);

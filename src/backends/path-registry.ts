@@ -59,15 +59,17 @@ export function queueFor(name: QueueName): FifoQueue {
 
 const ALL: ByteRange = { start: 0, length: Infinity };
 
+/** @param one undefined: the whole file */
+export function overlaps(one: ByteRange = ALL, other: ByteRange = ALL): boolean {
+  return one.start < other.start + other.length && other.start < one.start + one.length;
+}
+
 /** Whether this thread holds another range of the file, or all of it, that overlaps this one. */
 export function overlapsHeld(name: QueueName): boolean {
   const own = queueKey(name);
-  const { start, length } = name.range ?? ALL;
   for (const [key, { name: other, queue }] of registry().entries) {
     if (key === own || other.path !== name.path || other.isSemaphore) continue;
-    const range = other.range ?? ALL;
-    const overlaps = start < range.start + range.length && range.start < start + length;
-    if (overlaps && (queue.deref()?.holders ?? 0) > 0) return true;
+    if (overlaps(name.range, other.range) && (queue.deref()?.holders ?? 0) > 0) return true;
   }
   return false;
 }

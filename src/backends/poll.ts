@@ -1,6 +1,6 @@
 /** Waiting where no kernel queue can be joined: trying again after 1 ms, growing to 50 ms, with jitter. */
 import type { Done, Grant, PendingAcquire } from '../core/backend.js';
-import { clearTimeout, setTimeout } from '../timers.js';
+import { clearTimeout, Deadline, setTimeout } from '../timers.js';
 
 const FIRST_MS = 1;
 const LONGEST_MS = 50;
@@ -51,10 +51,10 @@ export class PollingRequest implements PendingAcquire {
 /** Blocks the thread. In a Worker, `terminate()` interrupts it. */
 export function pollSync<T>(tryAcquire: () => T | null, timeout: number): T | null {
   const cell = new Int32Array(new SharedArrayBuffer(4));
-  const end = performance.now() + timeout;
+  const deadline = new Deadline(timeout);
   for (const delay of backOff()) {
-    const left = end - performance.now();
-    if (left <= 0) return null;
+    const { left } = deadline;
+    if (left === 0) return null;
     Atomics.wait(cell, 0, 0, Math.min(delay, left));
     const got = tryAcquire();
     if (got !== null) return got;

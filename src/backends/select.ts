@@ -2,6 +2,7 @@
 import type { Backend } from '../core/backend.js';
 import { codeOf, LockUnsupportedError, messageOf } from '../errors.js';
 import type { LockFileOptions } from '../files/lock-file.js';
+import type { LockPlace } from '../files/lock-place.js';
 import { loadLocks } from '../native/locks.js';
 import type { InternalLockOptions } from '../options.js';
 import { QueueAccess } from './fifo/queue-access.js';
@@ -14,15 +15,19 @@ import { LockfileBackend } from './lockfile/lockfile-backend.js';
 import type { PathState } from './path-state.js';
 
 /** @throws {LockUnsupportedError} what was asked for by name is not available */
-export function selectBackend(path: string, options: InternalLockOptions, state: PathState): Backend {
+export function selectBackend(place: LockPlace, options: InternalLockOptions, state: PathState): Backend {
+  const { path } = place;
   const calls = kernelCalls({ ...options, path }, options);
   if (options.fairness !== 'kernel') {
     const why = whyNotFifo(calls, options);
-    if (why === undefined && calls !== undefined) return fifoBackend(path, options, state, calls);
+    if (why === undefined && calls !== undefined) {
+      const order = queueAccess({ ...options, path }, options.fairness, state, place);
+      return new KernelBackend(place, options, state, calls, order);
+    }
     if (options.fairness === 'fifo') throw new LockUnsupportedError(path, `fairness 'fifo' ${why}`);
   }
-  if (calls === undefined) return new LockfileBackend(path, options, state);
-  return new KernelBackend(path, options, state, calls, new QueueAccess(undefined, false));
+  if (calls === undefined) return new LockfileBackend(place, options);
+  return new KernelBackend(place, options, state, calls, new QueueAccess(undefined, false, place));
 }
 
 /** Undefined: the lockfile. */
@@ -50,20 +55,17 @@ function whyNotFifo(calls: LockCalls | undefined, options: InternalLockOptions):
   return undefined;
 }
 
-function fifoBackend(path: string, options: InternalLockOptions, state: PathState, calls: LockCalls): Backend {
-  return new KernelBackend(path, options, state, calls, queueAccess({ ...options, path }, options.fairness, state));
-}
-
 /** A lock's access to the ticket queue of its path. */
 export function queueAccess(
   file: LockFileOptions,
   fairness: 'kernel' | 'fifo' | 'auto',
   state: PathState,
+  place: LockPlace,
 ): QueueAccess {
   const { api: addon } = loadLocks();
-  if (fairness === 'kernel' || addon === undefined) return new QueueAccess(undefined, false);
+  if (fairness === 'kernel' || addon === undefined) return new QueueAccess(undefined, false, place);
   const queue = state.tickets(() => new TicketQueue(state.name.path, file, addon));
-  return new QueueAccess(queue, fairness === 'auto');
+  return new QueueAccess(queue, fairness === 'auto', place);
 }
 
 let hasWarned = false;

@@ -3,8 +3,9 @@ import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import { constants } from 'node:os';
 import { isatty } from 'node:tty';
 import { loadAddon, statOf } from '../inspect/index.js';
+import { say } from './output.js';
 import { reasonOf } from './reasons.js';
-import { type Surroundings, say } from './surroundings.js';
+import type { Surroundings } from './surroundings.js';
 
 const PASSED_ON = ['SIGINT', 'SIGQUIT', 'SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGCONT'] as const;
 /** A terminal sends these to all processes in the foreground: passed on, they would come twice. */

@@ -10,6 +10,7 @@ import { InterProcessLock, type LockHandle, layers } from '../index.js';
 import { closeCachedFiles, libc, MARK } from '../inspect/index.js';
 import { printable } from '../printable.js';
 import { CliError, FAILURE, NO_INPUT } from './exit-codes.js';
+import { printJson, printLines } from './output.js';
 import { reasonOf } from './reasons.js';
 
 /** A waiter that is not woken after this many ms is not waiting for this lock. */
@@ -58,7 +59,8 @@ export async function doctor(folder: string, { version, json }: { version: strin
         ? 'all is well: locks work here'
         : `${problems.length} of ${findings.length} are not well: ${problems.map(({ what }) => what).join(', ')}`;
     const report = { ...surroundings(version), folder, ok: problems.length === 0, summary, findings };
-    process.stdout.write(json ? `${JSON.stringify(report, undefined, 2)}\n` : asText(report));
+    if (json) printJson(report);
+    else printLines(asText(report));
     return report.ok ? 0 : FAILURE;
   } finally {
     closeCachedFiles(); // Some file systems (FUSE) keep a removed file that is open under another name.

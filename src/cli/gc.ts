@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { LockError } from '../index.js';
 import { isLockFile, isSidecar, parseSiblingName, removeIfUnused } from '../inspect/index.js';
 import { CliError, NO_INPUT, UNAVAILABLE, USAGE } from './exit-codes.js';
+import { print, say } from './output.js';
 import { reasonOf } from './reasons.js';
 
 const UNITS: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86_400 };
@@ -26,17 +27,17 @@ export function gc(
     try {
       if (removeIfUnused(path, dryRun)) {
         removed++;
-        process.stdout.write(`${dryRun ? 'would remove' : 'removed'} ${path}\n`);
+        print(`${dryRun ? 'would remove' : 'removed'} ${path}`);
       } else {
         inUse++;
       }
     } catch (error) {
       if (error instanceof LockError && error.code === 'ERR_LOCK_UNSUPPORTED')
         throw new CliError(error.message, UNAVAILABLE);
-      process.stderr.write(`fairlock: kept ${path}: ${reasonOf(error)}\n`);
+      say(`kept ${path}: ${reasonOf(error)}`);
     }
   }
-  process.stderr.write(`fairlock: ${removed} ${dryRun ? 'to remove' : 'removed'}, ${inUse} in use\n`);
+  say(`${removed} ${dryRun ? 'to remove' : 'removed'}, ${inUse} in use`);
   return 0;
 }
 

@@ -5,6 +5,7 @@ import { InterProcessLock, type MechanismName } from '../index.js';
 import {
   atOnce,
   canonicalPath,
+  Look,
   lockedAmong,
   lockFolderOf,
   partiesOf,
@@ -44,17 +45,18 @@ export function needPlatformThatTells(): void {
     throw new CliError(`${process.platform} does not tell which processes hold a lock`, UNAVAILABLE);
 }
 
-export function statusOf(path: string): LockStatus {
+/** @param look shared by all files that are looked at together */
+export function statusOf(path: string, look = new Look()): LockStatus {
   const file = canonicalPath(resolve(path), true);
   const folder = lockFolder(file);
   const sidecar = sidecarOf(file);
   // Without a look into every process, which takes a while.
-  if (lockedAmong([file, sidecar]).length === 0)
-    return { path, holders: [...folder, ...unseenHolder(file)], waiters: [] };
-  const queued = atOnce(queuedAt(sidecar));
-  const flock = atOnce(partiesOf(file, ['FLOCK']));
-  const semaphore = atOnce(semaphoreAt(file));
-  const fcntl = semaphore ?? atOnce(partiesOf(file, ['OFDLCK', 'POSIX']));
+  if (lockedAmong([file, sidecar], look).length === 0)
+    return { path, holders: folder.length > 0 ? folder : unseenHolder(file), waiters: [] };
+  const queued = atOnce(queuedAt(sidecar, look));
+  const flock = atOnce(partiesOf(file, ['FLOCK'], look));
+  const semaphore = atOnce(semaphoreAt(file, look));
+  const fcntl = semaphore ?? atOnce(partiesOf(file, ['OFDLCK', 'POSIX'], look));
   const kernel = [named(flock, 'flock'), named(fcntl, semaphore === undefined ? 'fcntl' : 'semaphore')];
   const holders = [...kernel.flatMap((one) => one.holders), ...folder];
   if (holders.length === 0) holders.push(...unseenHolder(file));

@@ -5,6 +5,7 @@ import type { MechanismName } from '../index.js';
 import { canonicalPath } from '../inspect/index.js';
 import { CliError, NO_INPUT } from './exit-codes.js';
 import { isLockedWith } from './lock-status.js';
+import { print } from './output.js';
 import { reasonOf } from './reasons.js';
 
 const FREE = 1;
@@ -12,8 +13,9 @@ const FREE = 1;
 /** Looks in every way that this machine has, as the kernel answers: holders of other users and containers count too. */
 export function locked(file: string): number {
   const canonical = canonicalPath(resolve(file), true);
-  const held = (['flock', 'fcntl', 'lockfile'] as const).some((mechanism) => isHeld(mechanism, canonical));
-  process.stdout.write(held ? 'locked\n' : 'free\n');
+  // First the lock folder beside it, which needs no file to be opened.
+  const held = (['lockfile', 'flock', 'fcntl'] as const).some((mechanism) => isHeld(mechanism, canonical));
+  print(held ? 'locked' : 'free');
   return held ? 0 : FREE;
 }
 

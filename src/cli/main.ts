@@ -1,10 +1,9 @@
 #!/usr/bin/env node
 /** The command line: which command, with what. Each command's code is loaded when it is called. */
-import { writeSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { printable } from '../printable.js';
 import { expandOptions } from './abbreviations.js';
 import { CliError, USAGE } from './exit-codes.js';
+import { printLines, say, toStderr } from './output.js';
 import type { RunOptions } from './run.js';
 import type { TraceOptions } from './trace.js';
 
@@ -40,7 +39,8 @@ const program = new Command('fairlock')
   .showHelpAfterError('(see fairlock help)')
   .configureHelp({ helpWidth: 100 })
   .configureOutput({
-    writeErr: (text) => writeAll(2, text),
+    writeOut: printLines,
+    writeErr: toStderr,
     outputError: (text, write) => write(text.replace(/^error: /, 'fairlock: ')),
   });
 
@@ -259,7 +259,7 @@ program
   .addHelpText('after', '\nExamples:\n  fairlock postgres-schema | psql "$DATABASE_URL"')
   .action(async ({ schema }: { schema: string }) => {
     const { schemaSql } = await import('../postgres/schema.js');
-    writeAll(1, schemaSql(schema));
+    printLines(schemaSql(schema));
   });
 
 program
@@ -279,18 +279,9 @@ try {
 } catch (error) {
   if (error instanceof CommanderError) end(error.exitCode === 0 ? 0 : USAGE);
   else if (error instanceof CliError) {
-    writeAll(2, `fairlock: ${printable(error.message)}\n`);
+    say(error.message);
     end(error.exitCode);
   } else throw error;
-}
-
-/** Not by process.stderr: see `say`. */
-function writeAll(fd: number, text: string): void {
-  try {
-    writeSync(fd, text);
-  } catch {
-    // A reader that is gone is no reason to fail.
-  }
 }
 
 /** As flock(1): decimals, also with an exponent. */

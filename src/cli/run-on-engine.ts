@@ -3,9 +3,10 @@ import { codeOf, messageOf } from '../errors.js';
 import type { AcquireOptions, LockHandle } from '../index.js';
 import { runCommand } from './child.js';
 import { CliError, OS_ERROR, UNAVAILABLE, USAGE } from './exit-codes.js';
+import { say } from './output.js';
 import type { RunOptions } from './run.js';
 import { commandOf } from './run.js';
-import { say, surroundings } from './surroundings.js';
+import { surroundings } from './surroundings.js';
 
 /** What `EtcdLocks` and `PostgresLocks` have in common. */
 interface Locks {

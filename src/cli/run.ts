@@ -14,8 +14,9 @@ import {
 import { loadAddon } from '../inspect/index.js';
 import { lockDescriptor, runCommand, wordsOfCommand } from './child.js';
 import { CANNOT_CREATE, CliError, NO_INPUT, OS_ERROR, UNAVAILABLE, USAGE } from './exit-codes.js';
+import { say } from './output.js';
 import { reasonOf } from './reasons.js';
-import { hasBrokenArguments, type Surroundings, say, surroundings } from './surroundings.js';
+import { hasBrokenArguments, type Surroundings, surroundings } from './surroundings.js';
 import { announceWait, heldBy } from './wait-notice.js';
 
 export interface RunOptions {
@@ -117,7 +118,10 @@ function explained(path: string, error: unknown): CliError {
     : ['EROFS', 'ENOSPC'].includes(code)
       ? CANNOT_CREATE
       : NO_INPUT;
-  return new CliError(`cannot open lock file ${path}: ${reasonOf(error)}`, exitCode);
+  // It may be another file than the lock's whose making failed: the sidecar of --fair, a folder.
+  const named = (error as NodeJS.ErrnoException).path ?? path;
+  const what = resolve(named) === resolve(path) ? 'lock file ' : '';
+  return new CliError(`cannot open ${what}${named === resolve(path) ? path : named}: ${reasonOf(error)}`, exitCode);
 }
 
 /** No process stays behind: this one becomes the command, and has the lock. */

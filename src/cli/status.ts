@@ -3,10 +3,11 @@ import { readdirSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { clearScreenDown, cursorTo } from 'node:readline';
 import { setTimeout } from 'node:timers/promises';
-import { lockedAmong, parseSiblingName } from '../inspect/index.js';
+import { Look, lockedAmong, parseSiblingName } from '../inspect/index.js';
 import { cut, printable } from '../printable.js';
 import { CliError, NO_INPUT } from './exit-codes.js';
 import { type LockStatus, needPlatformThatTells, type Party, statusOf } from './lock-status.js';
+import { printJson, printLines } from './output.js';
 import { ago, reasonOf } from './reasons.js';
 
 const EVERY_MS = 1000;
@@ -24,37 +25,37 @@ export async function status(
   { json, watch }: { json: boolean; watch: boolean },
 ): Promise<number> {
   needPlatformThatTells();
-  const show = async (): Promise<string> => {
-    const found = paths.flatMap((path) => (isFolder(path) ? busyIn(path) : [statusOf(path)]));
-    return json ? `${JSON.stringify(found, undefined, 2)}\n` : asTable(found);
+  // One look for all of them: the list of locks and the open files of all processes are read once.
+  const find = (): LockStatus[] => {
+    const look = new Look();
+    return paths.flatMap((path) => (isFolder(path, look) ? busyIn(path, look) : [statusOf(path, look)]));
   };
-  if (!watch) {
-    process.stdout.write(await show());
-    return 0;
-  }
   for (;;) {
-    const shown = await show();
-    if (process.stdout.isTTY) {
+    const found = find();
+    const text = json ? undefined : await asTable(found);
+    if (watch && process.stdout.isTTY) {
       cursorTo(process.stdout, 0, 0);
       clearScreenDown(process.stdout);
     }
-    process.stdout.write(shown);
+    if (text === undefined) printJson(found);
+    else printLines(text);
+    if (!watch) return 0;
     await setTimeout(EVERY_MS);
   }
 }
 
-function isFolder(path: string): boolean {
+function isFolder(path: string, look: Look): boolean {
   try {
     return statSync(path).isDirectory();
   } catch (error) {
     // A lock folder needs no file that it locks.
-    if (statusOf(path).holders.length > 0) return false;
+    if (statusOf(path, look).holders.length > 0) return false;
     throw new CliError(`${path}: ${reasonOf(error)}`, NO_INPUT);
   }
 }
 
 /** The locks in a folder, and the folder itself if it is one, with holders or waiters. */
-function busyIn(folder: string): LockStatus[] {
+function busyIn(folder: string, look: Look): LockStatus[] {
   const entries = readdirSync(folder, { withFileTypes: true }).filter(
     ({ name }) => parseSiblingName(name) === undefined,
   );
@@ -62,8 +63,9 @@ function busyIn(folder: string): LockStatus[] {
   const lockFolders = entries
     .filter((entry) => entry.isDirectory() && entry.name.endsWith('.lock'))
     .map(({ name }) => join(folder, name.slice(0, -5)));
-  const candidates = new Set([...lockedAmong([folder, ...files]), ...lockFolders]);
-  return [...candidates].map(statusOf).filter(({ holders, waiters }) => holders.length + waiters.length > 0);
+  const candidates = new Set([...lockedAmong([folder, ...files], look), ...lockFolders]);
+  const statuses = [...candidates].map((path) => statusOf(path, look));
+  return statuses.filter(({ holders, waiters }) => holders.length + waiters.length > 0);
 }
 
 async function asTable(found: readonly LockStatus[]): Promise<string> {

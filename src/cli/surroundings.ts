@@ -2,7 +2,7 @@
  * What this process was started with, as far as Node changes it: a command that it runs is to find it as it was.
  * Linux only; elsewhere the command finds what Node leaves.
  */
-import { readFileSync, readlinkSync, statSync, writeSync } from 'node:fs';
+import { readFileSync, readlinkSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
 import { linkOf, list, read } from '../inspect/index.js';
 
@@ -90,17 +90,5 @@ export function hasBrokenArguments(): boolean {
     return false;
   } catch {
     return true;
-  }
-}
-
-/**
- * Writes a line to stderr, at once. Not by process.stderr: that makes a pipe non-blocking for all processes that share
- * it, and those that do not expect it lose output.
- */
-export function say(text: string): void {
-  try {
-    writeSync(2, `fairlock: ${text}\n`);
-  } catch {
-    // A reader that is gone or does not read is no reason to fail.
   }
 }

@@ -6,8 +6,9 @@ import { setTimeout } from 'node:timers/promises';
 import { runCommand, wordsOfCommand } from './child.js';
 import { CANNOT_CREATE, CliError, UNAVAILABLE, USAGE } from './exit-codes.js';
 import { needPlatformThatTells, statusOf } from './lock-status.js';
+import { say } from './output.js';
 import { reasonOf } from './reasons.js';
-import { say, surroundings } from './surroundings.js';
+import { surroundings } from './surroundings.js';
 import { closeOpenSpans, now, type Span, spansOf, TRACE_FOLDER } from './trace-events.js';
 import { page } from './trace-page.js';
 

@@ -6,8 +6,8 @@ import { clearLine, cursorTo } from 'node:readline';
 import { isatty } from 'node:tty';
 import { cut, printable } from '../printable.js';
 import { statusOf } from './lock-status.js';
+import { say } from './output.js';
 import { ago } from './reasons.js';
-import { say } from './surroundings.js';
 
 const EVERY_MS = 1000;
 const FATAL = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGALRM'] as const;

@@ -225,7 +225,7 @@ export class LeaderElection extends EventEmitter<Events> implements AsyncIterabl
    * @param reason of the signal, default an AbortError
    */
   resign(reason?: unknown): void {
-    this.#term?.tell(reason ?? new DOMException('The leader resigned', 'AbortError'));
+    this.#term?.tell(reason === undefined ? new DOMException('The leader resigned', 'AbortError') : reason);
   }
 
   /** Resigns and stands no more: pending `run()`s reject with `LockClosedError`, loops over terms end. */

@@ -1,5 +1,6 @@
 /** The record of the leader, with the fencing token: one number for each term, never the same twice. */
 import { threadId } from 'node:worker_threads';
+import { withoutArguments } from '../command-line.js';
 import { canonicalPath, siblingPath } from '../inspect/index.js';
 import { RecordFile, type RecordOptions } from './record.js';
 import { recordPlace } from './record-place.js';
@@ -14,7 +15,7 @@ export interface Leader {
   host?: string;
   /** 0 for the main thread, else `threadId` of the Worker. */
   thread: number;
-  /** Its command line. */
+  /** Its program and script, without arguments. */
   command: string;
   /** When its term began. */
   since: Date;
@@ -57,7 +58,7 @@ export class LeaderRecord {
   beginTerm(since: Date): number {
     const record = this.#recordBeside(recordPlace(this.path, this.options.followSymlinks));
     const token = (record.read()?.token ?? Date.now()) + 1;
-    const command = process.argv.join(' ');
+    const command = withoutArguments(process.argv.join(' '));
     record.write({ token, leader: { pid: process.pid, thread: threadId, command, since: since.toISOString() } });
     return token;
   }

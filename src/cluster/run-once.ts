@@ -24,7 +24,7 @@ export interface RunOnceOptions
    * run `fn` here. A call that comes after the failure always runs it.
    * @default 'pass'
    */
-  onFailure?: 'pass' | 'retry';
+  onFailure?: 'pass' | 'retry' | undefined;
 }
 
 interface Failure {

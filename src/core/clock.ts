@@ -1,4 +1,6 @@
 /** The timers of a queue, so that tests can turn the clock by hand. */
+import { clearTimeout, setTimeout } from '../timers.js';
+
 export interface Clock {
   setTimeout(callback: () => void, ms: number): unknown;
   clearTimeout(timer: unknown): void;
@@ -6,6 +8,7 @@ export interface Clock {
   now(): number;
 }
 
+/** The real timers, whatever the globals are at the moment: see timers.ts. */
 export const systemClock: Clock = {
   setTimeout: (callback, ms) => setTimeout(callback, ms),
   clearTimeout: (timer) => clearTimeout(timer as NodeJS.Timeout),

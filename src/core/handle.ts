@@ -1,8 +1,11 @@
 /** The proof of holding a lock, and the way to release it. */
 
+import type { InspectOptions, inspect } from 'node:util';
 import { LockUnsupportedError } from '../errors.js';
 import type { LockMode } from '../options.js';
 import type { Grant } from './backend.js';
+import type { FifoQueue } from './fifo-queue.js';
+import { INSPECT, inspectAs } from './inspected.js';
 import { endLeakWatch, type Leakable, type LeakOwner, watchForLeak } from './leak-detector.js';
 
 export interface LockHandle extends Disposable, AsyncDisposable {
@@ -45,6 +48,7 @@ export interface PermitHandle extends LockHandle {
 
 /** One grant of the lock, and the handles of it: several where an async context acquired it again. */
 export interface Hold {
+  readonly queue: FifoQueue;
   readonly grant: Grant;
   readonly mode: LockMode;
   handles: number;
@@ -63,24 +67,52 @@ export interface HandleOwner extends LeakOwner {
 /** Code that keeps only the signal keeps the handle. */
 const handleOfSignal = new WeakMap<AbortSignal, Handle>();
 
+/** It has no fields that others see: to copy one (`structuredClone`, a logger) copies nothing. */
 export class Handle implements ProcessLockHandle, Leakable {
-  readonly shared: boolean;
-  readonly release: () => void;
-  leakWatched = false;
+  readonly #owner: HandleOwner;
+  readonly #hold: Hold;
+  readonly #release: () => void;
+  #leakWatched = false;
   #released = false;
   #controller: AbortController | undefined;
   #endWatch: (() => void) | undefined;
 
-  constructor(
-    readonly owner: HandleOwner,
-    readonly hold: Hold,
-  ) {
-    // Each permit has one holder, though the semaphore has several.
-    this.shared = hold.mode === 'shared' && hold.grant.permit === undefined;
-    this.release = () => {
+  constructor(owner: HandleOwner, hold: Hold) {
+    this.#owner = owner;
+    this.#hold = hold;
+    this.#release = () => {
       if (this.#end()) owner.returned(hold);
     };
     watchForLeak(this);
+  }
+
+  /** @internal */
+  get hold(): Hold {
+    return this.#hold;
+  }
+
+  /** @internal */
+  get owner(): HandleOwner {
+    return this.#owner;
+  }
+
+  /** @internal */
+  get leakWatched(): boolean {
+    return this.#leakWatched;
+  }
+
+  /** @internal */
+  set leakWatched(watched: boolean) {
+    this.#leakWatched = watched;
+  }
+
+  get release(): () => void {
+    return this.#release;
+  }
+
+  /** Each permit has one holder, though the semaphore has several. */
+  get shared(): boolean {
+    return this.#hold.mode === 'shared' && this.#hold.grant.permit === undefined;
   }
 
   get released(): boolean {
@@ -88,7 +120,8 @@ export class Handle implements ProcessLockHandle, Leakable {
   }
 
   detach(): void {
-    const { hold, owner } = this;
+    const hold = this.#hold;
+    const owner = this.#owner;
     if (this.#released) return;
     if (hold.grant.detach === undefined || hold.handles > 1) {
       const why =
@@ -110,11 +143,11 @@ export class Handle implements ProcessLockHandle, Leakable {
 
   /** Of a semaphore's handle. */
   get permit(): number | undefined {
-    return this.hold.grant.permit;
+    return this.#hold.grant.permit;
   }
 
   get fd(): number | undefined {
-    return this.#released ? undefined : this.hold.grant.fd;
+    return this.#released ? undefined : this.#hold.grant.fd;
   }
 
   get signal(): AbortSignal {
@@ -123,15 +156,26 @@ export class Handle implements ProcessLockHandle, Leakable {
       this.#controller = controller;
       handleOfSignal.set(controller.signal, this);
       if (!this.#released) {
-        this.#endWatch = this.hold.grant.watch((error) => {
+        this.#endWatch = this.#hold.grant.watch((error) => {
           controller.abort(error);
-          this.owner.lost(this.hold, error);
+          this.#owner.lost(this.#hold, error);
         });
       }
     }
     return this.#controller.signal;
   }
 
+  toJSON(): object {
+    const { path } = this.#owner;
+    const { shared, released, permit } = this;
+    return { ...(path !== undefined && { path }), shared, ...(permit !== undefined && { permit }), released };
+  }
+
+  [INSPECT](_depth: number, options: InspectOptions, util?: typeof inspect): string {
+    return inspectAs(this.toJSON(), 'LockHandle', options, util);
+  }
+
+  /** By its own name: the handle may be wrapped in a Proxy, which has no private fields. */
   [Symbol.dispose](): void {
     this.release();
   }

@@ -39,6 +39,11 @@ export class LockCore implements HandleOwner, LockParts {
     return this.#held;
   }
 
+  /** Whether handles of this object are not released, or requests of it wait. */
+  get isBusy(): boolean {
+    return this.#held > 0 || this.#requests.size > 0;
+  }
+
   acquire(mode: LockMode, options: AcquireOptions | undefined): Promise<LockHandle> {
     try {
       const given = acquireOptions(options);
@@ -59,7 +64,7 @@ export class LockCore implements HandleOwner, LockParts {
     return this.#answersAtOnce ? this.#tryNow(mode, false) : this.#tryLater(mode);
   }
 
-  acquireSync(mode: LockMode, options: { timeout?: number } | undefined): LockHandle {
+  acquireSync(mode: LockMode, options: { timeout?: number | undefined } | undefined): LockHandle {
     const { timeout = Infinity } = optionsObject<{ timeout?: number }>(options, ['timeout']);
     checkTimeout(timeout);
     const { path, queue, backend } = this;
@@ -104,7 +109,7 @@ export class LockCore implements HandleOwner, LockParts {
     callback(fn);
     const handle = (await around(() => this.acquire(mode, options))) as Handle;
     try {
-      return await runHolding(this.queue, handle.hold, () => fn(handle));
+      return await runHolding(handle.hold, () => fn(handle));
     } finally {
       handle.release();
     }
@@ -114,7 +119,13 @@ export class LockCore implements HandleOwner, LockParts {
     this.#closed = true;
     // From the back: else each request that leaves would make the next one the head, which is to leave too.
     for (const request of [...this.#requests].reverse()) request.fail(new LockClosedError(this.path));
+    this.dispose();
+  }
+
+  /** Gives back what is kept for the next request. Always true. */
+  dispose(): true {
     this.backend.dispose();
+    return true;
   }
 
   /** Takes over the lock that this process has inherited as an open descriptor. */
@@ -224,7 +235,7 @@ export class LockCore implements HandleOwner, LockParts {
   }
 
   #handleOf(grant: Grant, mode: LockMode, request: number | undefined): Handle {
-    const hold: Hold = { grant, mode, handles: 1 };
+    const hold: Hold = { queue: this.queue, grant, mode, handles: 1 };
     if (events.granted.hasSubscribers) events.granted.publish({ ...this.#event(mode), request, hold });
     return this.#handle(hold);
   }

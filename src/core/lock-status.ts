@@ -1,5 +1,5 @@
 /** What is known of a lock's holders and waiters: for `inspect()`, `onWait` and the error of a timeout. */
-import { commandLine } from '../command-line.js';
+import { commandLine, withoutArguments } from '../command-line.js';
 import { LockTimeoutError } from '../errors.js';
 import type { LockMode, LockParty, Parties, WaitInfo } from '../options.js';
 import { clearTimeout, setTimeout } from '../timers.js';
@@ -46,7 +46,7 @@ export class LockStatus {
         if (waiter === request) break;
         ahead++;
       }
-      const told: WaitInfo = { path: this.path, since: new Date(since), ahead, holders };
+      const told: WaitInfo = { path: this.path, since: new Date(since), ahead, holders: holders.map(toBeLogged) };
       if (waitsForItself) told.warning = WAITS_FOR_ITSELF;
       return told;
     };
@@ -77,7 +77,7 @@ export class LockStatus {
   #timeoutError(timeout: number, others: Parties | undefined, waitsForItself: boolean): Error {
     const waiters = this.queue.waiting + ofOtherProcesses(others?.waiters).length;
     // Of a lock in one thread there is nothing to tell that the program does not know.
-    const holders = this.path === undefined ? [] : this.#holders(others);
+    const holders = this.path === undefined ? [] : this.#holders(others).map(toBeLogged);
     return new LockTimeoutError(this.path, timeout, {
       holders,
       waiters,
@@ -114,6 +114,11 @@ export class LockStatus {
       return false;
     }
   }
+}
+
+/** An error and what `onWait` is told are logged, and kept for long. */
+function toBeLogged(party: LockParty): LockParty {
+  return party.command === undefined ? party : { ...party, command: withoutArguments(party.command) };
 }
 
 function ofOtherProcesses(parties: LockParty[] = []): LockParty[] {

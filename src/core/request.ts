@@ -1,4 +1,5 @@
 /** One call of `acquire` that could not be served at once. */
+import { AsyncResource } from 'node:async_hooks';
 import { abortReason, onAbort } from '../abort.js';
 import type { AcquireOptions, LockMode, WaitInfo } from '../options.js';
 import type { Backend, Grant, PendingAcquire } from './backend.js';
@@ -6,6 +7,7 @@ import { after, type Clock } from './clock.js';
 import * as events from './events.js';
 import { type FifoQueue, Waiter } from './fifo-queue.js';
 import type { LockStatus } from './lock-status.js';
+import { endStrandingWatch, watchForStranding } from './stranded.js';
 
 /** The parts of the lock that is asked for. */
 export interface LockParts {
@@ -26,6 +28,11 @@ export class Request extends Waiter {
   #pending: PendingAcquire | undefined;
   #cleanUps: (() => void)[] = [];
   #isSettled = false;
+  /**
+   * Of the code that asked, where other code is called back: a grant comes in the context of the code that releases, an
+   * abort in that of the abort.
+   */
+  #context: AsyncResource | undefined;
 
   constructor(
     private readonly lock: LockParts,
@@ -47,6 +54,8 @@ export class Request extends Waiter {
       const since = clock.now();
       this.#untilSettled(after(clock, waitNotice, () => this.#notify(onWait, since)));
     }
+    watchForStranding(this.lock.path);
+    if (onWait !== undefined || isObserved()) this.#context = new AsyncResource('FairlockRequest');
     this.#publish(events.requested);
     const onQueued = events.queued.hasSubscribers ? () => this.#publish(events.queued) : undefined;
     try {
@@ -63,7 +72,9 @@ export class Request extends Waiter {
   }
 
   fail(error: unknown): void {
-    if (this.#leave(error)) this.onFail(error);
+    this.#inContext(() => {
+      if (this.#leave(error)) this.onFail(error);
+    });
   }
 
   /** @param justTried it is the head from the beginning: tryAcquire() failed just now, so the first try is skipped */
@@ -76,7 +87,7 @@ export class Request extends Waiter {
 
   /** The place is given up at once; the caller learns of it when the holders are known. */
   #timeOut(timeout: number): void {
-    if (!this.#leave(undefined)) return;
+    if (!this.#inContext(() => this.#leave(undefined))) return;
     const error = this.lock.status.timeoutError(timeout, this.waitsForItself);
     if (isPromise(error)) error.then(this.onFail, this.onFail);
     else this.onFail(error);
@@ -96,7 +107,7 @@ export class Request extends Waiter {
   #grant(grant: Grant): void {
     this.#settle();
     // The promise is resolved before the queue admits the next reader, so that handles come in order of arrival.
-    this.onGrant(grant, this.#id);
+    this.#inContext(() => this.onGrant(grant, this.#id));
     this.lock.queue.granted(this);
   }
 
@@ -104,7 +115,7 @@ export class Request extends Waiter {
     const tell = (info: WaitInfo): void => {
       if (this.#isSettled) return;
       try {
-        onWait(info);
+        this.#inContext(() => onWait(info));
       } catch (error) {
         this.fail(error);
       }
@@ -114,8 +125,13 @@ export class Request extends Waiter {
     else tell(info);
   }
 
+  #inContext<T>(settle: () => T): T {
+    return this.#context === undefined ? settle() : this.#context.runInAsyncScope(settle);
+  }
+
   #settle(): void {
     this.#isSettled = true;
+    endStrandingWatch();
     for (const cleanUp of this.#cleanUps.splice(0)) cleanUp();
   }
 
@@ -128,6 +144,10 @@ export class Request extends Waiter {
     const { path, backend } = this.lock;
     channel.publish({ path, mechanism: backend.name, mode: this.mode, request: this.#id, ...more });
   }
+}
+
+function isObserved(): boolean {
+  return events.cancelled.hasSubscribers || events.granted.hasSubscribers;
 }
 
 function isPromise<T extends object>(value: T | Promise<T>): value is Promise<T> {

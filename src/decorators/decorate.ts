@@ -9,13 +9,16 @@ export type Around = <T>(
   name: string,
 ) => Promise<T>;
 
+/** What of a `ClassMethodDecoratorContext` is needed: more would bind its type parameters to one call signature. */
+export interface MethodContext {
+  readonly kind: 'method';
+  readonly name: string | symbol;
+}
+
 /** On methods and static methods. */
 export interface AsyncMethodDecorator {
-  /** TC39. A method that is not async is refused by its type. */
-  <This, Args extends unknown[], Result>(
-    method: (this: This, ...args: Args) => Promise<Result>,
-    context: ClassMethodDecoratorContext<This, (this: This, ...args: Args) => Promise<Result>>,
-  ): (this: This, ...args: Args) => Promise<Result>;
+  /** TC39. A method that is not async is refused by its type; generic and overloaded ones keep theirs. */
+  <Method extends (this: never, ...args: never[]) => Promise<unknown>>(method: Method, context: MethodContext): Method;
   /** `experimentalDecorators`. */
   <Method extends (...args: never[]) => Promise<unknown>>(
     target: object,
@@ -60,7 +63,26 @@ function wrap(fn: unknown, around: Around): AnyFunction {
   const wrapped: AnyFunction = async function (this: unknown, ...args) {
     return around(this, args, () => inner.apply(this, args), inner.name);
   };
-  for (const name of ['name', 'length'] as const)
-    Object.defineProperty(wrapped, name, { value: inner[name], configurable: true });
+  copyProperties(inner, wrapped);
   return wrapped;
+}
+
+/** What other decorators (NestJS's `@Get`, `@Cron`, `SetMetadata`) look for on the function that they are given. */
+interface ReflectMetadata {
+  getOwnMetadataKeys?(target: object): unknown[];
+  getOwnMetadata?(key: unknown, target: object): unknown;
+  defineMetadata?(key: unknown, value: unknown, target: object): void;
+}
+
+/** Name, length, what was put on the function, and what reflect-metadata (where it is loaded) knows of it. */
+function copyProperties(from: AnyFunction, to: AnyFunction): void {
+  for (const key of Reflect.ownKeys(from)) {
+    const mine = Object.getOwnPropertyDescriptor(to, key);
+    const theirs = Object.getOwnPropertyDescriptor(from, key);
+    if (theirs !== undefined && mine?.configurable !== false && key !== 'prototype')
+      Object.defineProperty(to, key, theirs);
+  }
+  const metadata = Reflect as unknown as ReflectMetadata;
+  for (const key of metadata.getOwnMetadataKeys?.(from) ?? [])
+    metadata.defineMetadata?.(key, metadata.getOwnMetadata?.(key, from), to);
 }

@@ -1,5 +1,6 @@
 /** Time that passes also while the machine sleeps. */
 import { uptime } from 'node:os';
+import { monotonic } from '../timers.js';
 
 /** A moment, to measure from. */
 export interface Moment {
@@ -8,7 +9,7 @@ export interface Moment {
 }
 
 export function now(): Moment {
-  return { monotonic: performance.now(), uptime: uptime() * 1000 };
+  return { monotonic: monotonic(), uptime: uptime() * 1000 };
 }
 
 /** Milliseconds since then: of the two clocks the one that says more. Only `os.uptime()` counts while suspended. */

@@ -82,9 +82,9 @@ class Fenced implements FencedHandle {
 
 export interface EngineLockOptions {
   /** How many times in a row a release hands the lock to the next waiter of this process. @default 0: strict order */
-  handOver?: number;
+  handOver?: number | undefined;
   /** As for `InterProcessLock`. @default false */
-  reentrant?: boolean;
+  reentrant?: boolean | undefined;
 }
 
 /** What the locks of one engine object share: a queue for each name. */

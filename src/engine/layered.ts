@@ -1,6 +1,7 @@
 /** Two locks as one: the machine's first, then the one between machines. */
 import type { LockHandle } from '../core/handle.js';
 import type { AcquireOptions } from '../options.js';
+import { Deadline } from '../timers.js';
 import { acquireOptions, callback } from '../validate.js';
 import type { Lock, LockRecords } from './lock.js';
 
@@ -35,11 +36,10 @@ class Layered implements Lock {
 
   async acquire(options?: AcquireOptions): Promise<LockHandle> {
     const given = acquireOptions(options);
-    const end = performance.now() + (given.timeout ?? Infinity);
+    const deadline = new Deadline(given.timeout ?? Infinity);
     const first = await this.outer.acquire(given);
     try {
-      const left = given.timeout === undefined ? {} : { timeout: Math.max(0, end - performance.now()) };
-      return both(first, await this.inner.acquire({ ...given, ...left }));
+      return both(first, await this.inner.acquire({ ...given, ...deadline.options }));
     } catch (error) {
       first.release();
       throw error;

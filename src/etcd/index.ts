@@ -11,14 +11,14 @@ export interface EtcdLocksOptions {
   /** `http://host:2379` or `https://…`; several are tried in turn. */
   endpoints: string | readonly string[];
   /** Of all keys. @default 'fairlock/' */
-  prefix?: string;
+  prefix?: string | undefined;
   /** After how many ms without renewal etcd ends the locks of this process. At least 5000. @default 15000 */
-  ttl?: number;
-  tls?: Tls;
-  username?: string;
-  password?: string;
+  ttl?: number | undefined;
+  tls?: Tls | undefined;
+  username?: string | undefined;
+  password?: string | undefined;
   /** How many ms a call may take. @default 5000 */
-  callTimeout?: number;
+  callTimeout?: number | undefined;
 }
 
 const OPTIONS = ['endpoints', 'prefix', 'ttl', 'tls', 'username', 'password', 'callTimeout'];

@@ -1,5 +1,6 @@
 /** The file that is locked: how it is opened, marked, and told from another one that has taken its place. */
 import { type BigIntStats, closeSync, constants, fchmodSync, fstatSync, lstatSync, openSync, statSync } from 'node:fs';
+import { constants as osConstants } from 'node:os';
 import { dirname } from 'node:path';
 import { codeOf, LockMismatchError, LockUnsupportedError, messageOf, systemError } from '../errors.js';
 import { linkTarget } from './canonical-path.js';
@@ -16,7 +17,7 @@ const O_NOFOLLOW = constants.O_NOFOLLOW ?? 0;
 export const MARK = 0o1000;
 /** Windows has no such bit: there a file beside it says so. */
 const MARK_IS_FILE = process.platform === 'win32';
-const EISDIR = 21;
+const { EISDIR } = osConstants.errno;
 /** Losing the race for one name this often in a row is no race. */
 const OPEN_ATTEMPTS = 100;
 const READ_ONLY_WILL_DO = new Set(['EACCES', 'EROFS', 'EPERM', 'ETXTBSY']);
@@ -46,14 +47,38 @@ export function openLockFile(
   options: LockFileOptions,
   { access = 'read' as Access, directories = false, creates = true } = {},
 ): OpenFile {
+  return opened(options, { access, directories, creates, marks: true });
+}
+
+/** To look at it: makes no file and no folder, and sets no mark. Undefined where there is no file. */
+export function openToLook(
+  options: LockFileOptions,
+  { access = 'read' as Access, directories = false } = {},
+): OpenFile | undefined {
+  try {
+    return opened(options, { access, directories, creates: false, marks: false });
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR') return undefined;
+    throw error;
+  }
+}
+
+interface HowToOpen {
+  access: Access;
+  directories: boolean;
+  creates: boolean;
+  marks: boolean;
+}
+
+function opened(options: LockFileOptions, { access, directories, creates, marks }: HowToOpen): OpenFile {
   const { fd, writable, created } = withDescriptors(() => openOrCreate(options, access, directories, creates));
   try {
     if (created && options.ignoreUmask) fchmodSync(fd, options.mode | MARK);
     let stat = fstatSync(fd, { bigint: true });
     checkKind(options.path, stat, directories);
     // On overlayfs a file that is changed may get another inode number: so its identity is that after marking.
-    if (stat.isFile() && mark(options, fd, stat)) stat = fstatSync(fd, { bigint: true });
-    if (stat.isFile() && stat.size > 0n && options.dataFile === false) warnOfContent(options.path);
+    if (marks && stat.isFile() && mark(options, fd, stat)) stat = fstatSync(fd, { bigint: true });
+    if (marks && stat.isFile() && stat.size > 0n && options.dataFile === false) warnOfContent(options.path);
     return new OpenFile(fd, stat.dev, stat.ino, writable, stat.isFile() && stat.size === 0n);
   } catch (error) {
     closeSync(fd);
@@ -90,10 +115,14 @@ export function checkKind(path: string, stat: BigIntStats, directories: boolean)
   );
 }
 
+/** Undefined where nothing is, also below what is no folder (ENOTDIR, which only some versions of Node throw here). */
 export function statAt(path: string, follow: boolean): BigIntStats | undefined {
-  return follow
-    ? statSync(path, { bigint: true, throwIfNoEntry: false })
-    : lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  try {
+    return (follow ? statSync : lstatSync)(path, { bigint: true });
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR') return undefined;
+    throw error;
+  }
 }
 
 interface Opened {
@@ -125,15 +154,17 @@ function openOrCreate(options: LockFileOptions, access: Access, directories: boo
       if (code === 'EACCES' && access === 'write') throw needsWriteAccess(error, path);
       if (code !== 'ENOENT' || !creates) throw error;
     }
+    const target = followSymlinks ? linkTarget(path) : path;
     try {
-      const target = followSymlinks ? linkTarget(path) : path;
       return { fd: openSync(target, kind | O_CREAT | O_EXCL | flags, mode | MARK), writable, created: true };
     } catch (error) {
       refusal = error;
       if (codeOf(error) === 'ENOENT' && makesFolders()) {
-        // A folder may be removed by another process between its making and the next try.
+        // A folder may be removed by another process between its making and the next try. Below the target of a link
+        // none is made: what it points to is not there, as flock(1) says.
+        if (target !== path && folderIsThere(path)) throw error;
         try {
-          makeFolders(dirname(followSymlinks ? linkTarget(path) : path));
+          makeFolders(dirname(path));
         } catch (reason) {
           if (codeOf(reason) !== 'ENOENT') throw reason;
           refusal = reason;
@@ -143,6 +174,10 @@ function openOrCreate(options: LockFileOptions, access: Access, directories: boo
   }
   if (codeOf(refusal) === 'ENOENT') throw refusal;
   throw new LockUnsupportedError(path, `its name came and went ${OPEN_ATTEMPTS} times while it was opened`);
+}
+
+function folderIsThere(path: string): boolean {
+  return statAt(dirname(path), true) !== undefined;
 }
 
 function openReadOnly(path: string, flags: number, refusal: unknown): Opened {
@@ -198,7 +233,7 @@ function mark(options: LockFileOptions, fd: number, stat: BigIntStats): boolean 
     }
   }
   const folder = lockFolderOf(options);
-  if (isFolder(folder)) {
+  if (isLockFolder(folder)) {
     throw new LockMismatchError(
       options.path,
       `the lock folder '${folder}' exists, so a process without native locks (mechanism 'lockfile', ` +
@@ -225,7 +260,8 @@ function ownPath({ path, followSymlinks }: Pick<LockFileOptions, 'path' | 'follo
   return followSymlinks ? linkTarget(path) : path;
 }
 
-function isFolder(path: string): boolean {
+/** Whether a process without native locks has made its folder there. */
+export function isLockFolder(path: string): boolean {
   try {
     return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
   } catch (error) {

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Inspection } from '../core/backend.js';
 import type { Parties } from '../options.js';
-import { setImmediate } from '../timers.js';
+import { Deadline, monotonic, setImmediate } from '../timers.js';
 import { read } from './proc.js';
 
 /** It yields after each step; where it yields a path, it is to be given the text of that file. */
@@ -12,10 +12,10 @@ export type Looking<T> = Generator<string | undefined, T, string>;
 export function atOnce<T>(looking: Looking<T>): T;
 export function atOnce<T>(looking: Looking<T>, budget: number): T | undefined;
 export function atOnce<T>(looking: Looking<T>, budget = Infinity): T | undefined {
-  const end = performance.now() + budget;
+  const deadline = new Deadline(budget);
   for (let step = looking.next(''); ; step = looking.next(step.value === undefined ? '' : read(step.value))) {
     if (step.done) return step.value;
-    if (performance.now() > end) return undefined;
+    if (deadline.left === 0) return undefined;
   }
 }
 
@@ -24,15 +24,15 @@ const SLICE_MS = 4;
 
 /** A look that lets the event loop run. */
 export async function inSmallSteps<T>(looking: Looking<T>): Promise<T> {
-  let rest = performance.now();
+  let rest = monotonic();
   let text = '';
   for (;;) {
     const step = looking.next(text);
     if (step.done) return step.value;
     text = step.value === undefined ? '' : await readFile(step.value, 'utf8').catch(() => '');
-    if (performance.now() - rest < SLICE_MS) continue;
+    if (monotonic() - rest < SLICE_MS) continue;
     await new Promise<void>((resolve) => setImmediate(resolve));
-    rest = performance.now();
+    rest = monotonic();
   }
 }
 

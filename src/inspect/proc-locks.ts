@@ -1,42 +1,28 @@
-/**
- * Which processes hold a file's locks and which wait, from Linux's /proc. Best effort: a look without any lock of its
- * own, out of date as soon as it is taken; other users' processes and other PID namespaces may be hidden.
- */
-import { closeSync, constants, existsSync, openSync } from 'node:fs';
+/** Which processes hold a file's locks and which wait: see lock-list.ts for how that is known. */
+import { existsSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { commandLine } from '../command-line.js';
 import { FIRST_TICKET, MOST_PERMITS, PERMIT_NUMBERS, TICKET_MODES } from '../files/byte-layout.js';
 import type { LockParty, MechanismName, Parties } from '../options.js';
-import type { Looking } from './looking.js';
-import { linkOf, list, read } from './proc.js';
+import {
+  type Identity,
+  identify,
+  KERNEL_NAMES,
+  type KernelLockLine,
+  Look,
+  locksOfDescriptor,
+  type Opener,
+  openFilesOf,
+  processes,
+} from './lock-list.js';
+import { atOnce, type Looking } from './looking.js';
+import { list, read } from './proc.js';
 
-/** Opening with it touches nothing: no device is woken, and closing it drops no POSIX lock of this process. */
-const O_PATH = 0o10000000;
 /** Linux counts a process's start in these, whatever its own ticks are. */
 const TICKS_PER_SECOND = 100;
 const F_OFD_SETLKW = '0x26';
 /** fcntl's number on x86-64 and on arm64 (and RISC-V). */
 const SYS_FCNTL = new Set(['72', '25']);
-
-/** A line of /proc/locks or of /proc/PID/fdinfo/FD: `1: -> OFDLCK ADVISORY WRITE -1 fd:01:1234 0 EOF`. */
-const LINE = /^\d+:\s+(-> )?(\w+)\s+\w+\s+(READ|WRITE)\s+(-?\d+) ([0-9a-f]+:[0-9a-f]+:\d+) (\d+) (\d+|EOF)/;
-
-interface Identity {
-  file: string;
-  realPath: string | undefined;
-}
-
-interface KernelLockLine {
-  waiting: boolean;
-  kind: string;
-  shared: boolean;
-  pid: number;
-  file: string;
-  start: number;
-}
-
-/** What the kernel's list of locks calls the locks of a mechanism. */
-const KERNEL_NAMES = { flock: ['FLOCK'], fcntl: ['OFDLCK', 'POSIX'], lockfile: [] } as const;
 
 /** @param sidecar where the waiters have tickets */
 export function* lockParties(
@@ -44,8 +30,9 @@ export function* lockParties(
   mechanism: MechanismName,
   sidecar: string | undefined,
 ): Looking<Parties | undefined> {
-  const seen = yield* partiesOf(path, KERNEL_NAMES[mechanism]);
-  return sidecar === undefined ? seen : { holders: seen?.holders ?? [], waiters: yield* queuedAt(sidecar) };
+  const look = new Look();
+  const seen = yield* partiesOf(path, KERNEL_NAMES[mechanism], look);
+  return sidecar === undefined ? seen : { holders: seen?.holders ?? [], waiters: yield* queuedAt(sidecar, look) };
 }
 
 /** Like `lockParties`, of a semaphore: one holder for each permit. */
@@ -54,15 +41,16 @@ export function* semaphoreParties(
   followSymlinks: boolean,
   sidecar: string | undefined,
 ): Looking<Parties | undefined> {
-  const seen = yield* semaphoreAt(path, followSymlinks);
-  return sidecar === undefined ? seen : { holders: seen?.holders ?? [], waiters: yield* queuedAt(sidecar) };
+  const look = new Look();
+  const seen = yield* semaphoreAt(path, look, followSymlinks);
+  return sidecar === undefined ? seen : { holders: seen?.holders ?? [], waiters: yield* queuedAt(sidecar, look) };
 }
 
 /** The processes with a ticket of the queue on a sidecar (fairness 'fifo'), in the order of service. */
-export function* queuedAt(sidecar: string): Looking<LockParty[]> {
+export function* queuedAt(sidecar: string, look = new Look()): Looking<LockParty[]> {
   const identity = identify(sidecar);
   if (identity === undefined) return [];
-  const locks = yield* locksByOpenFile(identity, ['OFDLCK']);
+  const locks = locksOf(yield* look.openersOf(identity), identity, ['OFDLCK']);
   const tickets = locks.filter(({ line }) => isTicket(line));
   const isShared = (ticket: number): boolean =>
     locks.some(({ line }) => line.shared && line.start === modeByteOf(ticket));
@@ -81,30 +69,33 @@ export function modeByteOf(ticket: number): number {
 }
 
 /** Undefined where there is no /proc to look at, or no file. */
-export function* partiesOf(path: string, kinds: readonly string[]): Looking<Parties | undefined> {
+export function* partiesOf(path: string, kinds: readonly string[], look = new Look()): Looking<Parties | undefined> {
   if (kinds.length === 0) return undefined;
   const identity = identify(path);
   if (identity === undefined) return undefined;
-  const { file } = identity;
   const seen = new Map<string, KernelLockLine>();
-  for (const line of parse(yield '/proc/locks')) {
-    if (line.file === file && kinds.includes(line.kind)) seen.set([line.waiting, line.pid, line.shared].join(), line);
+  for (const line of yield* look.lines()) {
+    if (line.file !== identity.file || !kinds.includes(line.kind)) continue;
+    seen.set([line.waiting, line.pid, line.shared].join(), line);
   }
   const lines = [...seen.values()];
   // An open-file-description lock belongs to no process, and a flock may have outlived the one that took it, in a
   // child: the processes that have the open file are to be looked up.
   const isNamed = ({ pid, waiting }: KernelLockLine): boolean => pid > 0 && (waiting || existsSync(`/proc/${pid}`));
-  const byOpenFile = lines.every(isNamed) ? { holders: [], waiters: [] } : yield* partiesByOpenFile(identity, kinds);
+  const byOpenFile =
+    lines.length > 0 && lines.every(isNamed)
+      ? { holders: [], waiters: [] }
+      : partiesByOpenFile(yield* look.openersOf(identity), identity, kinds);
   const holders = [...lines.filter((line) => !line.waiting && isNamed(line)).map(party), ...byOpenFile.holders];
   const waiters = [...lines.filter((line) => line.waiting && line.pid > 0).map(party), ...byOpenFile.waiters];
   return { holders: unique(holders), waiters };
 }
 
 /** The holders of a semaphore, one entry for each permit, and its waiters. Undefined: the file is no semaphore. */
-export function* semaphoreAt(path: string, followSymlinks = true): Looking<Parties | undefined> {
+export function* semaphoreAt(path: string, look = new Look(), followSymlinks = true): Looking<Parties | undefined> {
   const identity = identify(path, followSymlinks);
   if (identity === undefined) return undefined;
-  const locks = yield* locksByOpenFile(identity, ['OFDLCK']);
+  const locks = locksOf(yield* look.openersOf(identity), identity, ['OFDLCK']);
   const numbers = locks.filter(
     ({ line }) => line.shared && line.start > PERMIT_NUMBERS && line.start <= PERMIT_NUMBERS + MOST_PERMITS,
   );
@@ -115,10 +106,20 @@ export function* semaphoreAt(path: string, followSymlinks = true): Looking<Parti
   return { holders: oncePerByte(held).map(named), waiters: waiting.map(named) };
 }
 
-/** Those of the paths on whose files the kernel knows of a lock. */
-export function lockedAmong(paths: readonly string[]): string[] {
-  const locked = new Set(parse(read('/proc/locks')).map(({ file }) => file));
-  return paths.filter((path) => locked.has(identify(path)?.file ?? ''));
+/**
+ * Those of the paths on whose files there is a lock: by the kernel's list, which shows no lock whose owner has died (in
+ * a PID namespace it is hidden then, though a child has the open file still), and by the open files of all processes.
+ */
+export function lockedAmong(paths: readonly string[], look = new Look()): string[] {
+  const locked = new Set(atOnce(look.lines()).map(({ file }) => file));
+  const openers = atOnce(look.openers());
+  return paths.filter((path) => {
+    const identity = identify(path);
+    if (identity === undefined) return false;
+    if (locked.has(identity.file)) return true;
+    const kinds = Object.values(KERNEL_NAMES).flat();
+    return locksOf(openers.get(identity.realPath ?? '') ?? [], identity, kinds).length > 0;
+  });
 }
 
 /** A lock on a file in a folder. */
@@ -178,29 +179,7 @@ function commandOf(pid: number): string | undefined {
   return commandLine(words).trim() || undefined;
 }
 
-/** Its `major:minor:inode` as the kernel's lock list says it, which is not what stat says on overlayfs or btrfs. */
-function identify(path: string, followSymlinks = true): Identity | undefined {
-  let fd: number;
-  try {
-    fd = openSync(path, constants.O_RDONLY | O_PATH | (followSymlinks ? 0 : (constants.O_NOFOLLOW ?? 0)));
-  } catch {
-    return undefined;
-  }
-  try {
-    const info = read(`/proc/self/fdinfo/${fd}`);
-    const mount = /^mnt_id:\s+(\d+)$/m.exec(info)?.[1];
-    const inode = /^ino:\s+(\d+)$/m.exec(info)?.[1];
-    const device = new RegExp(`^${mount} \\d+ (\\d+):(\\d+) `, 'm').exec(read('/proc/self/mountinfo'));
-    if (inode === undefined || device === null) return undefined;
-    const hex = (part: string | undefined): string => Number(part).toString(16).padStart(2, '0');
-    return { file: `${hex(device[1])}:${hex(device[2])}:${inode}`, realPath: linkOf(`/proc/self/fd/${fd}`) };
-  } finally {
-    closeSync(fd);
-  }
-}
-
-function* partiesByOpenFile(identity: Identity, kinds: readonly string[]): Looking<Parties> {
-  const openers = yield* openersOf(identity);
+function partiesByOpenFile(openers: readonly Opener[], identity: Identity, kinds: readonly string[]): Parties {
   const holders = oncePerByte(locksOf(openers, identity, kinds)).map(({ pid, line }) => ({
     ...partyOf(pid),
     shared: line.shared,
@@ -209,18 +188,9 @@ function* partiesByOpenFile(identity: Identity, kinds: readonly string[]): Looki
   return { holders, waiters };
 }
 
-function* locksByOpenFile(identity: Identity, kinds: readonly string[]): Looking<LockOfProcess[]> {
-  return locksOf(yield* openersOf(identity), identity, kinds);
-}
-
 interface LockOfProcess {
   pid: number;
   line: KernelLockLine;
-}
-
-interface Opener {
-  pid: number;
-  descriptors: string[];
 }
 
 /** The locks of a file's open files. One that two descriptors share (a wait's own, a child's) comes once. */
@@ -240,32 +210,6 @@ function oncePerByte<T extends { pid: number; line: KernelLockLine }>(locks: T[]
   const isOther = (a: T, b: T): boolean =>
     a.line.shared || a.line.start !== b.line.start || a.line.kind !== b.line.kind;
   return locks.filter((lock, i) => locks.slice(0, i).every((before) => isOther(before, lock)));
-}
-
-function locksOfDescriptor(pid: number, fd: string): KernelLockLine[] {
-  return parse(read(`/proc/${pid}/fdinfo/${fd}`).replaceAll('lock:\t', ''));
-}
-
-/** What a process has open, as far as we may look: files by their real paths. */
-function openFilesOf(pid: number): { fd: string; path: string }[] {
-  return list(`/proc/${pid}/fd`).flatMap((fd) => {
-    const path = linkOf(`/proc/${pid}/fd/${fd}`);
-    return path === undefined ? [] : { fd, path };
-  });
-}
-
-function processes(): number[] {
-  return list('/proc').map(Number).filter(Number.isInteger);
-}
-
-function* openersOf({ realPath }: Identity): Looking<Opener[]> {
-  const openers: Opener[] = [];
-  for (const pid of processes()) {
-    const descriptors = openFilesOf(pid).flatMap(({ fd, path }) => (path === realPath ? fd : []));
-    if (descriptors.length > 0) openers.push({ pid, descriptors });
-    yield;
-  }
-  return openers;
 }
 
 /** Threads that wait in `fcntl(fd, F_OFD_SETLKW)`, as far as we may look. */
@@ -288,15 +232,4 @@ function party({ pid, shared }: KernelLockLine): LockParty {
 function partyOf(pid: number): { pid: number; command?: string } {
   const command = commandOf(pid);
   return command === undefined ? { pid } : { pid, command };
-}
-
-function parse(text: string): KernelLockLine[] {
-  return text.split('\n').flatMap((line) => {
-    const match = LINE.exec(line);
-    if (match === null) return [];
-    const [, arrow, kind = '', mode, pid, file = '', start] = match;
-    return [
-      { waiting: arrow !== undefined, kind, shared: mode === 'READ', pid: Number(pid), file, start: Number(start) },
-    ];
-  });
 }

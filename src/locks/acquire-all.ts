@@ -1,8 +1,14 @@
 /** Several locks at once, without deadlock. */
+import { statSync } from 'node:fs';
+import type { InspectOptions, inspect } from 'node:util';
+import { overlaps, type QueueName, queueKey } from '../backends/path-registry.js';
 import type { LockHandle } from '../core/handle.js';
+import { INSPECT, inspectAs } from '../core/inspected.js';
+import { LockDeadlockError } from '../errors.js';
 import type { AcquireOptions } from '../options.js';
+import { Deadline } from '../timers.js';
 import { acquireOptions } from '../validate.js';
-import { queueKeyOf } from './file-lock.js';
+import { queueNameOf } from './placed-core.js';
 
 /** What `acquireAll` takes: `InterProcessLock`s, and whatever has a path and can be acquired likewise. */
 export interface Acquirable {
@@ -17,17 +23,17 @@ export interface Acquirable {
  * The handle releases all of them; its `signal` is aborted when the first of them is lost. `timeout` and `signal` are
  * for all together; `onWait` may be called once for each.
  * @throws {TypeError} no locks, one that cannot be acquired, or the same lock twice
+ * @throws {LockDeadlockError} two of them exclude each other: byte ranges that overlap, two names of one file
  * @throws what `InterProcessLock.acquire` throws; what was acquired by then is released
  */
 export async function acquireAll(locks: readonly Acquirable[], options?: AcquireOptions): Promise<LockHandle> {
   const { timeout = Infinity, ...rest } = acquireOptions(options);
   const inOrder = sorted(locks);
-  const end = performance.now() + timeout;
+  const deadline = new Deadline(timeout);
   const held: LockHandle[] = [];
   try {
     for (const lock of inOrder) {
-      const left = timeout === Infinity ? {} : { timeout: Math.max(0, end - performance.now()) };
-      held.push(await lock.acquire({ ...rest, ...left }));
+      held.push(await lock.acquire({ ...rest, ...deadline.options }));
     }
   } catch (error) {
     for (const handle of held.reverse()) handle.release();
@@ -43,34 +49,93 @@ function sorted(locks: readonly Acquirable[]): Acquirable[] {
     if (typeof lock?.acquire !== 'function' || typeof lock.path !== 'string')
       throw new TypeError('locks: expected locks with a path and acquire()');
   }
-  const keyed = locks.map((lock) => ({ lock, key: queueKeyOf(lock) ?? lock.path }));
-  keyed.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
-  const twice = keyed.find(({ key }, i) => key === keyed[i - 1]?.key);
-  if (twice !== undefined)
-    throw new TypeError(`locks: '${twice.lock.path}' is among them twice, and would wait for itself`);
-  return keyed.map(({ lock }) => lock);
+  const keyed = locks.map((lock) => ({ lock, name: queueNameOf(lock) ?? { path: lock.path } }));
+  const inOrder = keyed.map((one) => ({ ...one, key: queueKey(one.name), file: fileAt(one.name.path) }));
+  inOrder.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
+  for (const [i, one] of inOrder.entries()) for (const before of inOrder.slice(0, i)) refuseOverlap(before, one);
+  return inOrder.map(({ lock }) => lock);
 }
 
+interface Keyed {
+  lock: Acquirable;
+  name: QueueName;
+  key: string;
+  /** Which file is there, by whatever name. */
+  file: string | undefined;
+}
+
+/** Two of them that exclude each other: the second would wait for the first, which waits for the second. */
+function refuseOverlap(first: Keyed, second: Keyed): void {
+  const { path } = second.lock;
+  if (first.key === second.key) throw new TypeError(`locks: '${path}' is among them twice, and would wait for itself`);
+  if (first.name.path !== second.name.path && (first.file === undefined || first.file !== second.file)) return;
+  if (first.name.isSemaphore || second.name.isSemaphore) return;
+  if (mechanismOf(first.lock) !== mechanismOf(second.lock) || !overlaps(first.name.range, second.name.range)) return;
+  const why =
+    first.name.path === second.name.path
+      ? 'two of the locks are on bytes of it that overlap'
+      : `it is the same file as '${first.lock.path}', by another name`;
+  throw new LockDeadlockError(path, why);
+}
+
+/** Of a file that is there: the same for all its names. */
+function fileAt(path: string): string | undefined {
+  try {
+    const { dev, ino } = statSync(path, { bigint: true });
+    return `${dev}:${ino}`;
+  } catch {
+    return undefined;
+  }
+}
+
+/** `flock` and `fcntl` do not see each other; of a foreign kind of lock nothing is known. */
+function mechanismOf(lock: Acquirable): unknown {
+  return (lock as { mechanism?: unknown }).mechanism;
+}
+
+/** Code that keeps only the signal keeps the handles. */
+const handlesOf = new WeakMap<AbortSignal, readonly LockHandle[]>();
+
 class HandleOfAll implements LockHandle {
-  readonly shared = false;
-  /** Each of the locks has its own. */
-  readonly fd = undefined;
-  readonly release: () => void;
+  readonly #held: readonly LockHandle[];
+  readonly #release: () => void;
   #signal: AbortSignal | undefined;
 
-  constructor(private readonly held: readonly LockHandle[]) {
-    this.release = () => {
+  constructor(held: readonly LockHandle[]) {
+    this.#held = held;
+    this.#release = () => {
       for (const handle of [...held].reverse()) handle.release();
     };
   }
 
+  get shared(): boolean {
+    return false;
+  }
+
+  /** Each of the locks has its own. */
+  get fd(): undefined {
+    return undefined;
+  }
+
+  get release(): () => void {
+    return this.#release;
+  }
+
   get released(): boolean {
-    return this.held.every(({ released }) => released);
+    return this.#held.every(({ released }) => released);
   }
 
   get signal(): AbortSignal {
-    this.#signal ??= AbortSignal.any(this.held.map(({ signal }) => signal));
+    this.#signal ??= this.#watch();
     return this.#signal;
+  }
+
+  toJSON(): object {
+    return { locks: this.#held, released: this.released };
+  }
+
+  [INSPECT](_depth: number, options: InspectOptions, util?: typeof inspect): string {
+    return inspectAs(this.toJSON(), 'LockHandle', options, util);
   }
 
   [Symbol.dispose](): void {
@@ -79,5 +144,16 @@ class HandleOfAll implements LockHandle {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.release();
+  }
+
+  /** Not by `AbortSignal.any`, which refers to the signals weakly. */
+  #watch(): AbortSignal {
+    const controller = new AbortController();
+    handlesOf.set(controller.signal, this.#held);
+    for (const { signal } of this.#held) {
+      if (signal.aborted) controller.abort(signal.reason);
+      else signal.addEventListener('abort', () => controller.abort(signal.reason), { once: true });
+    }
+    return controller.signal;
   }
 }

@@ -9,7 +9,7 @@ import { optionsObject } from '../validate.js';
 
 export interface FifoMutexOptions {
   /** The timers behind `timeout` and `waitNotice`. @default the system's */
-  clock?: Clock;
+  clock?: Clock | undefined;
 }
 
 /**

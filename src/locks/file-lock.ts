@@ -1,13 +1,16 @@
 /** A lock on a file: from a path and options to a queue and a backend. */
-import { queueKey } from '../backends/path-registry.js';
+
+import type { InspectOptions, inspect } from 'node:util';
 import { pathState } from '../backends/path-state.js';
 import { selectBackend } from '../backends/select.js';
 import type { Capabilities } from '../core/backend.js';
 import { systemClock } from '../core/clock.js';
+import { INSPECT, inspectAs } from '../core/inspected.js';
 import { LockCore } from '../core/lock-core.js';
-import { canonicalPath } from '../files/canonical-path.js';
+import { LockPlace } from '../files/lock-place.js';
 import type { InterProcessLockOptions, LockParty, MechanismName } from '../options.js';
 import { lockOptions, lockPath } from '../validate.js';
+import { PlacedCore } from './placed-core.js';
 
 /** What `inspect()` sees: a snapshot, out of date as soon as it is read. */
 export interface LockInspection {
@@ -23,21 +26,12 @@ export interface LockInspection {
   waiters: LockParty[];
 }
 
-/** The names of the queues of locks, by the object: the locks of other copies of this library have their own map. */
-const keys = new WeakMap<object, string>();
-
-/** The same for all spellings of a path. Undefined for what is no lock of this copy. */
-export function queueKeyOf(lock: object): string | undefined {
-  return keys.get(lock);
-}
-
 /** Not exported to users: the base of the locks that are. */
 export abstract class FileLock implements Disposable {
-  /** The absolute path. */
-  readonly path: string;
   /** The mechanism that serves it: the one that `'auto'` chose. */
   readonly mechanism: MechanismName;
-  /** @internal */ protected readonly core: LockCore;
+  readonly #place: LockPlace;
+  readonly #core: PlacedCore;
 
   /**
    * Touches no file: the lock file and missing parent folders are created when the lock is first taken.
@@ -47,12 +41,36 @@ export abstract class FileLock implements Disposable {
   constructor(path: string | URL, options?: InterProcessLockOptions) {
     const { followsReplacement, directories } = this;
     const given = { ...lockOptions(options), followsReplacement, directories };
-    this.path = lockPath(path);
-    const state = pathState({ path: canonicalPath(this.path, given.followSymlinks), range: given.range });
-    keys.set(this, queueKey(state.name));
-    const backend = selectBackend(this.path, given, state);
-    this.mechanism = backend.name as MechanismName;
-    this.core = new LockCore(this.path, state.queue, backend, systemClock, given.reentrant);
+    const place = new LockPlace(lockPath(path), given, this.isBeside);
+    this.#place = place;
+    this.#core = new PlacedCore(
+      this,
+      place,
+      (canonical) => ({ path: canonical, range: given.range }),
+      (name) => {
+        const state = pathState(name);
+        const backend = selectBackend(place, given, state);
+        return new LockCore(place.path, state.queue, backend, systemClock, given.reentrant);
+      },
+      // A lock of the kernel finds by its open file that the path leads elsewhere.
+      ({ backend }) => place.mayMoveUnseen || backend.name === 'lockfile',
+    );
+    this.mechanism = this.#core.now.backend.name as MechanismName;
+  }
+
+  /** The absolute path. */
+  get path(): string {
+    return this.#place.path;
+  }
+
+  /** @internal What serves the next acquisition. */
+  protected get core(): LockCore {
+    return this.#core.now;
+  }
+
+  /** @internal Whether the path is that of a file that the lock lies beside. */
+  protected get isBeside(): boolean {
+    return false;
   }
 
   /** @internal Whether a wait goes on with the new file as soon as its file is replaced. */
@@ -85,19 +103,28 @@ export abstract class FileLock implements Disposable {
 
   /** Whether a handle of this object holds the lock. */
   get held(): boolean {
-    return this.core.held > 0;
+    return this.#core.held > 0;
   }
 
   /** The holders and waiters (best effort where other processes are concerned), and the layer that serves. */
   inspect(): LockInspection {
+    const { core, mechanism, held } = this;
+    const { fairness, layers } = core.backend.capabilities;
+    return { path: this.path, mechanism, fairness, layers, held, ...core.status.now() };
+  }
+
+  toJSON(): object {
     const { path, mechanism, held } = this;
-    const { fairness, layers } = this.core.backend.capabilities;
-    return { path, mechanism, fairness, layers, held, ...this.core.status.now() };
+    return { path, mechanism, held };
+  }
+
+  [INSPECT](_depth: number, options: InspectOptions, util?: typeof inspect): string {
+    return inspectAs(this.toJSON(), this.constructor.name, options, util);
   }
 
   /** Pending waits of this object reject with `LockClosedError`; what is held stays held until it is released. */
   close(): void {
-    this.core.close();
+    this.#core.close();
   }
 
   [Symbol.dispose](): void {

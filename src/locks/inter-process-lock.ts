@@ -36,7 +36,7 @@ export class InterProcessLock extends FileLock {
    * @throws {LockDeadlockError} at once, if this thread's own code holds the lock or stands before this call
    * @throws what `acquire` throws
    */
-  acquireSync(options?: { timeout?: number }): ProcessLockHandle {
+  acquireSync(options?: { timeout?: number | undefined }): ProcessLockHandle {
     return this.core.acquireSync('exclusive', options) as ProcessLockHandle;
   }
 

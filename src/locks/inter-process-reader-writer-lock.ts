@@ -36,11 +36,11 @@ export class InterProcessReaderWriterLock extends FileLock {
   }
 
   /** Blocks the thread: see `InterProcessLock.acquireSync`. */
-  acquireReadSync(options?: { timeout?: number }): LockHandle {
+  acquireReadSync(options?: { timeout?: number | undefined }): LockHandle {
     return this.core.acquireSync(this.#read, options);
   }
 
-  acquireWriteSync(options?: { timeout?: number }): LockHandle {
+  acquireWriteSync(options?: { timeout?: number | undefined }): LockHandle {
     return this.core.acquireSync('exclusive', options);
   }
 

@@ -5,11 +5,12 @@ import { queueAccess } from '../backends/select.js';
 import { systemClock } from '../core/clock.js';
 import type { LockHandle, PermitHandle } from '../core/handle.js';
 import { LockCore } from '../core/lock-core.js';
-import { canonicalPath } from '../files/canonical-path.js';
+import { LockPlace } from '../files/lock-place.js';
 import { needRangeLocks } from '../native/locks.js';
 import type { AcquireOptions, InterProcessSemaphoreOptions } from '../options.js';
 import { lockPath, semaphoreOptions } from '../validate.js';
 import type { LockInspection } from './file-lock.js';
+import { PlacedCore } from './placed-core.js';
 
 /** What `inspect()` of a semaphore sees. */
 export interface SemaphoreInspection extends LockInspection {
@@ -27,7 +28,7 @@ export class InterProcessSemaphore implements Disposable {
   /** The absolute path. */
   readonly path: string;
   readonly permits: number;
-  readonly #core: LockCore;
+  readonly #core: PlacedCore;
 
   /**
    * @throws {TypeError} @throws {RangeError} a bad argument
@@ -38,11 +39,20 @@ export class InterProcessSemaphore implements Disposable {
     this.path = lockPath(path);
     this.permits = permits;
     const addon = needRangeLocks(this.path, 'a semaphore');
-    const state = pathState({ path: canonicalPath(this.path, file.followSymlinks), isSemaphore: true });
+    const place = new LockPlace(this.path, file);
     const lockFile = { ...file, path: this.path, dataFile: false };
-    const order = queueAccess(lockFile, fairness, state);
-    const backend = new SemaphoreBackend(lockFile, permits, addon, state, order);
-    this.#core = new LockCore(this.path, state.queue, backend, systemClock);
+    this.#core = new PlacedCore(
+      this,
+      place,
+      (canonical) => ({ path: canonical, isSemaphore: true }),
+      (name) => {
+        const state = pathState(name);
+        const order = queueAccess(lockFile, fairness, state, place);
+        const backend = new SemaphoreBackend(lockFile, permits, addon, state, order, place);
+        return new LockCore(this.path, state.queue, backend, systemClock);
+      },
+      () => false,
+    );
   }
 
   /** Permits held through this object. */
@@ -56,29 +66,30 @@ export class InterProcessSemaphore implements Disposable {
    * @throws what `InterProcessLock.acquire` throws
    */
   acquire(options?: AcquireOptions): Promise<PermitHandle> {
-    return this.#core.acquire('shared', options) as Promise<PermitHandle>;
+    return this.#core.now.acquire('shared', options) as Promise<PermitHandle>;
   }
 
   /** Null where it would have to wait, or overtake a waiter. */
   tryAcquire(): PermitHandle | null {
-    return this.#core.tryAcquire('shared') as PermitHandle | null;
+    return this.#core.now.tryAcquire('shared') as PermitHandle | null;
   }
 
   /** Whether no permit is free, whichever processes hold them. See `InterProcessLock.isLocked`. */
   isLocked(): boolean {
-    return this.#core.backend.isLocked();
+    return this.#core.now.backend.isLocked();
   }
 
   /** The holders (an entry for each permit) and waiters, best effort, and the layer that serves. */
   inspect(): SemaphoreInspection {
     const { path, permits, held } = this;
-    const { fairness, layers } = this.#core.backend.capabilities;
-    return { path, mechanism: 'fcntl', permits, fairness, layers, held: held > 0, ...this.#core.status.now() };
+    const { backend, status } = this.#core.now;
+    const { fairness, layers } = backend.capabilities;
+    return { path, mechanism: 'fcntl', permits, fairness, layers, held: held > 0, ...status.now() };
   }
 
   /** Holds a permit while `fn` runs. */
   withPermit<T>(fn: (handle: PermitHandle) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T> {
-    return this.#core.with('shared', fn as (handle: LockHandle) => T | PromiseLike<T>, options);
+    return this.#core.now.with('shared', fn as (handle: LockHandle) => T | PromiseLike<T>, options);
   }
 
   /** Pending waits of this object reject with `LockClosedError`; what is held stays held. */

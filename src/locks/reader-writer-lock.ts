@@ -8,11 +8,11 @@ import { LockCore } from '../core/lock-core.js';
 import { contextHere, heldHere } from '../core/reentrancy.js';
 import { LockDeadlockError } from '../errors.js';
 import type { AcquireOptions, LockMode } from '../options.js';
-import { optionsObject } from '../validate.js';
+import { callback, optionsObject } from '../validate.js';
 
 export interface ReaderWriterLockOptions {
   /** The timers behind `timeout` and `waitNotice`. @default the system's */
-  clock?: Clock;
+  clock?: Clock | undefined;
 }
 
 /**
@@ -84,6 +84,7 @@ export class ReaderWriterLock implements Disposable {
   }
 
   async withReadLock<T>(fn: (handle: LockHandle) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T> {
+    callback(fn);
     return this.#core.with(this.#readMode(), (handle) => this.#reading.run(true, () => fn(handle)), options);
   }
 

@@ -11,6 +11,7 @@ import {
   type LockHandle,
   type ReaderWriterLock,
 } from '../index.js';
+import { Deadline, monotonic } from '../timers.js';
 import { optionsObject } from '../validate.js';
 import { FairLocks, Semaphores } from './containers.js';
 import { tell } from './log.js';
@@ -25,19 +26,19 @@ export interface LockOptions extends Pick<AcquireOptions, 'timeout' | 'signal'> 
   /** Put before the name of the lock file. No part of the internal lock's name. */
   lockFilePrefix?: string | undefined;
   /** Exclude other processes too. @default false */
-  external?: boolean;
+  external?: boolean | undefined;
   /** The folder of the lock file. @default that of setDefaults(), or OSLO_LOCK_PATH */
   lockPath?: string | undefined;
   /** Tell of it: NODE_DEBUG=fairlock and the diagnostics channel `fairlock:lockutils`. @default true */
-  doLog?: boolean;
+  doLog?: boolean | undefined;
   /** The container of the internal lock. @default one for all */
-  semaphores?: Semaphores;
+  semaphores?: Semaphores | undefined;
   /** Upstream the time between two attempts. Accepted and without effect: nothing is polled. */
-  delay?: number;
+  delay?: number | undefined;
   /** With `external`: strictly first come, first served between processes too. Within this one it always is. */
-  fair?: boolean;
+  fair?: boolean | undefined;
   /** Whether to wait. If not, failure is `AcquireLockFailedException`. @default true */
-  blocking?: boolean;
+  blocking?: boolean | undefined;
 }
 
 /** `blocking: false`, and the lock is held. */
@@ -185,7 +186,7 @@ async function acquire(name: string, options: LockOptions, by: string | undefine
   const log = doLog ? tell : () => {};
   const told = { name, external: between !== undefined, ...(by === undefined ? {} : { by }) };
   const limits = limitsOf(options);
-  const began = performance.now();
+  const began = monotonic();
   log({ event: 'acquiring', ...told });
   const held: LockHandle[] = [];
   try {
@@ -203,12 +204,12 @@ async function acquire(name: string, options: LockOptions, by: string | undefine
     }
   } catch (error) {
     for (const handle of held.reverse()) handle.release();
-    log({ event: 'failed', ...told, waited: performance.now() - began });
+    log({ event: 'failed', ...told, waited: monotonic() - began });
     throw error;
   }
-  const waited = performance.now() - began;
+  const waited = monotonic() - began;
   log({ event: 'acquired', ...told, waited });
-  return new StackedHandle(held, () => log({ event: 'released', ...told, held: performance.now() - began - waited }));
+  return new StackedHandle(held, () => log({ event: 'released', ...told, held: monotonic() - began - waited }));
 }
 
 async function during<T>(acquiring: Promise<LockHandle>, run: (handle: LockHandle) => T | PromiseLike<T>): Promise<T> {
@@ -222,9 +223,9 @@ async function during<T>(acquiring: Promise<LockHandle>, run: (handle: LockHandl
 
 /** What is left of the timeout, each time it is asked. */
 function limitsOf({ timeout, signal }: Pick<LockOptions, 'timeout' | 'signal'>): () => AcquireOptions {
-  const end = timeout === undefined ? undefined : performance.now() + timeout;
+  const deadline = new Deadline(timeout ?? Infinity);
   return () => ({
-    ...(end === undefined ? {} : { timeout: Math.max(0, end - performance.now()) }),
+    ...deadline.options,
     ...(signal === undefined ? {} : { signal }),
   });
 }

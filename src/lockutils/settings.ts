@@ -10,10 +10,13 @@ export interface LockutilsDefaults {
   /** The folder of external locks. `undefined` goes back to the environment variable OSLO_LOCK_PATH. */
   lockPath?: string | undefined;
   /** Whether `external: true` is to be ignored. @default false */
-  disableProcessLocking?: boolean;
+  disableProcessLocking?: boolean | undefined;
 }
 
-let defaults: Required<LockutilsDefaults> = { lockPath: undefined, disableProcessLocking: false };
+let defaults: { lockPath: string | undefined; disableProcessLocking: boolean } = {
+  lockPath: undefined,
+  disableProcessLocking: false,
+};
 
 /** Sets what is named, and leaves the rest. */
 export function setDefaults(given: LockutilsDefaults): void {

@@ -62,6 +62,7 @@ export class NativeFile {
   /** Contended also where any request has a ticket. REMOVED: `probe` is not the sidecar any more. */
   tryIfQueueEmpty(probe: NativeFile, mode: LockMode): TryStatus | typeof REMOVED {
     const status = this.addon.tryIfQueueEmpty(this.handle, probe.handle, mode === 'shared');
+    if (status < 0) probe.isFirst(); // If it was the sidecar that could not be asked, that is thrown, with its path.
     return this.#checked(status) as TryStatus | typeof REMOVED;
   }
 
@@ -70,7 +71,9 @@ export class NativeFile {
    * grant.
    */
   tryIfFirst(sidecar: NativeFile, mode: LockMode): TryStatus {
-    return this.#checked(this.addon.tryIfFirst(this.handle, sidecar.handle, mode === 'shared')) as TryStatus;
+    const status = this.addon.tryIfFirst(this.handle, sidecar.handle, mode === 'shared');
+    if (status < 0) sidecar.isFirst();
+    return this.#checked(status) as TryStatus;
   }
 
   /** Of a sidecar. GRANTED: no request has an earlier ticket, or, if this one has none, any. */

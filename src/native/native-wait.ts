@@ -1,6 +1,7 @@
 /** Waits on threads of the addon. */
 import { systemError } from '../errors.js';
 import type { LockMode } from '../options.js';
+import { Deadline } from '../timers.js';
 import { type Addon, GRANTED } from './addon.js';
 import type { NativeFile } from './native-file.js';
 
@@ -146,9 +147,9 @@ export function waitSync(
   timeout: number,
   whenUnused: () => void,
 ): number | undefined {
-  const end = performance.now() + timeout;
+  const deadline = new Deadline(timeout);
   const wait = NativeWait.blocking(file, sidecar, mode);
-  for (let left = timeout; left > 0; left = end - performance.now()) {
+  for (let left = timeout; left > 0; left = deadline.left) {
     const status = wait.join(Math.min(left, SYNC_SLICE_MS));
     if (status !== undefined) return status;
   }

@@ -25,16 +25,16 @@ const pg = loadPg();
 
 export interface PostgresLocksOptions {
   /** As pg takes it. One of `connectionString`, `config` and `connect` is required. */
-  connectionString?: string;
-  config?: ClientConfig;
+  connectionString?: string | undefined;
+  config?: ClientConfig | undefined;
   /** Makes a client that is connected, and that no other code uses. */
-  connect?: () => Promise<Client>;
+  connect?: (() => Promise<Client>) | undefined;
   /** Where the tokens come from. @default 'fairlock' */
-  schema?: string;
+  schema?: string | undefined;
   /** One serves all locks that are free; each lock that is waited for needs one of its own. @default 20 */
-  maxConnections?: number;
+  maxConnections?: number | undefined;
   /** After how many ms without an answer of the server a lock counts as lost. @default 10000 */
-  lossAfter?: number;
+  lossAfter?: number | undefined;
 }
 
 const OPTIONS = ['connectionString', 'config', 'connect', 'schema', 'maxConnections', 'lossAfter'];

@@ -6,7 +6,7 @@ import type { Engine, EngineGrant, EngineRequest } from '../engine/engine.js';
 import { backOff, pause, within } from '../engine/retry.js';
 import { codeOf, LockEngineError, LockUnsupportedError, messageOf } from '../errors.js';
 import type { LockParty, Parties } from '../options.js';
-import { clearTimeout, setTimeout, unref } from '../timers.js';
+import { clearTimeout, monotonic, setTimeout, unref } from '../timers.js';
 import { keyOf, type PostgresKey, parametersOf, permitKeys, queueKeyOf, shownAs } from './keys.js';
 import { type GrantOwner, PostgresGrant } from './postgres-grant.js';
 import { probe } from './probe.js';
@@ -374,12 +374,12 @@ export class PostgresEngine implements Engine, GrantOwner {
       // The first timeline that these locks ever saw is no failover.
       if (Number(known.rows[0].timelines) > 1) age = Math.min(age, Number(known.rows[0].age));
     }
-    this.#mayGrantAt = performance.now() + Math.max(0, lossAfter - age);
+    this.#mayGrantAt = monotonic() + Math.max(0, lossAfter - age);
   }
 
   /** After a restart or failover: holders of before may not have noticed yet that their locks are gone. */
   async #grace(): Promise<void> {
-    const left = this.#mayGrantAt - performance.now();
+    const left = this.#mayGrantAt - monotonic();
     if (left > 0) await new Promise<void>((resolve) => setTimeout(resolve, left));
   }
 

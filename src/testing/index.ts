@@ -34,15 +34,13 @@ export interface TestContextLike {
  */
 export function temporaryLockPath(context?: TestContextLike): TemporaryLockPath {
   const path = mkdtempSync(join(tmpdir(), 'fairlock-'));
-  const before = getLockPath();
-  const hadDefault = before !== (process.env.OSLO_LOCK_PATH || undefined);
-  setDefaults({ lockPath: path });
+  active.enter(path);
   let removed = false;
   const remove = (): void => {
     if (removed) return;
     removed = true;
     const held = heldIn(path);
-    setDefaults({ lockPath: hadDefault ? before : undefined });
+    active.leave(path);
     closeCachedFiles(); // Some file systems (FUSE) keep a removed file that is open under another name.
     rmSync(path, { recursive: true, force: true });
     if (held.length > 0) throw new Error(`still held at the end of the test: ${held.join(', ')}`);
@@ -57,6 +55,27 @@ export function temporaryLockPath(context?: TestContextLike): TemporaryLockPath 
     [Symbol.asyncDispose]: async () => remove(),
   };
 }
+
+/** Folders of tests that run, which may overlap and end in any order: the lock path is that of the last that is left. */
+const active = {
+  folders: [] as string[],
+  /** What was set before the first of them. */
+  before: undefined as string | undefined,
+
+  enter(folder: string): void {
+    if (this.folders.length === 0) {
+      const set = getLockPath();
+      this.before = set === (process.env.OSLO_LOCK_PATH || undefined) ? undefined : set;
+    }
+    this.folders.push(folder);
+    setDefaults({ lockPath: folder });
+  },
+
+  leave(folder: string): void {
+    this.folders = this.folders.filter((one) => one !== folder);
+    setDefaults({ lockPath: this.folders.at(-1) ?? this.before });
+  },
+};
 
 const NATIVE: MechanismName[] = ['flock', 'fcntl'];
 

@@ -1,9 +1,10 @@
 /** The requests of this thread in one directory: which are held, which are pending, what becomes of them. */
 import { existsSync } from 'node:fs';
 import { throwIfAborted } from '../abort.js';
+import { codeOf } from '../errors.js';
 import type { LockHandle } from '../index.js';
 import { sidecarOf } from '../inspect/index.js';
-import { setImmediate, setTimeout, unref } from '../timers.js';
+import { Deadline, setImmediate, setTimeout, unref } from '../timers.js';
 import { Lock, type LockMode, MAKER } from './lock.js';
 import { CLIENT_ID, inOtherProcesses, inOtherThreads, publishInfo } from './lock-infos.js';
 import { NamedLock } from './named-lock.js';
@@ -19,10 +20,16 @@ export interface RequestOptions {
 
 /** How often, and how many ms apart, a file that may have been left is looked at. */
 const TIDY_TRIES = 5;
+/** How long, and how many ms apart, a stealer goes on trying while another process removes the file. */
+const BUSY_MS = 5_000;
+const BUSY_AGAIN_MS = 5;
 const TIDY_MS = 10;
 
 /** Directories with requests, so that all lock managers of the thread see them. */
 const inUse = new Map<string, Directory>();
+
+/** Thrown before the callback is called: the directory's path leads elsewhere now, and the lock there is another one. */
+export const MOVED = Symbol('moved');
 
 export class Directory {
   /** In the order in which they were made or, once held, granted. */
@@ -36,14 +43,20 @@ export class Directory {
   }
 
   /** https://www.w3.org/TR/web-locks/#request-a-lock */
-  async request<T>(options: RequestOptions, callback: LockGrantedCallback<T>): Promise<Awaited<T>> {
+  async request<T>(
+    options: RequestOptions,
+    callback: LockGrantedCallback<T>,
+    isThere: () => boolean,
+  ): Promise<Awaited<T>> {
     const request = this.#enter(options);
     try {
       // A lock that is free is held at once, so that a stealer in this very turn finds it.
       const handle = this.#now(request, options);
       if (handle !== null) this.#hold(request, handle);
       else if (options.ifAvailable) this.#leave(request);
+      else if (options.steal) this.#hold(request, await this.#stealLater(request, options.name));
       else this.#hold(request, await this.#later(request, options));
+      if (!isThere()) throw MOVED;
       await undefined; // No callback runs before `request` has returned.
       if (handle === null && options.ifAvailable) return await callback(null);
       throwIfAborted(options.signal);
@@ -72,7 +85,7 @@ export class Directory {
 
   #now(request: Request, { name, mode, steal }: RequestOptions): LockHandle | null {
     const { lock } = this.#lockOf(name);
-    if (steal) return this.#steal(request, lock);
+    if (steal) return this.#stealUnlessBusy(request, lock);
     return mode === 'shared' ? lock.tryAcquireRead() : lock.tryAcquireWrite();
   }
 
@@ -95,6 +108,27 @@ export class Directory {
       tidy(this.path, name);
       throw error;
     }
+  }
+
+  /** Null: another process is removing or replacing the file. */
+  #stealUnlessBusy(request: Request, lock: NamedLock): LockHandle | null {
+    try {
+      return this.#steal(request, lock);
+    } catch (error) {
+      if (codeOf(error) !== 'EBUSY') throw error;
+      return null;
+    }
+  }
+
+  /** Without blocking this thread for the other process, which may be stopped. @throws EBUSY it goes on for too long */
+  async #stealLater(request: Request, name: string): Promise<LockHandle> {
+    const deadline = new Deadline(BUSY_MS);
+    while (deadline.left > 0) {
+      await new Promise<void>((resolve) => setTimeout(resolve, BUSY_AGAIN_MS));
+      const handle = this.#stealUnlessBusy(request, this.#lockOf(name).lock);
+      if (handle !== null) return handle;
+    }
+    return this.#steal(request, this.#lockOf(name).lock);
   }
 
   #steal(request: Request, lock: NamedLock): LockHandle {

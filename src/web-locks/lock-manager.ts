@@ -1,11 +1,17 @@
 /** The interface, and the order in which arguments are converted and checked. */
 import { isAbortSignal, throwIfAborted } from '../abort.js';
+import { LockUnsupportedError } from '../errors.js';
 import { canonicalPath } from '../inspect/index.js';
 import { lockPath } from '../validate.js';
-import { Directory, type RequestOptions } from './directory.js';
+import { Directory, MOVED, type RequestOptions } from './directory.js';
 import type { LockMode } from './lock.js';
 import type { LockGrantedCallback, LockManagerSnapshot, LockOptions } from './types.js';
 
+/** Also for programs that are compiled with `exactOptionalPropertyTypes`. */
+type OrUndefined<T> = { [K in keyof T]?: T[K] | undefined };
+
+/** So often in a row is a link that is pointed to and fro. */
+const MOST_MOVES = 100;
 const MODES: readonly unknown[] = ['exclusive', 'shared'] satisfies LockMode[];
 
 /**
@@ -17,14 +23,19 @@ const MODES: readonly unknown[] = ['exclusive', 'shared'] satisfies LockMode[];
  * the promise that the callback returns is settled; a process that dies releases it.
  */
 export class LockManager {
-  readonly #path: string;
+  readonly #given: string;
 
   /**
    * @param directory where the lock files are; made if need be when a lock is first taken. Keep it for this
    * @throws {TypeError} a bad argument
    */
   constructor(directory: string | URL) {
-    this.#path = canonicalPath(lockPath(directory), true);
+    this.#given = lockPath(directory);
+  }
+
+  /** Its links are followed for each request: they may be pointed elsewhere. */
+  get #path(): string {
+    return canonicalPath(this.#given, true);
   }
 
   /**
@@ -35,19 +46,28 @@ export class LockManager {
    * @throws the reason of `signal`; what the callback throws; errors of the file system
    */
   request<T>(name: string, callback: LockGrantedCallback<T>): Promise<Awaited<T>>;
-  request<T>(name: string, options: LockOptions, callback: LockGrantedCallback<T>): Promise<Awaited<T>>;
+  request<T>(name: string, options: OrUndefined<LockOptions>, callback: LockGrantedCallback<T>): Promise<Awaited<T>>;
   async request<T>(
     name: string,
-    second: LockOptions | LockGrantedCallback<T>,
+    second: OrUndefined<LockOptions> | LockGrantedCallback<T>,
     ...rest: unknown[]
   ): Promise<Awaited<T>> {
     // An async function: whatever is wrong is a rejection, as for every operation that returns a promise.
-    const path = this.#path;
     const converted = `${name}`;
     const options = rest.length === 0 ? {} : dictionary(second);
     const callback = rest.length === 0 ? second : rest[0];
     if (typeof callback !== 'function') throw new TypeError('request: the callback is not a function');
-    return Directory.at(path).request(check({ name: converted, ...options }), callback as LockGrantedCallback<T>);
+    const checked = check({ name: converted, ...options });
+    for (let moves = 0; moves < MOST_MOVES; moves++) {
+      const path = this.#path;
+      const isThere = (): boolean => this.#path === path;
+      try {
+        return await Directory.at(path).request(checked, callback as LockGrantedCallback<T>, isThere);
+      } catch (error) {
+        if (error !== MOVED) throw error;
+      }
+    }
+    throw new LockUnsupportedError(this.#given, `its links were pointed elsewhere ${MOST_MOVES} times in a row`);
   }
 
   /**

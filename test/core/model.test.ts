@@ -4,6 +4,7 @@ import { pathState } from '../../src/backends/path-state.js';
 import { selectBackend } from '../../src/backends/select.js';
 import type { Clock } from '../../src/core/clock.js';
 import { LockCore } from '../../src/core/lock-core.js';
+import { LockPlace } from '../../src/files/lock-place.js';
 import { FifoMutex, type LockHandle } from '../../src/index.js';
 import { lockOptions } from '../../src/validate.js';
 import { FakeClock } from '../support/fake-clock.js';
@@ -23,7 +24,7 @@ const subjects: Record<string, (clock: Clock) => Subject> = {
     const file = path();
     const state = pathState({ path: file });
     const options = { ...lockOptions({}), followsReplacement: false, directories: true };
-    const lock = new LockCore(file, state.queue, selectBackend(file, options, state), clock);
+    const lock = new LockCore(file, state.queue, selectBackend(new LockPlace(file, options), options, state), clock);
     return {
       acquire: (options) => lock.acquire('exclusive', options),
       tryAcquire: () => lock.tryAcquire('exclusive') as LockHandle | null,

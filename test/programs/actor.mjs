@@ -1,9 +1,16 @@
 // A process that does what it is told over IPC: one lock object, the handles it got, in order. After `reset` it is as
 // if it had just begun.
 import { closeSync, openSync } from 'node:fs';
-import { InterProcessLock, InterProcessReaderWriterLock, InterProcessSemaphore, layers } from 'fairlock';
+import { InterProcessLock, InterProcessReaderWriterLock, InterProcessSemaphore, layers, lockBeside } from 'fairlock';
 
-const kinds = { InterProcessLock, InterProcessReaderWriterLock, InterProcessSemaphore };
+const kinds = {
+  InterProcessLock,
+  InterProcessReaderWriterLock,
+  InterProcessSemaphore,
+  lockBeside: function beside(path, options) {
+    return lockBeside(path, options);
+  },
+};
 
 let lock;
 const locks = [];

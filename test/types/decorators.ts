@@ -25,6 +25,24 @@ class Service {
   @locked('_lock')
   static async named(this: typeof Service): Promise<void> {}
 
+  @interProcessLocked('/x')
+  async generic<T>(value: T): Promise<T> {
+    return value;
+  }
+
+  @interProcessLocked('/x')
+  async update<K extends keyof Service>(key: K, value: Service[K]): Promise<Service[K]> {
+    void key;
+    return value;
+  }
+
+  async overloaded(a: number): Promise<number>;
+  async overloaded(a: string): Promise<string>;
+  @locked
+  async overloaded(a: number | string): Promise<number | string> {
+    return a;
+  }
+
   // @ts-expect-error a method that is not async would become so behind its type's back
   @interProcessLocked('/x')
   sync(): string {
@@ -39,6 +57,7 @@ class Service {
 }
 
 expectTypeOf<Service['method']>().toEqualTypeOf<(a: number, b?: string) => Promise<string>>();
+expectTypeOf<Service['generic']>().toEqualTypeOf<<T>(value: T) => Promise<T>>();
 expectTypeOf(interProcessLocked('/x')((a: number) => a.toString())).toEqualTypeOf<
   (this: unknown, a: number) => Promise<string>
 >();

@@ -11,11 +11,12 @@ import { DescriptorCache } from '../../files/descriptor-cache.js';
 import { type LockFileOptions, openLockFile } from '../../files/lock-file.js';
 import type { OpenFile } from '../../files/open-file.js';
 import { sidecarOf } from '../../files/sibling-files.js';
-import { type Addon, CONTENDED, FIRST, GRANTED, REPLACED } from '../../native/addon.js';
+import { type Addon, CONTENDED, FIRST, GRANTED, REMOVED, REPLACED } from '../../native/addon.js';
 import { NativeFile } from '../../native/native-file.js';
 import { NativeWait } from '../../native/native-wait.js';
 import type { LockMode } from '../../options.js';
 import { clearTimeout, setTimeout } from '../../timers.js';
+import { checkProtocol } from './protocol.js';
 
 /** Tickets that one thread has taken ahead: many of them would make the kernel's list of locks long. */
 const MOST_AHEAD = 16;
@@ -38,7 +39,8 @@ export class TicketQueue {
   #isTaking = false;
 
   constructor(
-    private readonly canonical: string,
+    /** The place of the lock. */
+    readonly canonical: string,
     /** Of the lock file. */
     private readonly options: LockFileOptions,
     private readonly addon: Addon,
@@ -65,6 +67,7 @@ export class TicketQueue {
     try {
       file.native = new NativeFile(addon, file.fd, { ...options, range: { start: 0, length: 0 } });
       file.keepable = true; // Its content is ours.
+      checkProtocol(file, sidecar);
       return file;
     } catch (error) {
       file.close();
@@ -76,6 +79,22 @@ export class TicketQueue {
     this.#descriptors.put(this.sidecar, file);
   }
 
+  /** Asks something of the sidecar, again if that was removed meanwhile. */
+  look<T>(ask: (sidecar: NativeFile) => T | typeof REMOVED): T {
+    for (let removed = 0; removed < MAX_REPLACED; removed++) {
+      const sidecar = this.open();
+      let answer: T | typeof REMOVED = REMOVED;
+      try {
+        answer = ask(sidecar.nativeFile);
+      } finally {
+        if (answer === REMOVED) sidecar.close();
+        else this.putBack(sidecar);
+      }
+      if (answer !== REMOVED) return answer;
+    }
+    throw this.unsteady();
+  }
+
   /** Whether there is a sidecar. */
   exists(): boolean {
     return lstatSync(this.sidecar, { throwIfNoEntry: false }) !== undefined;
@@ -85,14 +104,22 @@ export class TicketQueue {
   removeSidecar(): boolean {
     if (!this.exists()) return true;
     const file = this.open();
-    const status = file.nativeFile.removeSidecar();
-    file.close();
-    this.#descriptors.clear();
-    return status !== CONTENDED;
+    try {
+      return file.nativeFile.removeSidecar() !== CONTENDED;
+    } finally {
+      file.close();
+      this.#descriptors.clear();
+    }
   }
 
   dispose(): void {
     this.#descriptors.clear();
+  }
+
+  /** @internal */
+  unsteady(): LockUnsupportedError {
+    const why = `it was replaced ${MAX_REPLACED} times in a row between open and lock`;
+    return new LockUnsupportedError(this.sidecar, why);
   }
 
   /** @internal The ticket was dropped, or never taken. */
@@ -230,8 +257,7 @@ export class Ticket {
       this.#closeSidecar();
       if (status !== REPLACED) throw this.#takeError(-status);
     }
-    const why = `it was replaced ${MAX_REPLACED} times in a row between open and lock`;
-    throw new LockUnsupportedError(this.queue.sidecar, why);
+    throw this.queue.unsteady();
   }
 
   /** Another process is taking a ticket at this moment: waits for that on a thread. */

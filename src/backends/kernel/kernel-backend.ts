@@ -18,13 +18,17 @@ import type {
   SyncWaitable,
 } from '../../core/backend.js';
 import { codeOf, errnoOf, LockMismatchError, LockUnsupportedError, systemError } from '../../errors.js';
+import { isLockFolder, lockFolderOf } from '../../files/lock-file.js';
+import type { LockPlace } from '../../files/lock-place.js';
 import { OpenFile } from '../../files/open-file.js';
+import { coversAny, type KernelLockLine, linesOf, ownPosixLocks } from '../../inspect/lock-list.js';
 import { inspection } from '../../inspect/looking.js';
 import { lockParties } from '../../inspect/proc-locks.js';
 import { CONTENDED, GRANTED } from '../../native/addon.js';
 import type { TryStatus } from '../../native/native-file.js';
 import { waitSync } from '../../native/native-wait.js';
 import type { InternalLockOptions, LockMode } from '../../options.js';
+import { Deadline } from '../../timers.js';
 import type { QueueAccess } from '../fifo/queue-access.js';
 import type { Ticket } from '../fifo/ticket-queue.js';
 import { overlapsHeld } from '../path-registry.js';
@@ -44,19 +48,21 @@ import { replaceFile } from './replace-file.js';
 const MAX_REPLACED = 100;
 
 export class KernelBackend implements Backend, SyncWaitable, Stealable, Adoptable, KernelParts, LockSource {
+  readonly path: string;
   readonly name: 'flock' | 'fcntl';
   readonly files: KernelFiles;
   readonly tries: LockTry;
 
   constructor(
-    readonly path: string,
-    options: InternalLockOptions,
+    place: LockPlace,
+    private readonly options: InternalLockOptions,
     private readonly state: PathState,
     readonly calls: LockCalls,
     readonly order: QueueAccess,
   ) {
+    this.path = place.path;
     this.name = calls.name;
-    this.files = new KernelFiles(path, options, state, calls);
+    this.files = new KernelFiles(place, options, state, calls);
     this.tries = new LockTry(calls, order, options.unlinkOnRelease);
   }
 
@@ -73,24 +79,40 @@ export class KernelBackend implements Backend, SyncWaitable, Stealable, Adoptabl
   }
 
   request(mode: LockMode, onQueued?: () => void): PendingAcquire {
-    return new PendingLock(this, mode, this.order.takeTicket(mode, onQueued));
+    return new PendingLock(this, mode, this.order, this.order.takeTicket(mode, onQueued));
   }
 
+  /** A look: it changes nothing of what it looks at. */
   isLocked(): boolean {
+    const { files } = this;
+    if (isLockFolder(lockFolderOf(files.file))) return true; // A process without native locks has it.
+    const own = ownPosixLocks(this.path);
+    if (own.length > 0) return this.#isLockedBeside(own);
     for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
-      const file = this.files.openToAsk();
+      const file = files.openToLook();
       if (file === undefined) return false;
       try {
         this.calls.prepare(file);
         const isLocked = this.calls.isLocked(file);
         if (this.calls.isCurrent(file)) return isLocked;
       } catch (error) {
-        if (!this.files.mustWrite(error, file)) throw this.explained(error);
+        if (!files.mustWrite(error, file)) throw this.explained(error);
       } finally {
         file.close();
       }
     }
-    throw this.#noStableIdentity();
+    throw this.noStableIdentity();
+  }
+
+  /** Without opening the file, since closing it would drop these locks of our own process. */
+  #isLockedBeside(own: readonly KernelLockLine[]): boolean {
+    // A POSIX lock is another owner's than a lock of an open file, also in one process.
+    if (this.name === 'fcntl') return own.some((line) => coversAny(line, this.options.range)) || this.#isShownLocked();
+    return this.#isShownLocked();
+  }
+
+  #isShownLocked(): boolean {
+    return linesOf(this.path, this.name).some((line) => coversAny(line, this.options.range));
   }
 
   inspect(): Inspection {
@@ -100,18 +122,17 @@ export class KernelBackend implements Backend, SyncWaitable, Stealable, Adoptabl
   }
 
   waitSync(mode: LockMode, timeout: number): Grant | null {
-    const end = performance.now() + timeout;
-    const left = (): number => Math.max(0, end - performance.now());
-    const polled = (): Grant | null => pollSync(() => this.tryAcquire(mode, true), left());
+    const deadline = new Deadline(timeout);
+    const polled = (): Grant | null => pollSync(() => this.tryAcquire(mode, true), deadline.left);
     if (this.calls.addon === undefined) return polled();
-    for (;;) {
+    for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
       const file = this.files.takeUnlessLeased(mode);
       if (file === undefined) return polled();
       let sidecar: OpenFile | undefined;
       let status: number | undefined;
       try {
         sidecar = this.order.openSidecar();
-        status = waitSync(file.nativeFile, sidecar?.nativeFile, mode, left(), () => {
+        status = waitSync(file.nativeFile, sidecar?.nativeFile, mode, deadline.left, () => {
           file.unlockAndClose();
           sidecar?.close();
         });
@@ -130,6 +151,7 @@ export class KernelBackend implements Backend, SyncWaitable, Stealable, Adoptabl
       const error = systemError(-status, this.name, this.path);
       if (!this.files.mustWrite(error, file)) throw this.explained(error);
     }
+    throw this.noStableIdentity();
   }
 
   overlapsHeld(): boolean {
@@ -194,7 +216,7 @@ export class KernelBackend implements Backend, SyncWaitable, Stealable, Adoptabl
       // Closing drops the lock, if the replaced file had given it to us: no other process has a file that we opened.
       file.close();
     }
-    throw this.#noStableIdentity();
+    throw this.noStableIdentity();
   }
 
   grant(file: OpenFile, mode: LockMode, ticket: Ticket | undefined): Grant {
@@ -206,7 +228,7 @@ export class KernelBackend implements Backend, SyncWaitable, Stealable, Adoptabl
     return explained(error, this.name, this.path);
   }
 
-  #noStableIdentity(): LockUnsupportedError {
+  noStableIdentity(): LockUnsupportedError {
     const why =
       `the file at the path was another one than the file just opened there ${MAX_REPLACED} times in a row; ` +
       'its file system seems to have no stable inode numbers';

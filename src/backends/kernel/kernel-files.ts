@@ -1,6 +1,7 @@
 /** The open lock files of one lock: taken from the cache or opened, prepared, and put back. */
 import { codeOf, LockMismatchError } from '../../errors.js';
-import { type Access, type LockFileOptions, openLockFile } from '../../files/lock-file.js';
+import { type Access, type LockFileOptions, openLockFile, openToLook } from '../../files/lock-file.js';
+import type { LockPlace } from '../../files/lock-place.js';
 import type { OpenFile } from '../../files/open-file.js';
 import type { InternalLockOptions, LockMode } from '../../options.js';
 import type { PathState } from '../path-state.js';
@@ -12,18 +13,23 @@ const IN_THE_WAY =
   'if no process does, remove the folder';
 
 export class KernelFiles {
+  /** As it was when this was made: a lock whose path changes gets new files. */
+  readonly path: string;
+  readonly canonical: string;
   readonly file: LockFileOptions;
   /** The file system locks only what is open for writing: NFS, which makes byte-range locks of flock. */
   #needsWrite = false;
 
   constructor(
-    readonly path: string,
+    readonly place: LockPlace,
     readonly options: InternalLockOptions,
     private readonly state: PathState,
     private readonly calls: LockCalls,
   ) {
+    this.path = place.path;
+    this.canonical = place.canonical;
     // Bytes of a file are locked because of its content.
-    this.file = { ...options, path, dataFile: options.dataFile || options.range !== undefined };
+    this.file = { ...options, path: this.path, dataFile: options.dataFile || options.range !== undefined };
   }
 
   /** An open file that no other request of this thread uses. @throws EAGAIN from `open`: see `takeUnlessLeased` */
@@ -51,14 +57,11 @@ export class KernelFiles {
     }
   }
 
-  /** An open file to ask about, not prepared yet. Undefined where there is none: a question makes no file. */
-  openToAsk(): OpenFile | undefined {
-    try {
-      return this.#open(this.#needsWrite ? 'write' : 'read', false);
-    } catch (error) {
-      if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR') return undefined;
-      throw error;
-    }
+  /** An open file to ask about, not prepared yet. Undefined where there is none. */
+  openToLook(): OpenFile | undefined {
+    return this.#orInTheWay(() =>
+      openToLook(this.file, { access: this.#needsWrite ? 'write' : 'read', directories: this.#directories }),
+    );
   }
 
   /** For the next request. The file is not locked any more. */
@@ -83,12 +86,22 @@ export class KernelFiles {
     return this.options.unlinkOnRelease ? 'write if allowed' : 'read';
   }
 
-  #open(access: Access, creates = true): OpenFile {
-    const { directories } = this.options;
+  #open(access: Access): OpenFile {
+    // The file that is opened next may be one to which a link of the path was pointed meanwhile: the next request of
+    // the lock goes to the queue of that.
+    this.place.look();
+    return this.#orInTheWay(() => openLockFile(this.file, { access, directories: this.#directories }));
+  }
+
+  get #directories(): boolean {
+    return this.calls.locksDirectories && this.options.directories;
+  }
+
+  #orInTheWay<T>(open: () => T): T {
     try {
-      return openLockFile(this.file, { access, directories: this.calls.locksDirectories && directories, creates });
+      return open();
     } catch (error) {
-      if (directories || codeOf(error) !== 'EISDIR') throw error;
+      if (this.options.directories || codeOf(error) !== 'EISDIR') throw error;
       throw new LockMismatchError(this.path, IN_THE_WAY);
     }
   }

@@ -59,7 +59,10 @@ export class KernelGrant implements Grant {
   watch(onLoss: (error: Error) => void): () => void {
     const { files, calls } = this.lock;
     const gone = (): void => onLoss(new LockLostError(files.path, 'its file was removed or replaced'));
-    return watchForLoss(files.path, () => calls.isCurrent(this.file), gone);
+    const { place, canonical } = files;
+    // Of a lock beside a file whose link was pointed elsewhere, the lock file is where it was.
+    const isStill = (): boolean => calls.isCurrent(this.file) && (!place.mayMoveUnseen || place.leadsTo(canonical));
+    return watchForLoss(files.path, isStill, gone);
   }
 
   /**

@@ -1,17 +1,18 @@
 /** One try on an open file, without waiting: queued requests come first, and a question is not taken for a holder. */
 import type { OpenFile } from '../../files/open-file.js';
-import { CONTENDED, REMOVED } from '../../native/addon.js';
+import { CONTENDED } from '../../native/addon.js';
 import type { TryStatus } from '../../native/native-file.js';
 import type { LockMode } from '../../options.js';
 import type { QueueAccess } from '../fifo/queue-access.js';
 import type { Ticket, TicketQueue } from '../fifo/ticket-queue.js';
-import { pollSync } from '../poll.js';
 import type { LockCalls } from './lock-calls.js';
 
-/** Tries, one after the other, that fail because another process asks at that moment whether the lock is held. */
+/**
+ * Tries, one after the other, that fail because another process asks at that moment whether the lock is held. One that
+ * asks for longer does not run, or pretends to ask (it needs no more than the right to read the file): no thread waits
+ * for it.
+ */
 const PROBED_TRIES = 100;
-/** Then, with pauses, for so many ms: a process that asks so long does not run, for whatever reason. */
-const PROBED_MS = 5_000;
 /** So many in a row that no question explains are contended by a holder. */
 const HELD_TRIES = 3;
 
@@ -45,15 +46,7 @@ export class LockTry {
     // Where files come and go, no sidecar is made while no request is queued. One that is made after this look is of a
     // request that has asked later.
     if (this.unlinksOnRelease && !queue.exists()) return this.calls.tryLock(file, mode);
-    for (;;) {
-      const probe = queue.open();
-      const status = file.nativeFile.tryIfQueueEmpty(probe.nativeFile, mode);
-      if (status !== REMOVED) {
-        queue.putBack(probe);
-        return status;
-      }
-      probe.close();
-    }
+    return queue.look((sidecar) => file.nativeFile.tryIfQueueEmpty(sidecar, mode));
   }
 
   /**
@@ -63,16 +56,11 @@ export class LockTry {
    */
   #unlessProbed(file: OpenFile, mode: LockMode): TryStatus {
     if (!this.calls.canBeProbed) return CONTENDED;
-    let held = 0;
-    const answer = (): TryStatus | null => {
+    for (let tries = 0, held = 0; tries < PROBED_TRIES && held < HELD_TRIES; tries++) {
       held = this.calls.isProbed(file) ? 0 : held + 1;
       const status = this.inOrder(file, mode);
-      return status === CONTENDED && held < HELD_TRIES ? null : status;
-    };
-    for (let tries = 0; tries < PROBED_TRIES; tries++) {
-      const status = answer();
-      if (status !== null) return status;
+      if (status !== CONTENDED) return status;
     }
-    return pollSync(answer, PROBED_MS) ?? CONTENDED;
+    return CONTENDED;
   }
 }

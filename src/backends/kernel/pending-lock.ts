@@ -3,6 +3,7 @@ import type { Grant } from '../../core/backend.js';
 import { watchForLoss } from '../../files/loss-watcher.js';
 import type { OpenFile } from '../../files/open-file.js';
 import type { LockMode } from '../../options.js';
+import type { QueueAccess } from '../fifo/queue-access.js';
 import type { Ticket } from '../fifo/ticket-queue.js';
 import type { KernelFiles } from './kernel-files.js';
 import type { LockCalls } from './lock-calls.js';
@@ -19,6 +20,7 @@ export interface LockSource {
   grant(file: OpenFile, mode: LockMode, ticket: Ticket | undefined): Grant;
   /** What an error of the lock is told as. */
   explained(error: unknown): unknown;
+  noStableIdentity(): Error;
 }
 
 export class PendingLock extends PendingRequest {
@@ -28,9 +30,10 @@ export class PendingLock extends PendingRequest {
   constructor(
     private readonly lock: LockSource,
     private readonly mode: LockMode,
+    order: QueueAccess,
     ticket: Ticket | undefined,
   ) {
-    super(ticket);
+    super(order, ticket);
   }
 
   protected override tryAcquire(): Grant | null {
@@ -54,6 +57,10 @@ export class PendingLock extends PendingRequest {
     }
   }
 
+  protected override unsteady(): Error {
+    return this.lock.noStableIdentity();
+  }
+
   protected override unpark(): void {
     this.#endWatch();
     this.#wait?.cancel();
@@ -64,7 +71,7 @@ export class PendingLock extends PendingRequest {
     this.#wait = undefined;
     if (outcome === 'granted') this.granted(this.lock.grant(file, this.mode, this.ticket));
     // Granted on a file that was removed or replaced while we waited. Now for the new one.
-    else if (outcome === 'replaced' || this.lock.files.mustWrite(outcome, file)) this.tryThenWait();
+    else if (outcome === 'replaced' || this.lock.files.mustWrite(outcome, file)) this.tryAnew();
     else throw this.lock.explained(outcome);
   }
 
@@ -76,7 +83,7 @@ export class PendingLock extends PendingRequest {
       // the lock is lost. To wait anew without a ticket would be to wait for its own successors.
       if (wait.cancelUnlessGranted()) {
         this.#wait = undefined;
-        this.step(() => this.tryThenWait());
+        this.step(() => this.tryAnew());
       } else {
         this.ticket?.sidecar.dropTicket();
         this.step(() => this.#onOutcome(file, 'granted'));

@@ -5,6 +5,7 @@ import type { OpenFile } from '../../files/open-file.js';
 import { GRANTED } from '../../native/addon.js';
 import { NativeWait } from '../../native/native-wait.js';
 import { clearImmediate, setImmediate } from '../../timers.js';
+import type { QueueAccess } from '../fifo/queue-access.js';
 import type { Ticket } from '../fifo/ticket-queue.js';
 import { ParkedWait, type ParkOutcome } from './parked-wait.js';
 import { PendingRequest } from './pending-request.js';
@@ -23,7 +24,11 @@ export interface PermitSource {
   grant(file: OpenFile, permit: number, ticket: Ticket | undefined): Grant;
   /** What an error of the lock is told as. */
   explained(error: unknown): unknown;
+  unsteady(): Error;
 }
+
+/** A wait has a thread for each permit; of a semaphore with more permits it polls. */
+const MOST_THREADS = 64;
 
 export class PendingPermit extends PendingRequest {
   /** One thread for each permit. */
@@ -35,9 +40,10 @@ export class PendingPermit extends PendingRequest {
 
   constructor(
     private readonly semaphore: PermitSource,
+    order: QueueAccess,
     ticket: Ticket | undefined,
   ) {
-    super(ticket);
+    super(order, ticket);
     this.#isFirst = ticket === undefined;
   }
 
@@ -46,9 +52,14 @@ export class PendingPermit extends PendingRequest {
   }
 
   protected override park(): boolean {
+    if (this.#isFirst && this.semaphore.permits > MOST_THREADS) return false;
     if (this.#isFirst) this.#parkOnEach();
     else this.#parkForTurn();
     return true;
+  }
+
+  protected override unsteady(): Error {
+    return this.semaphore.unsteady();
   }
 
   protected override unpark(): void {
@@ -84,7 +95,7 @@ export class PendingPermit extends PendingRequest {
       throw error;
     }
     // The file was replaced during each of the opens.
-    if (this.#waits.length === 0) this.#again = setImmediate(() => this.step(() => this.tryThenWait()));
+    if (this.#waits.length === 0) this.#again = setImmediate(() => this.step(() => this.tryAnew()));
   }
 
   #parkOn(permit: number): ParkedWait | undefined {
@@ -94,7 +105,7 @@ export class PendingPermit extends PendingRequest {
       this.#waits = this.#waits.filter((wait) => wait.file !== file);
       this.unpark();
       if (outcome === 'granted') this.granted(this.semaphore.grant(file, permit, this.ticket));
-      else if (outcome === 'replaced') this.tryThenWait();
+      else if (outcome === 'replaced') this.tryAnew();
       else throw this.semaphore.explained(outcome);
     };
     try {

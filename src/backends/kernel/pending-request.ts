@@ -12,22 +12,31 @@
 import type { Done, Grant, PendingAcquire } from '../../core/backend.js';
 import { codeOf } from '../../errors.js';
 import { hasStuckWaits } from '../../native/native-wait.js';
+import type { QueueAccess } from '../fifo/queue-access.js';
 import type { Ticket } from '../fifo/ticket-queue.js';
 import { poll } from '../poll.js';
+
+/** As in kernel-backend.ts. */
+const MAX_REPLACED = 100;
 
 export abstract class PendingRequest implements PendingAcquire {
   #state: 'new' | 'ticketing' | 'parked' | 'polling' | 'done' = 'new';
   #done: Done = () => {};
   #endPoll: () => void = () => {};
 
+  #replaced = 0;
+
   /** @param ticket its place in the queue of all processes, if they queue */
-  constructor(protected readonly ticket: Ticket | undefined) {}
+  constructor(
+    private readonly order: QueueAccess,
+    protected ticket: Ticket | undefined,
+  ) {}
 
   start(done: Done, justTried: boolean): void {
     this.#done = done;
     if (this.ticket?.isPending) {
       this.#state = 'ticketing';
-      this.ticket.whenReady(() => this.step(() => this.tryThenWait()));
+      this.ticket.whenReady(() => this.step(() => this.#onTicket()));
     } else this.step(() => (justTried && !this.ticket?.isFirst ? this.#wait() : this.tryThenWait()));
   }
 
@@ -60,6 +69,28 @@ export abstract class PendingRequest implements PendingAcquire {
       this.#end(error);
     }
   }
+
+  #onTicket(): void {
+    const failure = this.ticket?.failure;
+    if (failure !== undefined && this.order.doWithout(failure)) this.#dropTicket();
+    this.tryThenWait();
+  }
+
+  #dropTicket(): void {
+    this.ticket?.cancel();
+    this.ticket = undefined;
+  }
+
+  /** The file was replaced while it was waited for. @throws {LockUnsupportedError} time and again */
+  protected tryAnew(): void {
+    if (++this.#replaced >= MAX_REPLACED) throw this.unsteady();
+    // A link was pointed elsewhere: the ticket is one of the queue of the old place, where others wait for it.
+    if (this.ticket !== undefined && this.order.hasMoved()) this.#dropTicket();
+    this.tryThenWait();
+  }
+
+  /** The error where the file is another one each time. */
+  protected abstract unsteady(): Error;
 
   protected tryThenWait(): void {
     const grant = this.tryAcquire();

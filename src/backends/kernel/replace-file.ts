@@ -7,21 +7,18 @@ import { type LockFileOptions, openLockFile } from '../../files/lock-file.js';
 import type { OpenFile } from '../../files/open-file.js';
 import { siblingPath } from '../../files/sibling-files.js';
 import type { Addon } from '../../native/addon.js';
-import { pollSync } from '../poll.js';
 import type { LockCalls } from './lock-calls.js';
 import { takeRemovalLock } from './removal-lock.js';
 
-/**
- * A process that has the removal lock so long, in ms, was stopped with it. It may go on and unlink what is at the path:
- * so nothing is put there.
- */
-const REMOVAL_MS = 5_000;
+/** A removal takes some microseconds. */
+const TRIES = 10;
 
 /**
  * Puts a new file at the path, exclusively locked before other processes can see it. The holder of the old file, and
  * its waiters, find that it is not at the path any more: holders by the watch of their grant, waiters on their grant
  * or, if they follow the replacement, at once.
- * @throws EBUSY another process has been removing the file for 5 s; system errors. Then the file is as it was.
+ * @throws EBUSY another process is removing or replacing the file, or is stopped with the right to: it may go on and
+ * unlink what is at the path, so nothing is put there; system errors. Then the file is as it was.
  */
 export function replaceFile(options: LockFileOptions, calls: LockCalls): OpenFile {
   const { path } = options;
@@ -32,8 +29,8 @@ export function replaceFile(options: LockFileOptions, calls: LockCalls): OpenFil
     calls.prepare(fresh);
     // Granted, since no other process knows the file; and said to be replaced, since it is not at our path yet.
     calls.tryLock(fresh, 'exclusive');
-    const put = (): true | null => putInPlace(hidden, options, calls.addon);
-    if (put() === null && pollSync(put, REMOVAL_MS) === null) throw beingRemoved(path);
+    for (let tries = 0; !putInPlace(hidden, options, calls.addon); tries++)
+      if (tries === TRIES) throw beingRemoved(path);
     return fresh;
   } catch (error) {
     fresh.close();
@@ -42,11 +39,11 @@ export function replaceFile(options: LockFileOptions, calls: LockCalls): OpenFil
   }
 }
 
-/** Null: another process is removing or replacing the file. */
-function putInPlace(hidden: string, options: LockFileOptions, addon: Addon | undefined): true | null {
+/** False: another process is removing or replacing the file. */
+function putInPlace(hidden: string, options: LockFileOptions, addon: Addon | undefined): boolean {
   const current = openLockFile(options, { access: 'write if allowed' });
   try {
-    if (!takeRemovalLock(addon, options, current)) return null;
+    if (!takeRemovalLock(addon, options, current)) return false;
     renameSync(hidden, options.path);
     return true;
   } finally {
@@ -56,6 +53,6 @@ function putInPlace(hidden: string, options: LockFileOptions, addon: Addon | und
 
 function beingRemoved(path: string): Error {
   const error = systemError(constants.errno.EBUSY, 'rename', path);
-  error.message += ` (for ${REMOVAL_MS} ms another process has been removing it; is that process stopped?)`;
+  error.message += ' (another process is removing it; is that process stopped?)';
   return error;
 }

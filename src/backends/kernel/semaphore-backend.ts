@@ -10,16 +10,18 @@
 import type { Backend, Capabilities, Grant, Inspection, PendingAcquire, SyncWaitable } from '../../core/backend.js';
 import { LockLostError, LockMismatchError, LockUnsupportedError } from '../../errors.js';
 import { MOST_PERMITS, PERMIT_NUMBERS } from '../../files/byte-layout.js';
-import { isCurrent, type LockFileOptions, openLockFile, statAt } from '../../files/lock-file.js';
+import { isCurrent, type LockFileOptions, openLockFile, openToLook } from '../../files/lock-file.js';
+import type { LockPlace } from '../../files/lock-place.js';
 import { watchForLoss } from '../../files/loss-watcher.js';
 import type { OpenFile } from '../../files/open-file.js';
+import { coversAny, type KernelLockLine, linesOf, ownPosixLocks } from '../../inspect/lock-list.js';
 import { inspection } from '../../inspect/looking.js';
 import { semaphoreParties } from '../../inspect/proc-locks.js';
-import { type Addon, GRANTED, REMOVED, REPLACED } from '../../native/addon.js';
+import { type Addon, CONTENDED, GRANTED, REPLACED } from '../../native/addon.js';
 import { NativeFile } from '../../native/native-file.js';
 import type { LockMode } from '../../options.js';
 import type { QueueAccess } from '../fifo/queue-access.js';
-import type { Ticket, TicketQueue } from '../fifo/ticket-queue.js';
+import type { Ticket } from '../fifo/ticket-queue.js';
 import type { PathState } from '../path-state.js';
 import { pollSync } from '../poll.js';
 import { PendingPermit, type PermitSource } from './pending-permit.js';
@@ -37,6 +39,7 @@ export class SemaphoreBackend implements Backend, SyncWaitable, PermitSource {
     private readonly addon: Addon,
     private readonly state: PathState,
     private readonly order: QueueAccess,
+    private readonly place: LockPlace,
   ) {}
 
   get path(): string {
@@ -51,8 +54,7 @@ export class SemaphoreBackend implements Backend, SyncWaitable, PermitSource {
   tryAcquire(): Grant | null {
     // Queued requests come first. One that is queued after this look has asked later.
     try {
-      const { queue } = this.order;
-      if (queue !== undefined && !isEmpty(queue)) return null;
+      if (this.order.queue?.look((sidecar) => sidecar.isFirst()) === CONTENDED) return null;
     } catch (error) {
       if (!this.order.doWithout(error)) throw error;
     }
@@ -61,13 +63,15 @@ export class SemaphoreBackend implements Backend, SyncWaitable, PermitSource {
 
   /** All requests are shared ones in the queue of a thread; between processes each wants a permit for itself. */
   request(_mode: LockMode, onQueued?: () => void): PendingAcquire {
-    return new PendingPermit(this, this.order.takeTicket('exclusive', onQueued));
+    return new PendingPermit(this, this.order, this.order.takeTicket('exclusive', onQueued));
   }
 
   /** No permit is free. */
   isLocked(): boolean {
-    if (statAt(this.file.path, this.file.followSymlinks) === undefined) return false; // A question makes no file.
-    const file = openLockFile(this.file);
+    const own = ownPosixLocks(this.path);
+    if (own.length > 0) return this.#isShownLocked(own);
+    const file = openToLook(this.file);
+    if (file === undefined) return false;
     try {
       for (let permit = 0; permit < this.permits; permit++) if (!this.#bytes(file, permit, 1).isLocked()) return false;
       return true;
@@ -76,6 +80,13 @@ export class SemaphoreBackend implements Backend, SyncWaitable, PermitSource {
     } finally {
       file.close();
     }
+  }
+
+  /** Without opening the file, since closing it would drop the POSIX locks that this process has on it. */
+  #isShownLocked(own: readonly KernelLockLine[]): boolean {
+    const lines = [...own, ...linesOf(this.path, this.name)];
+    const isTaken = (permit: number): boolean => lines.some((line) => coversAny(line, { start: permit, length: 1 }));
+    return Array.from({ length: this.permits }, (_, permit) => permit).every(isTaken);
   }
 
   inspect(): Inspection {
@@ -104,7 +115,7 @@ export class SemaphoreBackend implements Backend, SyncWaitable, PermitSource {
 
   tryPermits(ticket?: Ticket): Grant | null {
     for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
-      const file = openLockFile(this.file, { access: 'write' });
+      const file = this.#open();
       try {
         const found = this.#tryEach(file);
         if (typeof found === 'number') return this.grant(file, found, ticket);
@@ -115,12 +126,16 @@ export class SemaphoreBackend implements Backend, SyncWaitable, PermitSource {
         throw this.explained(error);
       }
     }
+    throw this.unsteady();
+  }
+
+  unsteady(): LockUnsupportedError {
     const why = `its file was replaced ${MAX_REPLACED} times in a row between open and lock`;
-    throw new LockUnsupportedError(this.file.path, why);
+    return new LockUnsupportedError(this.file.path, why);
   }
 
   openFor(permit: number): OpenFile | undefined {
-    const file = openLockFile(this.file, { access: 'write' });
+    const file = this.#open();
     try {
       if (this.#announce(file)) {
         file.native = this.#bytes(file, permit, 1);
@@ -141,6 +156,12 @@ export class SemaphoreBackend implements Backend, SyncWaitable, PermitSource {
 
   explained(error: unknown): unknown {
     return explained(error, 'fcntl', this.file.path);
+  }
+
+  /** A link of the path may have been pointed elsewhere: then the next request goes to the queue of the new place. */
+  #open(): OpenFile {
+    this.place.look();
+    return openLockFile(this.file, { access: 'write' });
   }
 
   /** The number of the permit. */
@@ -168,18 +189,6 @@ export class SemaphoreBackend implements Backend, SyncWaitable, PermitSource {
 
   #bytes(file: OpenFile, start: number, length: number): NativeFile {
     return new NativeFile(this.addon, file.fd, { ...this.file, range: { start, length } });
-  }
-}
-
-function isEmpty(queue: TicketQueue): boolean {
-  for (;;) {
-    const probe = queue.open();
-    const status = probe.nativeFile.isFirst();
-    if (status !== REMOVED) {
-      queue.putBack(probe);
-      return status === GRANTED;
-    }
-    probe.close();
   }
 }
 

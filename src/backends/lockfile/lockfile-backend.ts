@@ -2,6 +2,7 @@
  * Mechanism `lockfile`: a folder made by proper-lockfile, kept fresh by a heartbeat. For where nothing native loads.
  */
 import { rmSync } from 'node:fs';
+import { constants } from 'node:os';
 import { dirname } from 'node:path';
 import type * as ProperLockfile from 'proper-lockfile';
 import {
@@ -14,17 +15,27 @@ import {
   type Stealable,
   type SyncWaitable,
 } from '../../core/backend.js';
-import { codeOf, LockLostError, LockMismatchError, messageOf, systemError } from '../../errors.js';
+import {
+  codeOf,
+  LockLostError,
+  LockMismatchError,
+  LockUnsupportedError,
+  messageOf,
+  systemError,
+} from '../../errors.js';
 import { checkKind, isMarked, lockFolderOf, statAt } from '../../files/lock-file.js';
+import type { LockPlace } from '../../files/lock-place.js';
 import { watchForLoss } from '../../files/loss-watcher.js';
 import { makeFolders } from '../../files/make-folders.js';
 import type { InternalLockOptions, LockMode } from '../../options.js';
 import { requireHere } from '../../require.js';
-import type { PathState } from '../path-state.js';
 import { PollingRequest, pollSync } from '../poll.js';
 import { type TakeoverFs, takeoverFs } from './stale-takeover.js';
 
-const ELOOP = 40;
+/** A link that leads elsewhere at each try, so often in a row, is pointed to and fro. */
+const MOST_MOVES = 100;
+/** Each time another process was faster: with proper-lockfile's own pauses that is no chance. */
+const MOST_STEALS = 1000;
 
 /** Loaded on first use, since loading it installs signal and exit listeners. */
 let properLockfile: typeof ProperLockfile | undefined;
@@ -37,30 +48,37 @@ export class LockfileBackend implements Backend, SyncWaitable, Stealable {
     answersAtOnce: true,
     isSemaphore: false,
   };
-  /** However the path is spelled. */
-  readonly #canonical: string;
-  readonly #folder: string;
-
   constructor(
-    readonly path: string,
+    private readonly place: LockPlace,
     readonly options: InternalLockOptions,
-    state: PathState,
-  ) {
-    this.#canonical = state.name.path;
-    this.#folder = lockFolderOf({ path: this.#canonical, followSymlinks: false });
+  ) {}
+
+  get path(): string {
+    return this.place.path;
   }
 
+  /**
+   * The links of the path are followed for each try, and once more when the folder is made: 1. A request finds where the
+   * path leads. 2. A link is pointed elsewhere. 3. Another process makes its folder there. 4. This one makes its own in
+   * the old place: it takes it back, and tries in the new one.
+   */
   tryAcquire(): Grant | null {
-    this.#refuseUnlockable();
-    const grant = this.#makeFolder();
-    try {
-      // Our register is written; now the other side's is read (see `mark` in lock-file.ts).
-      if (grant !== null) this.#refuseMarked();
-    } catch (error) {
-      grant?.unlock();
-      throw error;
+    for (let moves = 0; moves < MOST_MOVES; moves++) {
+      this.place.look();
+      const { canonical } = this.place;
+      this.#refuseUnlockable();
+      const grant = this.#makeFolder(canonical);
+      try {
+        // Our register is written; now the other side's is read (see `mark` in lock-file.ts).
+        if (grant !== null) this.#refuseMarked(canonical);
+        if (grant === null || this.place.leadsTo(canonical)) return grant;
+      } catch (error) {
+        grant?.unlock();
+        throw error;
+      }
+      grant.unlock();
     }
-    return grant;
+    throw new LockUnsupportedError(this.path, `its links were pointed elsewhere ${MOST_MOVES} times in a row`);
   }
 
   request(): PendingAcquire {
@@ -78,16 +96,17 @@ export class LockfileBackend implements Backend, SyncWaitable, Stealable {
   /** Its owner finds, by its watch or its next heartbeat, that the folder is not its own any more. */
   steal(releaseOwn: () => void): Grant {
     releaseOwn(); // Before it: proper-lockfile keeps one lock for each path.
-    for (;;) {
+    for (let steals = 0; steals < MOST_STEALS; steals++) {
       const grant = this.tryAcquire();
       if (grant !== null) return grant;
-      rmSync(this.#folder, { recursive: true, force: true });
+      rmSync(folderOf(this.place.canonical), { recursive: true, force: true });
     }
+    throw systemError(constants.errno.EBUSY, 'mkdir', folderOf(this.place.canonical));
   }
 
   /** As proper-lockfile's `check`: there is a folder, and it is not stale. */
   isLocked(): boolean {
-    const stat = statAt(this.#folder, true);
+    const stat = statAt(folderOf(this.place.canonical), true);
     return stat?.isDirectory() === true && Number(stat.mtimeMs) >= Date.now() - this.options.stale;
   }
 
@@ -98,14 +117,16 @@ export class LockfileBackend implements Backend, SyncWaitable, Stealable {
 
   dispose(): void {}
 
-  #makeFolder(retries = 100): LockfileGrant | null {
+  #makeFolder(canonical: string, retries = 100): LockfileGrant | null {
     properLockfile ??= requireHere('proper-lockfile') as typeof ProperLockfile;
     const fs = takeoverFs(this.options.stale);
-    const grant = new LockfileGrant(this.path, this.#folder, fs);
+    const folder = folderOf(canonical);
+    const isThere = (): boolean => this.place.leadsTo(canonical);
+    const grant = new LockfileGrant(this.path, folder, fs, isThere);
     try {
-      grant.unlocker = properLockfile.lockSync(this.#canonical, {
+      grant.unlocker = properLockfile.lockSync(canonical, {
         realpath: false,
-        lockfilePath: this.#folder,
+        lockfilePath: folder,
         stale: this.options.stale,
         update: this.options.update,
         fs,
@@ -115,28 +136,33 @@ export class LockfileBackend implements Backend, SyncWaitable, Stealable {
     } catch (error) {
       if (codeOf(error) === 'ELOCKED') return null;
       if (codeOf(error) !== 'ENOENT' || retries === 0) throw error;
-      makeFolders(dirname(this.#folder));
-      return this.#makeFolder(retries - 1);
+      makeFolders(dirname(folder));
+      return this.#makeFolder(canonical, retries - 1);
     }
   }
 
   #refuseUnlockable(): void {
     const stat = statAt(this.path, this.options.followSymlinks);
     if (stat === undefined) return;
-    if (stat.isSymbolicLink()) throw systemError(ELOOP, 'open', this.path);
+    if (stat.isSymbolicLink()) throw systemError(constants.errno.ELOOP, 'open', this.path);
     checkKind(this.path, stat, false);
   }
 
-  #refuseMarked(): void {
-    const stat = statAt(this.#canonical, false);
-    if (stat === undefined || !isMarked(this.#canonical, stat)) return;
+  #refuseMarked(canonical: string): void {
+    const stat = statAt(canonical, false);
+    if (stat === undefined || !isMarked(canonical, stat)) return;
     throw new LockMismatchError(
       this.path,
       `it carries the mark (sticky bit) of processes that lock it natively (mechanism 'flock' or 'fcntl'), ` +
-        `which would not see the lock folder '${this.#folder}'. ` +
+        `which would not see the lock folder '${folderOf(canonical)}'. ` +
         'Let all use one mechanism; if no process locks it natively any more, take the mark away (chmod -t)',
     );
   }
+}
+
+/** Of a lock whose path leads there. */
+function folderOf(canonical: string): string {
+  return lockFolderOf({ path: canonical, followSymlinks: false });
 }
 
 class LockfileGrant implements Grant {
@@ -149,6 +175,8 @@ class LockfileGrant implements Grant {
     readonly path: string,
     readonly folder: string,
     private readonly fs: TakeoverFs,
+    /** Whether the path of the lock still leads to the folder's place. */
+    private readonly isThere: () => boolean,
   ) {}
 
   /** The heartbeat failed or came too late: another process may have the lock. */
@@ -171,7 +199,7 @@ class LockfileGrant implements Grant {
     this.#onLoss = onLoss;
     if (this.#loss !== undefined) onLoss(this.#loss);
     const gone = (): void => onLoss(new LockLostError(this.path, 'its lock folder was removed or replaced'));
-    const endWatch = watchForLoss(this.folder, () => this.fs.isOurs(this.folder), gone);
+    const endWatch = watchForLoss(this.folder, () => this.fs.isOurs(this.folder) && this.isThere(), gone);
     return () => {
       this.#onLoss = undefined;
       endWatch();

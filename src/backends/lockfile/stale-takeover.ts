@@ -13,12 +13,13 @@
  * proper-lockfile, which claim nothing.
  */
 import * as nodeFs from 'node:fs';
+import { constants } from 'node:os';
 import { codeOf, systemError } from '../../errors.js';
 
 export type SyncFs = Pick<typeof nodeFs, 'mkdirSync' | 'rmdirSync' | 'statSync' | 'utimesSync' | 'realpathSync'>;
 const { mkdirSync, rmdirSync, statSync, utimesSync, realpathSync } = nodeFs;
 const NODE_FS: SyncFs = { mkdirSync, rmdirSync, statSync, utimesSync, realpathSync };
-const ENOTDIR = 20;
+const { ENOTDIR } = constants.errno;
 
 export interface TakeoverFs extends Record<string, unknown> {
   /** Whether what is at the path is still the folder we made and kept fresh. */

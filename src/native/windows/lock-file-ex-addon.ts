@@ -2,7 +2,7 @@
 import { fstatSync, unlinkSync } from 'node:fs';
 import { constants } from 'node:os';
 import { errnoOf } from '../../errors.js';
-import { setImmediate } from '../../timers.js';
+import { Deadline, setImmediate } from '../../timers.js';
 import { type Addon, CONTENDED, type FileHandle, GRANTED, type LockFileEx, REMOVED, REPLACED } from '../addon.js';
 import { handleOf, ifAtPath, OpenHandle, statusOf } from './open-handle.js';
 import { ALL_TICKETS } from './tickets.js';
@@ -152,10 +152,10 @@ class LockFileExAddon {
   }
 
   join(number: number, ms: number): number | undefined {
-    const end = performance.now() + ms;
+    const deadline = new Deadline(ms);
     const wait = this.#byNumber.get(number) as Wait;
     for (;;) {
-      const told = this.api.join(wait.call, Math.max(0, end - performance.now()));
+      const told = this.api.join(wait.call, deadline.left);
       if (told === undefined) return undefined;
       this.#byCall.delete(wait.call);
       const status = this.#goOn(wait, statusOf(told));
