@@ -85,6 +85,16 @@ const suite = (load: (name: string) => string): string => `
     first.release();
     (await waiting).release();
     timers.useRealTimers();
+  });
+  test('timeouts and notices under fake timers', async () => {
+    const lock = new InterProcessLock(folder.file('faked.lock'));
+    const first = await lock.acquire();
+    timers.useFakeTimers();
+    let noticed = false;
+    const late = await lock.acquire({ timeout: 50, waitNotice: 1, onWait: () => { noticed = true; } }).catch(({ code }) => code);
+    timers.useRealTimers();
+    expect([late, noticed]).toEqual(['ERR_LOCK_TIMEOUT', true]);
+    first.release();
   });`;
 
 function project(type: 'module' | 'commonjs', files: Record<string, string>): string {

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { npm, type Packed, packInto } from './support/package.js';
+import { fetchInto, linkInto, npm, type Packed, packInto } from './support/package.js';
 import { testFolder } from './support/paths.js';
 import { run } from './support/programs.js';
 import { isSoak, some } from './support/scale.js';
@@ -68,6 +68,36 @@ describe('the packed tarball, installed with install scripts disabled', () => {
       const compiled = await run(join(root, 'node_modules/.bin/tsc'), ['-p', consumer]);
       expect(compiled.stdout).toBe('');
     });
+
+    it.runIf(isSoak).each(['20.11.30'])(
+      'has types for programs with @types/node %s and exact optional properties',
+      async (version) => {
+        const project = join(folder, `types-${version}`);
+        fetchInto(project, `@types/node@${version}`);
+        linkInto(project);
+        const use = `
+        import { InterProcessLock, type LockHandle } from 'fairlock';
+        import { LeaderElection, runOnce } from 'fairlock/cluster';
+        import { LockManager } from 'fairlock/web-locks';
+        import { temporaryLockPath } from 'fairlock/testing';
+        import { lock } from 'fairlock/lockutils';
+        declare const none: undefined;
+        const held: Promise<LockHandle> = new InterProcessLock('x', { mode: none, stale: none }).acquire({ timeout: none, signal: none });
+        void runOnce('x', () => 1, { key: 'k', onFailure: none, timeout: none });
+        void new LockManager('x').request('n', { mode: none, signal: none }, () => {});
+        void lock('x', { external: none, timeout: none });
+        void [held, new LeaderElection('x', { mode: none }), temporaryLockPath()];`;
+        writeFileSync(join(project, 'use.ts'), use);
+        const flags =
+          '--noEmit --preserveSymlinks --strict --exactOptionalPropertyTypes --target es2022 --module nodenext --types node';
+        const args = [...flags.split(' '), '--lib', 'es2022,esnext.disposable', 'use.ts'];
+        const { stdout } = await run(join(root, 'node_modules/.bin/tsc'), args, {}, project);
+        // Those of old types with a new compiler are their own.
+        expect(
+          stdout.split('\n').filter((line) => /^\S/.test(line) && !line.startsWith('node_modules/@types')),
+        ).toEqual([]);
+      },
+    );
 
     it('exports every subpath', async () => {
       // Each alone: another one may load what it forgot to.

@@ -2,6 +2,7 @@
 // against cancels, joins, and groups that end under their waits. Exits non-zero if anything is wrong.
 #include <assert.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 enum { ROUNDS = 400, WAITS = 8 };
 
 static char path[] = "/tmp/fairlock-stress-XXXXXX";
+static char sidecar_path[] = "/tmp/fairlock-stress-XXXXXX";
 static lock_identity identity;
 
 static void wake(void *data) { __atomic_add_fetch((int *)data, 1, __ATOMIC_SEQ_CST); }
@@ -119,6 +121,52 @@ static void joins(bool ofd) {
   worker_group_destroy(group);
 }
 
+// Whether a thread is parked at a byte of the file, as the kernel's list of locks tells.
+static bool is_waited_for(ino_t file) {
+  char line[200], end[32];
+  bool found = false;
+  FILE *locks = fopen("/proc/locks", "r");
+  assert(locks != NULL);
+  snprintf(end, sizeof end, ":%lu ", (unsigned long)file);
+  while (fgets(line, sizeof line, locks) != NULL) found |= strstr(line, "->") != NULL && strstr(line, end) != NULL;
+  fclose(locks);
+  return found;
+}
+
+// A foreign handler has taken the signal, so the wait for a turn cannot be interrupted; its caller closes the lock file
+// all the same, as at the end of an environment, and another file gets its number. That file must not be locked.
+static void a_number_that_is_used_again(int sidecar) {
+  int woken = 0, result;
+  worker_group *group = worker_group_create(wake, &woken);
+  struct stat stat;
+  assert(fstat(sidecar, &stat) == 0);
+  lock_identity identity_of_sidecar = {.path = sidecar_path, .dev = stat.st_dev, .ino = stat.st_ino};
+  int first = open(sidecar_path, O_RDWR | O_CLOEXEC), second = open(sidecar_path, O_RDWR | O_CLOEXEC);
+  ticket_place ahead = NO_PLACE, behind = NO_PLACE;
+  assert(ticket_take(first, &identity_of_sidecar, false, false, &ahead) == 0);
+  assert(ticket_take(second, &identity_of_sidecar, false, false, &behind) == 0);
+  lock_target target = open_target(false);
+  lock_wait_order order = {.place = behind, .sidecar = &identity_of_sidecar, .sidecar_fd = second, .listed = true};
+  order.lock = &identity;
+  order.target = target;
+  worker *one;
+  assert(lock_wait_start(group, &order, &one) == 0);
+  while (!is_waited_for(stat.st_ino)) sched_yield();
+  for (int number = SIGRTMIN; number < SIGRTMAX; number++) signal(number, SIG_IGN);
+  assert(!worker_cancel(one, &result));
+  char other_path[] = "/tmp/fairlock-stress-XXXXXX";
+  int other = mkstemp(other_path), probe = open(other_path, O_RDWR | O_CLOEXEC);
+  assert(dup2(other, target.fd) == target.fd && probe >= 0);
+  ticket_drop(first, &ahead);
+  while (!worker_join(one, 50)) continue;
+  assert(worker_result(one) == ECANCELED);
+  assert(flock(probe, LOCK_EX | LOCK_NB) == 0);
+  worker_release(one);
+  worker_group_destroy(group);
+  unlink(other_path);
+  for (int i = 0; i < 5; i++) close((int[]){first, second, target.fd, other, probe}[i]);
+}
+
 int main(void) {
   int fd = mkstemp(path);
   struct stat stat;
@@ -132,6 +180,10 @@ int main(void) {
     joins(ofd);
     lock_is_free(ofd);
   }
+  int sidecar = mkstemp(sidecar_path);
+  if (lock_has_ofd()) a_number_that_is_used_again(sidecar);
+  unlink(sidecar_path);
+  close(sidecar);
   while (worker_threads() > 0) usleep(10000);  // idle threads end by themselves
   unlink(path);
   close(fd);

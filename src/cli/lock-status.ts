@@ -1,5 +1,4 @@
 /** The processes that hold a path or wait for it, whatever they lock it with. */
-import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { InterProcessLock, type MechanismName } from '../index.js';
 import {
@@ -13,6 +12,7 @@ import {
   semaphoreAt,
   sidecarOf,
   startOf,
+  statAt,
 } from '../inspect/index.js';
 import type { LockParty, Parties } from '../options.js';
 import { CliError, UNAVAILABLE } from './exit-codes.js';
@@ -103,6 +103,6 @@ function person({ pid, command }: LockParty): Pick<Party, 'pid' | 'command' | 's
 }
 
 function lockFolder(path: string): Party[] {
-  const stat = statSync(lockFolderOf({ path, followSymlinks: false }), { throwIfNoEntry: false });
+  const stat = statAt(lockFolderOf({ path, followSymlinks: false }), true);
   return stat?.isDirectory() ? [{ mode: 'exclusive', mechanism: 'lockfile', started: stat.mtime }] : [];
 }

@@ -6,7 +6,7 @@ import type { LockMode } from '../options.js';
 import type { Grant } from './backend.js';
 import type { FifoQueue } from './fifo-queue.js';
 import { INSPECT, inspectAs } from './inspected.js';
-import { endLeakWatch, type Leakable, type LeakOwner, watchForLeak } from './leak-detector.js';
+import { endLeakWatch, type LeakOwner, watchForLeak } from './leak-detector.js';
 
 export interface LockHandle extends Disposable, AsyncDisposable {
   /** Whether `release` was called. */
@@ -68,7 +68,7 @@ export interface HandleOwner extends LeakOwner {
 const handleOfSignal = new WeakMap<AbortSignal, Handle>();
 
 /** It has no fields that others see: to copy one (`structuredClone`, a logger) copies nothing. */
-export class Handle implements ProcessLockHandle, Leakable {
+export class Handle implements ProcessLockHandle {
   readonly #owner: HandleOwner;
   readonly #hold: Hold;
   readonly #release: () => void;

@@ -263,7 +263,7 @@ function ownPath({ path, followSymlinks }: Pick<LockFileOptions, 'path' | 'follo
 /** Whether a process without native locks has made its folder there. */
 export function isLockFolder(path: string): boolean {
   try {
-    return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+    return statAt(path, false)?.isDirectory() ?? false;
   } catch (error) {
     // Too long a name to exist.
     if (codeOf(error) === 'ENAMETOOLONG') return false;

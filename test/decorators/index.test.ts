@@ -1,12 +1,13 @@
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { interProcessLocked, locked } from '../../src/decorators/index.js';
 import { FifoMutex, InterProcessLock } from '../../src/index.js';
 import { hasFlock } from '../support/capabilities.js';
+import { fetchInto, linkInto } from '../support/package.js';
 import { testFolder } from '../support/paths.js';
 import { program, run } from '../support/programs.js';
-import { some } from '../support/scale.js';
+import { isSoak, some } from '../support/scale.js';
 
 const { folder, path } = testFolder();
 const root = new URL('../..', import.meta.url).pathname;
@@ -71,6 +72,42 @@ describe('decorators', () => {
       order.push('run');
     }).call(self);
     expect(order).toEqual(['+a', '+b', '+c', 'run', '-c', '-b', '-a']);
+  });
+
+  it('keep what other decorators put on the function: own properties, and metadata of reflect-metadata', async () => {
+    const known = new Map<object, Map<unknown, unknown>>();
+    const metadata = {
+      getOwnMetadataKeys: (target: object) => [...(known.get(target)?.keys() ?? [])],
+      getOwnMetadata: (key: unknown, target: object) => known.get(target)?.get(key),
+      defineMetadata: (key: unknown, value: unknown, target: object) => {
+        known.set(target, (known.get(target) ?? new Map()).set(key, value));
+      },
+    };
+    Object.assign(Reflect, metadata);
+    try {
+      const inner = Object.assign(async () => 'ran', { own: 'property', [Symbol.for('route')]: 5 });
+      metadata.defineMetadata('schedule', 'daily', inner);
+      const wrapped = interProcessLocked(path())(inner) as typeof inner;
+      expect([wrapped.own, wrapped[Symbol.for('route') as never], wrapped.name]).toEqual(['property', 5, 'inner']);
+      expect(metadata.getOwnMetadata('schedule', wrapped)).toBe('daily');
+      expect(await wrapped()).toBe('ran');
+    } finally {
+      for (const name of Object.keys(metadata)) Reflect.deleteProperty(Reflect, name);
+    }
+  });
+
+  it.runIf(isSoak && hasFlock)('real NestJS finds the route and the job under them', async () => {
+    const project = join(folder, 'nest');
+    fetchInto(
+      project,
+      ...['core@10', 'common@10', 'platform-express@10', 'schedule@4'].map((name) => `@nestjs/${name}`),
+      'reflect-metadata@0.2',
+      'rxjs@7',
+    );
+    linkInto(project);
+    writeFileSync(join(project, 'main.cjs'), readFileSync(program('nest.cjs')));
+    const { stdout, stderr } = await run(process.execPath, ['main.cjs', path()], {}, project);
+    expect([stderr, stdout]).toEqual(['', 'GET / held\njob held\n']);
   });
 
   it('check what they get', async () => {

@@ -1,7 +1,7 @@
-import { symlinkSync, unlinkSync } from 'node:fs';
+import { linkSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { acquireAll, InterProcessLock } from '../../src/index.js';
-import { hasFlock } from '../support/capabilities.js';
+import { hasFcntl, hasFlock } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
 import { Actor, isFreeForFlock, runScript } from '../support/programs.js';
 import { outcome, settle, until } from '../support/waiting.js';
@@ -76,5 +76,35 @@ describe.runIf(hasFlock)('acquireAll', () => {
     await expect(acquireAll(locksOn([file, `${folder}/x/../${file.slice(folder.length + 1)}`]))).rejects.toThrow(
       /twice/,
     );
+  });
+});
+
+describe('acquireAll of locks that exclude each other', () => {
+  const range = (file: string, start: number, length: number) =>
+    new InterProcessLock(file, { mechanism: 'fcntl', range: { start, length } });
+
+  it.runIf(hasFcntl)('refuses byte ranges that overlap, and a range with the whole file, at once', async () => {
+    const file = path();
+    const whole = new InterProcessLock(file, { mechanism: 'fcntl' });
+    for (const locks of [
+      [range(file, 0, 10), range(file, 9, 2)],
+      [range(file, 5, 1), whole],
+      [whole, range(file, 100, Infinity)],
+    ]) {
+      await expect(acquireAll(locks)).rejects.toMatchObject({ code: 'ERR_LOCK_DEADLOCK' });
+      expect(locks.map(({ held }) => held)).toEqual([false, false]);
+    }
+    (await acquireAll([range(file, 0, 10), range(file, 10, 2)])).release();
+  });
+
+  it('refuses two names of one file', async () => {
+    const [file, other] = [path(), path()];
+    writeFileSync(file, '');
+    linkSync(file, other);
+    const locks = [file, other].map((name) => new InterProcessLock(name));
+    await expect(acquireAll(locks)).rejects.toMatchObject({
+      code: 'ERR_LOCK_DEADLOCK',
+      message: expect.stringContaining(file),
+    });
   });
 });

@@ -6,6 +6,8 @@
 //   nfs          flock wants the file open for writing
 //   threads      no thread can be created
 //   kill         no signal can be sent to a thread
+//   nlink        files have no link count, as in many FUSE programs
+// Compiled with TLS_BYTES it has so many thread-local bytes, which glibc takes from the stack of each thread.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -15,6 +17,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
+
+#ifdef TLS_BYTES
+__thread char thread_local_bytes[TLS_BYTES] __attribute__((tls_model("initial-exec")));
+#endif
 
 static int lies(const char *what) {
   const char *lie = getenv("LIE");
@@ -66,6 +73,12 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
   if (lies("threads")) return EAGAIN;
   typedef int create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
   return ((create *)next("pthread_create"))(thread, attributes, start, argument);
+}
+
+int fstat(int fd, struct stat *stat) {
+  int result = ((int (*)(int, struct stat *))next("fstat"))(fd, stat);
+  if (result == 0 && S_ISREG(stat->st_mode) && lies("nlink")) stat->st_nlink = 0;
+  return result;
 }
 
 int pthread_kill(pthread_t thread, int number) {

@@ -40,16 +40,18 @@ export function forkProgram(name: string, args: string[] = [], options: ForkOpti
   return track(fork(program(name), args, { execArgv: [], ...options }));
 }
 
-/**
- * A library that, preloaded, makes locks fail or lie (test/programs/lying-flock.c); undefined where it cannot be
- * compiled.
- */
-export function lyingFlock(): string | undefined {
-  const library = join(mkdtempSync(join(tmpdir(), 'fairlock-test-')), 'lying-flock.so');
+/** A library of test/programs, to be preloaded; undefined where it cannot be compiled. */
+export function preloaded(source: string, ...flags: string[]): string | undefined {
+  const library = join(mkdtempSync(join(tmpdir(), 'fairlock-test-')), source.replace('.c', '.so'));
   afterAll(() => rmSync(dirname(library), { recursive: true }));
-  return spawnSync('cc', ['-shared', '-fPIC', '-o', library, program('lying-flock.c'), '-ldl']).status === 0
+  return spawnSync('cc', ['-shared', '-fPIC', ...flags, '-o', library, program(source), '-ldl']).status === 0
     ? library
     : undefined;
+}
+
+/** A library that makes locks fail or lie. */
+export function lyingFlock(...flags: string[]): string | undefined {
+  return preloaded('lying-flock.c', ...flags);
 }
 
 const RESET_MS = 5_000;

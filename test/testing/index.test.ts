@@ -22,6 +22,17 @@ describe('temporaryLockPath', () => {
     expect(getLockPath()).toBe(process.env.OSLO_LOCK_PATH || undefined);
   });
 
+  it('of tests that overlap is that of the last one that is left, never a folder that is gone', () => {
+    setDefaults({ lockPath: undefined });
+    const [a, b, c] = [temporaryLockPath(), temporaryLockPath(), temporaryLockPath()];
+    a.remove();
+    expect(getLockPath()).toBe(c.path);
+    c.remove();
+    expect(getLockPath()).toBe(b.path);
+    b.remove();
+    expect(getLockPath()).toBe(process.env.OSLO_LOCK_PATH || undefined);
+  });
+
   it.runIf(hasFlock)('reports locks that are still held, and cleans up all the same', async () => {
     const folder = temporaryLockPath();
     const handle = await new InterProcessLock(folder.file('forgotten')).acquire();

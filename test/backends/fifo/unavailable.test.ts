@@ -1,0 +1,114 @@
+/** Where there can be no queue: 'auto' goes on in the kernel's order, 'fifo' says which file is in the way. */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { sidecarOf } from '../../../src/files/sibling-files.js';
+import { InterProcessLock, type InterProcessReaderWriterLock } from '../../../src/index.js';
+import { canMount, hasFcntl, isRoot } from '../../support/capabilities.js';
+import { openDescriptors, testFolder } from '../../support/paths.js';
+import { Actor, lyingFlock, run, runScript } from '../../support/programs.js';
+
+const { path } = testFolder();
+const lying = lyingFlock();
+const cli = fileURLToPath(new URL('../../../dist/cli/main.js', import.meta.url));
+
+const planted: Record<string, (sidecar: string) => void> = {
+  'a folder': (sidecar) => mkdirSync(sidecar),
+  'a link': (sidecar) => symlinkSync('elsewhere', sidecar),
+  'a FIFO': (sidecar) => void spawnSync('mkfifo', [sidecar]),
+  'a socket': (sidecar) =>
+    void spawnSync('python3', ['-c', 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])', sidecar]),
+};
+
+async function works(make: () => InterProcessLock | InterProcessReaderWriterLock): Promise<void> {
+  const lock = make();
+  const read = lock instanceof InterProcessLock ? lock.acquire() : lock.acquireWrite({ timeout: 1000 });
+  const handle = await read;
+  const other = lock instanceof InterProcessLock ? lock.acquire() : lock.acquireWrite();
+  handle.release();
+  (await other).release();
+  expect(lock.inspect().fairness).toBe('kernel');
+}
+
+describe.runIf(hasFcntl)('a queue that cannot be had', () => {
+  for (const [name, plant] of Object.entries(planted)) {
+    it(`${name} in place of the sidecar`, async () => {
+      const file = path();
+      plant(sidecarOf(file));
+      const before = openDescriptors();
+      await works(() => new InterProcessLock(file, { fairness: 'auto' }));
+      const refusal = await new InterProcessLock(file, { fairness: 'fifo' }).acquire().catch((error) => error);
+      expect([refusal.path, refusal.message]).toEqual([sidecarOf(file), expect.stringContaining(sidecarOf(file))]);
+      expect(openDescriptors() - before).toBeLessThan(4);
+    });
+  }
+
+  describe.runIf(canMount)('a file system without room for another file', () => {
+    const mount = path('full');
+    beforeAll(() => {
+      mkdirSync(mount);
+      spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=64k,nr_inodes=4', 'none', mount]);
+      for (const name of ['lock', 'a', 'b']) writeFileSync(join(mount, name), '', { flag: 'a' });
+    });
+    afterAll(() => void spawnSync('umount', ['-l', mount]));
+
+    it('is no reason to refuse a lock', async () => {
+      const file = join(mount, 'lock');
+      await works(() => new InterProcessLock(file, { fairness: 'auto' }));
+      await expect(new InterProcessLock(file, { fairness: 'fifo' }).acquire()).rejects.toMatchObject({
+        code: 'ENOSPC',
+        path: sidecarOf(file),
+      });
+      expect(await run(process.execPath, [cli, 'run', '--fair', file, '--', 'true'])).toMatchObject({
+        code: 73,
+        stderr: `fairlock: cannot open ${sidecarOf(file)}: no space left on device\n`,
+      });
+    });
+  });
+
+  it.runIf(lying !== undefined)('where files have no link count, nothing spins', async () => {
+    const script = `
+      import { InterProcessLock } from 'fairlock';
+      for (const fairness of ['auto', 'fifo']) {
+        const lock = new InterProcessLock(${JSON.stringify(path())}, { fairness });
+        const handle = await lock.acquire({ timeout: 1000 });
+        const next = lock.acquire();
+        handle.release();
+        (await next).release();
+        console.log(fairness, lock.inspect().fairness);
+      }`;
+    const { stdout, stderr } = await runScript(script, { LD_PRELOAD: lying, LIE: 'nlink' });
+    expect([stderr, stdout]).toEqual(['', 'auto fifo\nfifo fifo\n']);
+  });
+
+  it.runIf(lying !== undefined)('a try that is refused leaves no descriptor open', async () => {
+    const script = `
+      import { readdirSync } from 'node:fs';
+      import { InterProcessLock, InterProcessSemaphore } from 'fairlock';
+      const locks = [
+        new InterProcessLock(${JSON.stringify(path())}, { fairness: 'fifo' }),
+        new InterProcessSemaphore(${JSON.stringify(path())}, { permits: 2, fairness: 'fifo' }),
+      ];
+      const codes = new Set();
+      const attempt = (step) => { try { step(); } catch ({ code }) { codes.add(code); } };
+      const open = () => readdirSync('/proc/self/fd').length;
+      process.env.LIE = 'ENOLCK';
+      const before = open();
+      for (let i = 0; i < 50; i++) for (const lock of locks) attempt(() => lock.tryAcquire());
+      console.log(open() - before < 8, [...codes].join());`;
+    const { stdout, stderr } = await runScript(script, { LD_PRELOAD: lying });
+    expect([stderr, stdout]).toEqual(['', 'true ERR_LOCK_UNSUPPORTED\n']);
+  });
+
+  it.runIf(isRoot)('for another user that may not write: auto goes on', async () => {
+    const file = path();
+    writeFileSync(file, '', { mode: 0o644 });
+    writeFileSync(sidecarOf(file), '', { mode: 0o600 });
+    const actor = Actor.start();
+    await actor.call('setuid', 65534);
+    await actor.call('create', 'InterProcessLock', file, { fairness: 'auto' });
+    expect(await actor.call('tryAcquire')).toBe(true);
+  });
+});

@@ -1,0 +1,117 @@
+/** A look changes nothing of what it looks at. */
+import { spawnSync } from 'node:child_process';
+import { chmodSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { InterProcessLock, InterProcessReaderWriterLock, InterProcessSemaphore } from '../../src/index.js';
+import { hasFcntl, hasFlock, hasStrace } from '../support/capabilities.js';
+import { testFolder } from '../support/paths.js';
+import { holdByFlock, run, runScript } from '../support/programs.js';
+
+const { path } = testFolder();
+const cli = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+const fairlock = (...args: string[]) => run(process.execPath, [cli, ...args]);
+
+/** Another program's empty file, and a name at which nothing is. */
+function foreign(): { folder: string; file: string; missing: string; state(): unknown } {
+  const folder = path();
+  mkdirSync(folder);
+  const file = join(folder, 'LOCK');
+  writeFileSync(file, '');
+  chmodSync(file, 0o640);
+  const state = (): unknown => {
+    const { mode, mtimeMs, ctimeMs } = statSync(file);
+    return [mode, mtimeMs, ctimeMs, readdirSync(folder, { recursive: true })];
+  };
+  return { folder, file, missing: join(folder, 'none', 'LOCK'), state };
+}
+
+const looks: Record<string, (file: string) => unknown> = {
+  'isLocked, flock': (file) => new InterProcessLock(file, { mechanism: 'flock' }).isLocked(),
+  'isLocked, fcntl': (file) => hasFcntl && new InterProcessLock(file, { mechanism: 'fcntl' }).isLocked(),
+  'isLocked, fifo': (file) => hasFcntl && new InterProcessLock(file, { fairness: 'fifo' }).isLocked(),
+  'isLocked, lockfile': (file) => new InterProcessLock(file, { mechanism: 'lockfile' }).isLocked(),
+  'isLocked, semaphore': (file) => hasFcntl && new InterProcessSemaphore(file, { permits: 2 }).isLocked(),
+  inspect: (file) => new InterProcessReaderWriterLock(file).inspect(),
+  'inspect, semaphore': (file) => hasFcntl && new InterProcessSemaphore(file, { permits: 2 }).inspect(),
+  'fairlock locked': (file) => fairlock('locked', file),
+  'fairlock status': (file) => fairlock('status', file),
+  'fairlock trace --watch': (file) => fairlock('trace', '--out', path(), '--seconds', '0', '--watch', file),
+};
+
+describe.runIf(hasFlock && process.platform === 'linux')('a look', () => {
+  for (const [name, look] of Object.entries(looks)) {
+    it(`${name}: makes, marks and changes nothing`, async () => {
+      const { file, missing, state } = foreign();
+      const before = state();
+      await look(file);
+      await look(missing);
+      expect(state()).toEqual(before);
+    });
+  }
+
+  it('gc --dry-run: nothing of a marked file either', async () => {
+    const { folder, file, state } = foreign();
+    chmodSync(file, 0o1640);
+    const before = state();
+    expect((await fairlock('gc', '--dry-run', folder)).stdout).toBe(`would remove ${file}\n`);
+    expect(state()).toEqual(before);
+  });
+
+  it.runIf(hasFcntl)('isLocked does not drop the POSIX locks of this process, as to close the file would', async () => {
+    const file = path();
+    writeFileSync(file, 'a database');
+    const probe = `import fcntl; f = open(${JSON.stringify(file)}, 'r+'); fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)`;
+    const { stdout, stderr } = await runScript(`
+      import { openSync } from 'node:fs';
+      import { spawnSync } from 'node:child_process';
+      import { createRequire } from 'node:module';
+      import { InterProcessLock, InterProcessSemaphore } from 'fairlock';
+      const { fcntl, constants } = createRequire(import.meta.url)('fs-ext');
+      const file = ${JSON.stringify(file)};
+      const fd = openSync(file, 'r+');
+      await new Promise((resolve, reject) => fcntl(fd, 'setlk', constants.F_WRLCK, (error) => (error ? reject(error) : resolve())));
+      const isHeld = () => spawnSync('python3', ['-c', ${JSON.stringify(probe)}]).status !== 0;
+      console.log(isHeld());
+      for (const mechanism of ['fcntl', 'flock']) console.log(mechanism, new InterProcessLock(file, { mechanism, dataFile: true }).isLocked());
+      console.log('semaphore', new InterProcessSemaphore(file, { permits: 1 }).isLocked());
+      console.log(isHeld());`);
+    expect([stderr, stdout]).toEqual(['', 'true\nfcntl true\nflock false\nsemaphore true\ntrue\n']);
+  });
+
+  it('status reads the list of all locks once, however many files there are', async () => {
+    if (!hasStrace) return;
+    const folder = path();
+    mkdirSync(folder);
+    for (let i = 0; i < 20; i++) writeFileSync(join(folder, `lock-${i}`), '');
+    const holders = await Promise.all(Array.from({ length: 5 }, (_, i) => holdByFlock(join(folder, `lock-${i}`))));
+    const trace = path();
+    const args = ['-f', '-e', 'trace=openat,open', '-o', trace, process.execPath, cli, 'status', folder];
+    expect(spawnSync('strace', args, { encoding: 'utf8' }).stdout.match(/holds/g)).toHaveLength(5);
+    const opens = spawnSync('grep', ['-c', '"/proc/locks"', trace], { encoding: 'utf8' }).stdout;
+    expect(opens).toBe('1\n');
+    await Promise.all(holders.map(({ letGo }) => letGo()));
+  });
+
+  it('locked: 0 where a lock folder beside the file holds it, as documented', async () => {
+    const file = path();
+    writeFileSync(file, '{}');
+    const handle = await new InterProcessLock(file, { mechanism: 'lockfile' }).acquire();
+    expect(await fairlock('locked', file)).toMatchObject({ code: 0, stdout: 'locked\n', stderr: '' });
+    expect(new InterProcessLock(file, { dataFile: true }).isLocked()).toBe(true);
+    handle.release();
+    expect(await fairlock('locked', file)).toMatchObject({ code: 1, stdout: 'free\n' });
+  });
+
+  it('below a file that is no folder nothing is locked', async () => {
+    const file = path();
+    writeFileSync(file, '');
+    for (const mechanism of ['flock', 'fcntl', 'lockfile'] as const) {
+      if (mechanism === 'fcntl' && !hasFcntl) continue;
+      expect(new InterProcessLock(join(file, 'below'), { mechanism }).isLocked()).toBe(false);
+    }
+    expect(await fairlock('locked', join(file, 'below'))).toMatchObject({ code: 1, stdout: 'free\n' });
+    expect(await fairlock('status', join(file, 'below'))).toMatchObject({ code: 66 });
+  });
+});

@@ -1,0 +1,41 @@
+// Uses what of the addon asks for memory, once each; errors are expected, the end of the process by a signal is not.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
+import { InterProcessLock, InterProcessSemaphore } from 'fairlock';
+import { LockManager } from 'fairlock/web-locks';
+
+const folder = process.argv[2];
+const quietly = async (step) => {
+  try {
+    await step();
+  } catch {
+    // ENOMEM, in whatever words.
+  }
+};
+
+for (const fairness of ['kernel', 'fifo']) {
+  const file = `${folder}/${fairness}`;
+  const holder = spawn('flock', [file, 'sh', '-c', 'echo held; read line'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  await once(holder.stdout, 'data');
+  await quietly(async () => {
+    const lock = new InterProcessLock(file, { fairness });
+    await quietly(() => lock.acquire({ timeout: 1 }));
+    await quietly(() => lock.acquireSync({ timeout: 1 }));
+    await quietly(() => lock.tryAcquire()?.release());
+    const waiting = [1, 2, 3].map(() => quietly(async () => (await lock.acquire()).release()));
+    holder.stdin.end();
+    await Promise.all(waiting);
+  });
+  holder.stdin.end();
+}
+await quietly(async () => {
+  const semaphore = new InterProcessSemaphore(`${folder}/semaphore`, { permits: 2 });
+  (await semaphore.acquire()).release();
+});
+await quietly(() => new LockManager(`${folder}/web`).request('a', () => {}));
+await quietly(async () => {
+  const use = `require('fairlock').layers(); process.exit()`;
+  await once(new Worker(use, { eval: true }), 'exit');
+});
+console.log('alive');
