@@ -131,7 +131,7 @@ describe.runIf(isSoak && hasFcntl)('inside', () => {
     const where = project(type, { 'one.test.js': text, 'two.test.js': text });
     // In one process, so that the files' realms share the addon.
     const { code, stderr } = await run(process.execPath, [...command, '--runInBand', '--rootDir', where], {}, where);
-    expect(stderr).toMatch(/Tests: +22 passed, 22 total/);
+    expect(stderr).toMatch(/Tests: +24 passed, 24 total/);
     expect(code).toBe(0);
   });
 
@@ -144,7 +144,7 @@ describe.runIf(isSoak && hasFcntl)('inside', () => {
       { NO_COLOR: '1' },
       where,
     );
-    expect(stdout + stderr).toMatch(/Tests +22 passed \(22\)/);
+    expect(stdout + stderr).toMatch(/Tests +24 passed \(24\)/);
     expect(code).toBe(0);
   });
 });

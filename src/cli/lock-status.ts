@@ -103,6 +103,14 @@ function person({ pid, command }: LockParty): Pick<Party, 'pid' | 'command' | 's
 }
 
 function lockFolder(path: string): Party[] {
-  const stat = statAt(lockFolderOf({ path, followSymlinks: false }), true);
+  const stat = lookQuietly(lockFolderOf({ path, followSymlinks: false }));
   return stat?.isDirectory() ? [{ mode: 'exclusive', mechanism: 'lockfile', started: stat.mtime }] : [];
+}
+
+function lookQuietly(path: string): ReturnType<typeof statAt> {
+  try {
+    return statAt(path, true);
+  } catch {
+    return undefined; // Below what is no folder nothing is.
+  }
 }

@@ -58,7 +58,7 @@ export function openToLook(
   try {
     return opened(options, { access, directories, creates: false, marks: false });
   } catch (error) {
-    if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR') return undefined;
+    if (codeOf(error) === 'ENOENT') return undefined;
     throw error;
   }
 }
@@ -115,12 +115,12 @@ export function checkKind(path: string, stat: BigIntStats, directories: boolean)
   );
 }
 
-/** Undefined where nothing is, also below what is no folder (ENOTDIR, which only some versions of Node throw here). */
+/** Undefined where nothing is. Not by `throwIfNoEntry`: with that only some versions of Node tell of ENOTDIR. */
 export function statAt(path: string, follow: boolean): BigIntStats | undefined {
   try {
     return (follow ? statSync : lstatSync)(path, { bigint: true });
   } catch (error) {
-    if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR') return undefined;
+    if (codeOf(error) === 'ENOENT') return undefined;
     throw error;
   }
 }
@@ -162,7 +162,7 @@ function openOrCreate(options: LockFileOptions, access: Access, directories: boo
       if (codeOf(error) === 'ENOENT' && makesFolders()) {
         // A folder may be removed by another process between its making and the next try. Below the target of a link
         // none is made: what it points to is not there, as flock(1) says.
-        if (target !== path && folderIsThere(path)) throw error;
+        if (isDanglingLink(path, target)) throw error;
         try {
           makeFolders(dirname(path));
         } catch (reason) {
@@ -176,8 +176,9 @@ function openOrCreate(options: LockFileOptions, access: Access, directories: boo
   throw new LockUnsupportedError(path, `its name came and went ${OPEN_ATTEMPTS} times while it was opened`);
 }
 
-function folderIsThere(path: string): boolean {
-  return statAt(dirname(path), true) !== undefined;
+/** Whether what is missing is missing behind a link, and not before it. */
+export function isDanglingLink(path: string, target: string): boolean {
+  return target !== path && statAt(dirname(path), true) !== undefined;
 }
 
 function openReadOnly(path: string, flags: number, refusal: unknown): Opened {

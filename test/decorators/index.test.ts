@@ -85,10 +85,13 @@ describe('decorators', () => {
     };
     Object.assign(Reflect, metadata);
     try {
-      const inner = Object.assign(async () => 'ran', { own: 'property', [Symbol.for('route')]: 5 });
+      async function method() {
+        return 'ran';
+      }
+      const inner = Object.assign(method, { own: 'property', [Symbol.for('route')]: 5 });
       metadata.defineMetadata('schedule', 'daily', inner);
       const wrapped = interProcessLocked(path())(inner) as typeof inner;
-      expect([wrapped.own, wrapped[Symbol.for('route') as never], wrapped.name]).toEqual(['property', 5, 'inner']);
+      expect([wrapped.own, wrapped[Symbol.for('route') as never], wrapped.name]).toEqual(['property', 5, 'method']);
       expect(metadata.getOwnMetadata('schedule', wrapped)).toBe('daily');
       expect(await wrapped()).toBe('ran');
     } finally {

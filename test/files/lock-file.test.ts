@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, linkSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, linkSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { InterProcessLock } from '../../src/index.js';
@@ -72,5 +72,22 @@ describe.runIf(hasFlock && canMount)('a hard-linked file of the lower layer of a
     expect(signal.aborted).toBe(false);
     handle.release();
     expect(existsSync(lock.path)).toBe(true);
+  });
+});
+
+describe('a link whose target is not there', () => {
+  it('makes the target where its folder is, and no folder where it is not, as flock(1) does', async () => {
+    const folder = path();
+    mkdirSync(folder);
+    const [toFile, toFolder] = [join(folder, 'to-file'), join(folder, 'to-folder')];
+    symlinkSync('target', toFile);
+    symlinkSync('none/target', toFolder);
+    for (const mechanism of ['flock', 'lockfile'] as const) {
+      if (mechanism === 'flock' && !hasFlock) continue;
+      const refusal = new InterProcessLock(toFolder, { followSymlinks: true, mechanism }).acquire();
+      await expect(refusal).rejects.toMatchObject({ code: 'ENOENT' });
+    }
+    if (hasFlock) (await new InterProcessLock(toFile, { followSymlinks: true }).acquire()).release();
+    expect([existsSync(join(folder, 'target')), existsSync(join(folder, 'none'))]).toEqual([hasFlock, false]);
   });
 });

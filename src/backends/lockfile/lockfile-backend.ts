@@ -23,7 +23,8 @@ import {
   messageOf,
   systemError,
 } from '../../errors.js';
-import { checkKind, isMarked, lockFolderOf, statAt } from '../../files/lock-file.js';
+import { linkTarget } from '../../files/canonical-path.js';
+import { checkKind, isDanglingLink, isMarked, lockFolderOf, statAt } from '../../files/lock-file.js';
 import type { LockPlace } from '../../files/lock-place.js';
 import { watchForLoss } from '../../files/loss-watcher.js';
 import { makeFolders } from '../../files/make-folders.js';
@@ -135,7 +136,8 @@ export class LockfileBackend implements Backend, SyncWaitable, Stealable {
       return grant;
     } catch (error) {
       if (codeOf(error) === 'ELOCKED') return null;
-      if (codeOf(error) !== 'ENOENT' || retries === 0) throw error;
+      const target = this.options.followSymlinks ? linkTarget(this.path) : this.path;
+      if (codeOf(error) !== 'ENOENT' || retries === 0 || isDanglingLink(this.path, target)) throw error;
       makeFolders(dirname(folder));
       return this.#makeFolder(canonical, retries - 1);
     }
