@@ -4,6 +4,7 @@ import { type Backend, type Capabilities, type Grant, NO_INSPECTION } from '../c
 const GRANT: Grant = {
   fd: undefined,
   unlock() {},
+  check() {},
   watch: () => () => {},
 };
 

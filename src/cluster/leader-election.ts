@@ -1,21 +1,20 @@
 /** One leader among the processes (and Workers) of a machine. */
 import { EventEmitter } from 'node:events';
-import { onAbort } from '../abort.js';
-import type { FencedHandle } from '../engine/engine-lock.js';
 import { codeOf, LockUnsupportedError, messageOf } from '../errors.js';
 import {
   type AcquireOptions,
   InterProcessLock,
   type InterProcessLockOptions,
   type Lock,
-  type LockHandle,
   type LockParty,
 } from '../index.js';
-import { canonicalPath, isHeldBy } from '../inspect/index.js';
-import { clearTimeout, setTimeout } from '../timers.js';
+import { isHeldBy } from '../inspect/index.js';
+import { Deadline } from '../timers.js';
 import { callback, lockOptions, optionsObject, withoutUndefined } from '../validate.js';
 import { isFileLock, isLock } from './any-lock.js';
 import { type Leader, LeaderRecord } from './leader-record.js';
+import { placeFor } from './record-place.js';
+import { begin, pauseUnless, type Refusal, type RunningTerm, type Term } from './term.js';
 
 /**
  * As for `InterProcessLock`, but with `fairness` 'auto': candidates lead in the order in which they asked, where that
@@ -36,27 +35,8 @@ const ELECTION_OPTIONS = [
   'update',
 ] as const satisfies (keyof LeaderElectionOptions)[];
 
-/** Errors that may pass: a candidate that cannot write its token because of one tries again. */
-const PASSING = new Set(['ENOSPC', 'EDQUOT', 'EIO', 'EMFILE', 'ENFILE', 'ENOMEM', 'EFBIG']);
-/** Until it tries again. */
-const TRY_AGAIN_MS = 1000;
-
-/** The time in which one candidate leads. */
-export interface Term {
-  /**
-   * The fencing token: greater with every term on this path, over all processes and restarts, and never repeated. Send
-   * it along with what the leader writes; a store that refuses smaller tokens than it has seen is safe from a leader
-   * that was stopped, lost its lock, and does not know it yet.
-   */
-  readonly token: number;
-  /** When it began. */
-  readonly since: Date;
-  /**
-   * Aborted when the term is to end (`resign()`, `close()`), when the lock was lost (`LockLostError`), and when the
-   * term has ended.
-   */
-  readonly signal: AbortSignal;
-}
+/** What a lock object leaves open: the permissions of the record beside it. */
+const RECORD_OPTIONS = ['mode', 'ignoreUmask'];
 
 interface Events {
   elected: [term: Term];
@@ -78,11 +58,8 @@ interface Events {
  * it stays a candidate and tries again a second later. The first of these is a warning too
  * (`FAIRLOCK_TOKEN_UNWRITTEN`).
  */
-export class LeaderElection extends EventEmitter<Events> implements AsyncIterable<Term>, Disposable {
-  /** The absolute path of the lock file. */
-  readonly path: string;
+export class LeaderElection extends EventEmitter<Events> implements AsyncIterable<Term>, Disposable, AsyncDisposable {
   readonly #lock: InterProcessLock | Lock;
-  readonly #followSymlinks: boolean;
   /** Of a lock file. The locks of an engine have their own tokens. */
   readonly #record: LeaderRecord | undefined;
   readonly #closed = new AbortController();
@@ -91,18 +68,20 @@ export class LeaderElection extends EventEmitter<Events> implements AsyncIterabl
 
   /**
    * Touches no file.
-   * @param path of the lock file, or a lock: of an engine (`fairlock/etcd`, `fairlock/postgres`), or an
-   * `InterProcessLock`
+   * @param path of the lock file, or a lock: of an engine (`fairlock/etcd`, `fairlock/postgres`, `fairlock/redis`), or
+   * an `InterProcessLock`
+   * @param options with a lock only `mode` and `ignoreUmask`, for the record beside it; without them its permissions
+   * are those of the lock file
    * @throws what the constructor of `InterProcessLock` throws
    */
   constructor(path: string | URL | Lock, options?: LeaderElectionOptions) {
     super();
     if (isLock(path)) {
-      optionsObject(options, []);
+      const permissions = optionsObject<LeaderElectionOptions>(options, isFileLock(path) ? RECORD_OPTIONS : []);
+      const { mode, ignoreUmask } = lockOptions(permissions);
       this.#lock = path;
-      this.path = path.name;
-      this.#followSymlinks = false;
-      if (isFileLock(path)) this.#record = new LeaderRecord(this.path, lockOptions({}));
+      if (isFileLock(path))
+        this.#record = new LeaderRecord(path, permissions.mode === undefined ? {} : { mode, ignoreUmask });
       return;
     }
     const given = {
@@ -111,10 +90,12 @@ export class LeaderElection extends EventEmitter<Events> implements AsyncIterabl
     };
     const lock = new InterProcessLock(path, given);
     this.#lock = lock;
-    this.path = lock.path;
-    const resolved = lockOptions(given);
-    this.#followSymlinks = resolved.followSymlinks;
-    this.#record = new LeaderRecord(this.path, resolved);
+    this.#record = new LeaderRecord(lock);
+  }
+
+  /** The absolute path of the lock file, or the name of the lock. */
+  get path(): string {
+    return this.#lock.name;
   }
 
   /** Whether this object leads, and has not been told to end its term. */
@@ -132,31 +113,27 @@ export class LeaderElection extends EventEmitter<Events> implements AsyncIterabl
    */
   async run<T>(fn: (term: Term) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T> {
     callback(fn);
-    const end = performance.now() + (options?.timeout ?? Infinity);
-    for (let waiting = options; ; ) {
-      let term: RunningTerm | undefined;
-      let refusal: Error | undefined;
+    const deadline = new Deadline(options?.timeout ?? Infinity);
+    for (let waiting = options; ; waiting = { ...options, ...deadline.options }) {
+      let begun: RunningTerm | Refusal | undefined;
       try {
         const outcome = await this.#lock.withLock(async (handle) => {
-          try {
-            term = this.#begin(handle);
-          } catch (error) {
-            refusal = passing(error);
-            return undefined as T;
-          }
+          begun = begin(handle, this.#record);
+          if ('refusal' in begun) return undefined as T;
+          const term = begun;
+          this.#term = term;
           try {
             this.emit('elected', term);
             return await fn(term);
           } finally {
-            this.#end(term);
+            term.end();
           }
         }, waiting);
-        if (refusal === undefined) return outcome;
+        if (!isRefusal(begun)) return outcome;
       } finally {
-        if (term !== undefined) this.emit('resigned', term);
+        this.#ended(begun);
       }
-      await this.#pause(refusal, options?.signal);
-      if (end !== Infinity) waiting = { ...options, timeout: Math.max(0, end - performance.now()) };
+      await this.#pause(begun.refusal, options?.signal);
     }
   }
 
@@ -165,24 +142,20 @@ export class LeaderElection extends EventEmitter<Events> implements AsyncIterabl
     for (;;) {
       const handle = await this.#lock.acquire().catch(unlessClosed);
       if (handle === undefined) return;
-      let term: RunningTerm | undefined;
-      let refusal: Error | undefined;
+      let begun: RunningTerm | Refusal | undefined;
       try {
-        try {
-          term = this.#begin(handle);
-        } catch (error) {
-          refusal = passing(error);
-        }
-        if (term !== undefined) {
-          this.emit('elected', term);
-          yield term;
+        begun = begin(handle, this.#record);
+        if (!isRefusal(begun)) {
+          this.#term = begun;
+          this.emit('elected', begun);
+          yield begun;
         }
       } finally {
-        if (term !== undefined) this.#end(term);
-        handle.release();
-        if (term !== undefined) this.emit('resigned', term);
+        if (begun !== undefined && !isRefusal(begun)) begun.end();
+        await handle.release();
+        this.#ended(begun);
       }
-      if (refusal !== undefined) await this.#pause(refusal, undefined);
+      if (isRefusal(begun)) await this.#pause(begun.refusal, undefined);
     }
   }
 
@@ -198,8 +171,7 @@ export class LeaderElection extends EventEmitter<Events> implements AsyncIterabl
     }
     const last = this.#record.lastLeader();
     if (last === null) return null;
-    const holds =
-      lock.mechanism === 'lockfile' ? undefined : isHeldBy(canonicalPath(this.path, this.#followSymlinks), last.pid);
+    const holds = lock.mechanism === 'lockfile' ? undefined : isHeldBy(placeFor(lock).canonical, last.pid);
     if (holds === true) return last;
     // Its open files cannot be seen, or it holds nothing that can: the kernel knows whether the lock is held at all.
     if (!lock.isLocked()) return null;
@@ -223,100 +195,58 @@ export class LeaderElection extends EventEmitter<Events> implements AsyncIterabl
    * Tells the term of this object to end, by its `signal`; the next candidate leads as soon as its function (or the
    * body of its loop) is done. Nothing happens where this object does not lead.
    * @param reason of the signal, default an AbortError
+   * @returns when the term is over and the lock is free. It waits for the function: one that ignores the signal lets it
+   * wait for ever. Not to be awaited in that function itself.
    */
-  resign(reason?: unknown): void {
-    this.#term?.tell(reason === undefined ? new DOMException('The leader resigned', 'AbortError') : reason);
+  async resign(reason?: unknown): Promise<void> {
+    const term = this.#term;
+    term?.tell(reason === undefined ? new DOMException('The leader resigned', 'AbortError') : reason);
+    await term?.over;
   }
 
-  /** Resigns and stands no more: pending `run()`s reject with `LockClosedError`, loops over terms end. */
-  close(): void {
+  /**
+   * Resigns and stands no more: pending `run()`s reject with `LockClosedError`, loops over terms end.
+   * @returns as `resign`: `await election.close(); process.exit()` lets a term that is draining come to its end. A
+   * process that exits without waiting ends the term in the middle; the next one leads at once.
+   */
+  async close(): Promise<void> {
     this.#lock.close();
     this.#closed.abort();
-    this.resign();
+    await this.resign();
   }
 
   [Symbol.dispose](): void {
-    this.close();
+    void this.close();
   }
 
-  #begin(handle: LockHandle): RunningTerm {
-    const since = new Date();
-    const token = this.#record?.beginTerm(since) ?? (handle as FencedHandle).token;
-    const term = new RunningTerm(token, since, handle);
-    this.#term = term;
-    return term;
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
   }
 
-  #end(term: RunningTerm): void {
-    if (!term.lost) this.#record?.endTerm(term.token);
-    term.end();
-    if (this.#term === term) this.#term = undefined;
+  /** The lock is free; of a term that was begun. */
+  #ended(begun: RunningTerm | Refusal | undefined): void {
+    if (begun === undefined || isRefusal(begun)) return;
+    if (this.#term === begun) this.#term = undefined;
+    begun.freed();
+    this.emit('resigned', begun);
   }
 
   /** Tells why there was no term, and waits before the next try. */
-  async #pause(error: Error | undefined, signal: AbortSignal | undefined): Promise<void> {
-    if (error !== undefined) this.emit('tokenError', error);
-    if (!this.#warned && error !== undefined) {
+  async #pause(error: Error, signal: AbortSignal | undefined): Promise<void> {
+    this.emit('tokenError', error);
+    if (!this.#warned) {
       this.#warned = true;
       process.emitWarning(
         `cannot write the token of the leader on '${this.path}', and tries again: ${messageOf(error)}`,
-        {
-          type: 'FairlockWarning',
-          code: 'FAIRLOCK_TOKEN_UNWRITTEN',
-        },
+        { type: 'FairlockWarning', code: 'FAIRLOCK_TOKEN_UNWRITTEN' },
       );
     }
-    await new Promise<void>((resolve) => {
-      const ends = [this.#closed.signal, ...(signal === undefined ? [] : [signal])].map((one) =>
-        onAbort(one, () => end()),
-      );
-      const end = (): void => {
-        clearTimeout(timer);
-        for (const stop of ends) stop();
-        resolve();
-      };
-      const timer = setTimeout(end, TRY_AGAIN_MS);
-      if (this.#closed.signal.aborted || signal?.aborted) end();
-    });
+    await pauseUnless(this.#closed.signal, signal);
   }
 }
 
-/** The error, if it may pass. @throws it, if not */
-function passing(error: unknown): Error {
-  if (!PASSING.has(codeOf(error) ?? '')) throw error;
-  return error as Error;
-}
-
-class RunningTerm implements Term {
-  readonly signal: AbortSignal;
-  readonly #controller = new AbortController();
-  readonly #lock: AbortSignal;
-  readonly #onLoss: () => void;
-
-  constructor(
-    readonly token: number,
-    readonly since: Date,
-    handle: LockHandle,
-  ) {
-    this.signal = this.#controller.signal;
-    this.#lock = handle.signal;
-    this.#onLoss = () => this.tell(this.#lock.reason);
-    this.#lock.addEventListener('abort', this.#onLoss);
-    if (this.#lock.aborted) this.#onLoss();
-  }
-
-  get lost(): boolean {
-    return this.#lock.aborted;
-  }
-
-  tell(reason: unknown): void {
-    this.#controller.abort(reason);
-  }
-
-  end(): void {
-    this.#lock.removeEventListener('abort', this.#onLoss);
-    this.tell(new DOMException('The term has ended', 'AbortError'));
-  }
+function isRefusal(begun: RunningTerm | Refusal | undefined): begun is Refusal {
+  return begun !== undefined && 'refusal' in begun;
 }
 
 interface Inspectable {

@@ -1,9 +1,10 @@
 /** The record of the leader, with the fencing token: one number for each term, never the same twice. */
 import { threadId } from 'node:worker_threads';
 import { withoutArguments } from '../command-line.js';
-import { canonicalPath, siblingPath } from '../inspect/index.js';
-import { RecordFile, type RecordOptions } from './record.js';
-import { recordPlace } from './record-place.js';
+import type { InterProcessLock, LockHandle } from '../index.js';
+import type { LockPlace } from '../inspect/index.js';
+import { quietly, RecordFile, type RecordFs, type RecordOptions } from './record.js';
+import { checkedPlace, isHeld, likeLock, placeFor } from './record-place.js';
 
 /** The process that leads. */
 export interface Leader {
@@ -30,47 +31,55 @@ interface Entry {
 
 export class LeaderRecord {
   constructor(
-    /** Of the lock file. */
-    private readonly path: string,
-    private readonly options: RecordOptions & { followSymlinks: boolean },
+    private readonly lock: InterProcessLock,
+    /** Instead of those of the lock. */
+    private readonly permissions: Partial<Pick<RecordOptions, 'mode' | 'ignoreUmask'>> = {},
+    private readonly fs?: RecordFs,
   ) {}
 
-  #recordBeside(canonical: string): RecordFile<Entry> {
+  #recordAt(place: LockPlace): RecordFile<Entry> {
     const remedy =
       'no candidate leads until it is repaired or removed (then the tokens go on from the time of day in ms)';
-    return new RecordFile(siblingPath(canonical, 'leader'), 'fairlock-leader 1', isEntry, remedy, this.options);
+    const like = this.permissions.mode === undefined ? likeLock(place) : undefined;
+    const options = { ...place.options, ...this.permissions, like };
+    return new RecordFile(place.sibling('leader'), 'fairlock-leader 1', isEntry, remedy, options, this.fs);
   }
 
   /** The process whose term began last and was not ended in the record: the leader, or a process that died. */
   lastLeader(): Leader | null {
-    const entry = this.#recordBeside(canonicalPath(this.path, this.options.followSymlinks)).read();
+    const place = placeFor(this.lock);
+    place.look();
+    const entry = this.#recordAt(place).read();
     if (entry === undefined || entry.leader === null) return null;
     return { ...entry.leader, since: new Date(entry.leader.since), token: entry.token };
   }
 
   /**
    * Begins a term. Only for the holder of the lock, so no other process takes a token meanwhile. The token is handed
-   * out after it is on the disk; a process that dies before that has wasted a number at most.
+   * out after it is on the disk, and if the lock is held still; a process that dies before that has wasted a number.
    *
-   * The first token of all is the time of day: should the folder be cleared, then those to come are greater than those
-   * before all the same (unless there was more than one term per millisecond, or the clock was set back).
+   * A token is greater than the one in the record, and no less than the time of day in ms. So the tokens grow also where
+   * the folder was cleared, and where a former leader, stopped between its last look at its lock and the renaming, has
+   * put its older record over a newer one (unless there was more than one term per millisecond, or the clock was set
+   * back).
+   * @throws {LockLostError} the lock was lost meanwhile, and there is no term
    */
-  beginTerm(since: Date): number {
-    const record = this.#recordBeside(recordPlace(this.path, this.options.followSymlinks));
-    const token = (record.read()?.token ?? Date.now()) + 1;
+  beginTerm(since: Date, handle: LockHandle): number {
+    const record = this.#recordAt(checkedPlace(this.lock));
+    const token = Math.max((record.read()?.token ?? 0) + 1, Date.now());
     const command = withoutArguments(process.argv.join(' '));
-    record.write({ token, leader: { pid: process.pid, thread: threadId, command, since: since.toISOString() } });
+    const leader = { pid: process.pid, thread: threadId, command, since: since.toISOString() };
+    record.write({ token, leader }, () => isHeld(handle));
+    handle.check();
     return token;
   }
 
   /** Ends a term, for readers of the record; nothing depends on it. Only for the holder of the lock. */
-  endTerm(token: number): void {
-    try {
-      const record = this.#recordBeside(canonicalPath(this.path, this.options.followSymlinks));
-      if (record.read()?.token === token) record.write({ token, leader: null }, false);
-    } catch {
-      // The folder was removed or filled up: a reader finds that the process named there holds no lock.
-    }
+  endTerm(token: number, handle: LockHandle): void {
+    quietly(() => {
+      const record = this.#recordAt(placeFor(this.lock));
+      if (record.read()?.token === token) record.write({ token, leader: null }, () => isHeld(handle), false);
+    });
   }
 }
 

@@ -2,21 +2,31 @@
 import { closeSync, constants, openSync, readFileSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { LockMismatchError } from '../errors.js';
-import { canonicalPath } from '../inspect/index.js';
+import type { InterProcessLock, LockHandle } from '../index.js';
+import { LockPlace, placeOf, statAt } from '../inspect/index.js';
+import { lockOptions } from '../validate.js';
+import type { RecordOptions } from './record.js';
 
 const O_PATH = 0o10000000;
 
+/** Where a lock is: its own answer, or, of a lock of another version of this library, what its path tells. */
+export function placeFor(lock: InterProcessLock): LockPlace {
+  return placeOf(lock) ?? new LockPlace(lock.path, lockOptions({}));
+}
+
 /**
- * The canonical path beside which the record lies, as it is now: a link may have been pointed elsewhere since the lock
- * object was made. Only for the holder of the lock.
+ * The place as it is now: a link may have been pointed elsewhere since the lock object was made. Only for the holder of
+ * the lock.
  *
  * One lock file that is reached through two folders would have two records: two processes exclude each other and know
  * nothing of each other's tokens and outcomes. So a file with a second name, by a hard link or by a mount of the file
  * itself, is refused.
  * @throws {LockMismatchError}
  */
-export function recordPlace(path: string, followSymlinks: boolean): string {
-  const canonical = canonicalPath(path, followSymlinks);
+export function checkedPlace(lock: InterProcessLock): LockPlace {
+  const place = placeFor(lock);
+  place.look();
+  const { path, canonical } = place;
   const stat = statSync(canonical, { throwIfNoEntry: false });
   if (stat?.isFile() && stat.nlink > 1) {
     throw new LockMismatchError(
@@ -31,7 +41,23 @@ export function recordPlace(path: string, followSymlinks: boolean): string {
         'folder instead',
     );
   }
-  return canonical;
+  return place;
+}
+
+/** The permissions and the owner of the lock file, which those of its records follow. */
+export function likeLock(place: LockPlace): RecordOptions['like'] {
+  const stat = statAt(place.canonical, true);
+  if (stat?.isFile() !== true) return undefined;
+  return { mode: Number(stat.mode) & 0o777, uid: Number(stat.uid), gid: Number(stat.gid) };
+}
+
+export function isHeld(handle: LockHandle): boolean {
+  try {
+    handle.check();
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Undefined where the system does not tell. */

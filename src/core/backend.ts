@@ -14,6 +14,8 @@ export interface Grant {
   unlock(): void;
   /** Gives up this process's share of it: the lock stays with processes that have inherited `fd`. Never throws. */
   readonly detach?: (() => void) | undefined;
+  /** Looks, at once, whether the lock is held still. @throws {LockLostError} */
+  check(): void;
   /**
    * Calls `onLoss` once if the lock is lost while it is held. Returns a function that ends the watch. Keeps no process
    * alive.

@@ -1,7 +1,7 @@
 /** The proof of holding a lock, and the way to release it. */
 
 import type { InspectOptions, inspect } from 'node:util';
-import { LockUnsupportedError } from '../errors.js';
+import { LockLostError, LockUnsupportedError } from '../errors.js';
 import type { LockMode } from '../options.js';
 import type { Grant } from './backend.js';
 import type { FifoQueue } from './fifo-queue.js';
@@ -18,6 +18,13 @@ export interface LockHandle extends Disposable, AsyncDisposable {
    * release.
    */
   readonly signal: AbortSignal;
+  /**
+   * Looks, at once, whether the lock is held still: before something that must not happen twice, where the event loop
+   * may not have run for a while, so that `signal` does not tell yet. Of a lock file one or two system calls; of a lock
+   * between machines a look at the clock, and no network.
+   * @throws {LockLostError} it is lost, or was released
+   */
+  check(): void;
   /**
    * The descriptor that holds the lock, while it is held. A child process that inherits it by `stdio` shares the lock,
    * until the child ends or this handle is released.
@@ -117,6 +124,11 @@ export class Handle implements ProcessLockHandle {
 
   get released(): boolean {
     return this.#released;
+  }
+
+  check(): void {
+    if (this.#released) throw new LockLostError(this.#owner.path, 'it was released');
+    this.#hold.grant.check();
   }
 
   detach(): void {

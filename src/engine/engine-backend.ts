@@ -34,6 +34,10 @@ export class EngineHold implements Grant {
     this.#released = this.backend.unlock(this);
   }
 
+  check(): void {
+    this.granted.check();
+  }
+
   watch(onLoss: (error: Error) => void): () => void {
     return this.granted.onLost(onLoss);
   }

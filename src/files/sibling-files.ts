@@ -2,10 +2,10 @@
 import { basename, dirname, join } from 'node:path';
 
 /**
- * `queue`: the sidecar with the tickets; `leader` and `once`: records; `steal-…`: a new lock file before its renaming;
+ * `queue`: the sidecar with the tickets; `leader`: a record; `once` and the folder `outcomes`: those of `runOnce`; `steal-…`: a new lock file before its renaming;
  * `native`: the mark that it is locked natively, where a file has no bit for it (Windows).
  */
-export type Sibling = 'queue' | 'leader' | 'once' | 'native' | `steal-${string}`;
+export type Sibling = 'queue' | 'leader' | 'once' | 'outcomes' | 'native' | `steal-${string}`;
 
 export function siblingPath(canonical: string, what: Sibling): string {
   return join(dirname(canonical), `.${basename(canonical)}.fairlock-${what}`);

@@ -5,6 +5,7 @@
 export { canonicalPath } from '../files/canonical-path.js';
 export { closeCachedFiles } from '../files/descriptor-cache.js';
 export { lockFolderOf, MARK, statAt } from '../files/lock-file.js';
+export { LockPlace, placeOf } from '../files/lock-place.js';
 export { parseSiblingName, siblingPath, sidecarOf } from '../files/sibling-files.js';
 export { type Addon, loadAddon } from '../native/addon.js';
 export { libc } from '../native/binary.js';

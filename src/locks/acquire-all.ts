@@ -130,6 +130,10 @@ class HandleOfAll implements LockHandle {
     return this.#signal;
   }
 
+  check(): void {
+    for (const handle of this.#held) handle.check();
+  }
+
   toJSON(): object {
     return { locks: this.#held, released: this.released };
   }

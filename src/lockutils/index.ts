@@ -346,6 +346,10 @@ class StackedHandle implements LockHandle {
     return this.#outermost.signal;
   }
 
+  check(): void {
+    this.#outermost.check();
+  }
+
   get fd(): number | undefined {
     return this.#outermost.fd;
   }

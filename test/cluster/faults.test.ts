@@ -30,9 +30,9 @@ describe.runIf(hasFlock)('runOnce', () => {
     expect(fn).not.toHaveBeenCalled();
   });
 
-  it('a folder in the place of the next record is found before fn runs', async () => {
+  it('a file in the place of the folder of outcomes is found before fn runs', async () => {
     const file = path();
-    mkdirSync(`${siblingPath(file, 'once')}.new`);
+    writeFileSync(siblingPath(file, 'outcomes'), 'a file in the place of the folder');
     const fn = vi.fn();
     await expect(runOnce(file, fn, { key: 'k' })).rejects.toThrow();
     expect(fn).not.toHaveBeenCalled();
@@ -64,6 +64,7 @@ describe.runIf(hasFlock)('runOnce', () => {
       });
       expect(await runOnce(file, again, { key: 'first' })).toBe('a'.repeat(20_000));
       expect(again).not.toHaveBeenCalled();
+      rmSync(siblingPath(file, 'outcomes'), { recursive: true });
       rmSync(siblingPath(file, 'once'));
     },
   );
@@ -86,8 +87,9 @@ describe.runIf(hasFlock)('runOnce', () => {
         script(key, bytes),
       ]);
     expect((await limited('a', 15_000)).stdout).toBe('15000\n');
-    expect((await limited('b', 15_000)).stdout).toBe('15000\n');
-    expect((await limited('b', 15_000)).stdout).toBe('ERR_LOCK_OUTCOME_LOST\n');
+    // It ran, and its outcome does not fit.
+    expect((await limited('b', 30_000)).stdout).toBe('30000\n');
+    expect((await limited('b', 30_000)).stdout).toBe('ERR_LOCK_OUTCOME_LOST\n');
     expect((await limited('a', 15_000)).stdout).toBe('15000\n');
   });
 
@@ -124,12 +126,16 @@ describe.runIf(hasFlock)('runOnce', () => {
     chmodSync(where, 0o1777);
     const file = join(where, 'lock');
     await runOnce(file, () => 1, { key: 'a', ignoreUmask: true });
-    chmodSync(siblingPath(file, 'once'), 0o666);
+    chmodSync(siblingPath(file, 'outcomes'), 0o1777);
+    // An outcome that is over can be replaced by its owner only.
+    await runOnce(file, () => 1, { key: 'b', ignoreUmask: true });
+    const since = Date.now();
+    await until(() => Date.now() > since + 1);
     const script = `
       import { runOnce } from 'fairlock/cluster';
       process.setgid(12345); process.setuid(12345);
       let ran = false;
-      await runOnce(${JSON.stringify(file)}, () => { ran = true }, { key: 'b' }).catch(({ code, message }) => console.log(code, /sticky/.test(message), ran));
+      await runOnce(${JSON.stringify(file)}, () => { ran = true }, { key: 'b', keepFor: 1 }).catch(({ code, message }) => console.log(code, /sticky/.test(message), ran));
       console.log(await runOnce(${JSON.stringify(file)}, () => 2, { key: 'a' }));`;
     expect((await runScript(script)).stdout).toBe('EPERM true false\n1\n');
   });

@@ -3,16 +3,20 @@ import {
   chmodSync,
   existsSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   statSync,
   symlinkSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { RecordFile } from '../../src/cluster/record.js';
+import { MOST_BYTES, RecordFile } from '../../src/cluster/record.js';
 import { isRoot } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
+
+const isHeld = (): boolean => true;
 
 describe('a record', () => {
   const { path } = testFolder();
@@ -25,8 +29,8 @@ describe('a record', () => {
   it('is not there, then is what was written last', () => {
     const record = recordAt(path());
     expect(record.read()).toBeUndefined();
-    record.write({ n: 1 });
-    record.write({ n: 2 }, false);
+    record.write({ n: 1 }, isHeld);
+    record.write({ n: 2 }, isHeld, false);
     expect(record.read()).toEqual({ n: 2 });
     expect(existsSync(`${record.path}.new`)).toBe(false);
   });
@@ -34,7 +38,7 @@ describe('a record', () => {
   it.each([
     ['empty', '', 'it is empty'],
     ['cut off', '{"format":"test 1","n":', 'JSON'],
-    ['of another kind', '{"format":"test 2","n":1}', "it is no 'test 1'"],
+    ['of another kind', '{"format":"other 1","n":1}', "it is no 'test 1'"],
     ['not an object', '17', "it is no 'test 1'"],
     ['null', 'null', "it is no 'test 1'"],
     ['without its field', '{"format":"test 1"}', 'fields'],
@@ -51,10 +55,10 @@ describe('a record', () => {
     const record = recordAt(path());
     const victim = path();
     writeFileSync(victim, 'mine');
-    symlinkSync(victim, `${record.path}.new`);
-    record.write({ n: 1 });
-    writeFileSync(`${record.path}.new`, 'half of a rec');
-    record.write({ n: 2 });
+    symlinkSync(victim, record.path);
+    record.write({ n: 1 }, isHeld);
+    writeFileSync(`${record.path}.0123456789abcdef.new`, 'half of a rec');
+    record.write({ n: 2 }, isHeld);
     expect([record.read(), readFileSync(victim, 'utf8')]).toEqual([{ n: 2 }, 'mine']);
   });
 
@@ -62,9 +66,9 @@ describe('a record', () => {
     const folder = path();
     mkdirSync(folder);
     const record = recordAt(`${folder}/record`);
-    record.write({ n: 1 });
+    record.write({ n: 1 }, isHeld);
     chmodSync(folder, 0o555);
-    expect(() => record.write({ n: 2 })).toThrow(expect.objectContaining({ code: 'EACCES', syscall: 'open' }));
+    expect(() => record.write({ n: 2 }, isHeld)).toThrow(expect.objectContaining({ code: 'EACCES', syscall: 'open' }));
     chmodSync(folder, 0o755);
     expect(record.read()).toEqual({ n: 1 });
   });
@@ -97,30 +101,65 @@ describe('a record that others may have planted', () => {
 
   it('carries the mark that cleaners of temporary folders respect', () => {
     const record = recordAt(path());
-    record.write({ n: 1 });
+    record.write({ n: 1 }, isHeld);
     expect(statSync(record.path).mode & 0o1000).toBe(0o1000);
   });
 
-  it('a draft takes its space before, leaves the old record until it is committed, and goes when it is discarded', () => {
+  it('a draft takes its space before, leaves the old record until it is committed, and goes when it ends', () => {
     const record = recordAt(path());
-    record.write({ n: 1 });
-    const draft = record.reserve(100);
-    expect(statSync(`${record.path}.new`).size).toBeGreaterThan(100);
+    const drafts = () =>
+      readdirSync(dirname(record.path)).filter((name) => name.startsWith(`${basename(record.path)}.`));
+    record.write({ n: 1 }, isHeld);
+    const draft = record.draft(100);
+    const [name] = drafts();
+    expect(statSync(join(dirname(record.path), name as string)).size).toBe(100);
     expect(record.read()).toEqual({ n: 1 });
-    draft.commit({ n: 2 });
-    draft.discard();
-    expect([record.read(), existsSync(`${record.path}.new`)]).toEqual([{ n: 2 }, false]);
-    recordAt(record.path).reserve(1).discard();
-    expect([record.read(), existsSync(`${record.path}.new`)]).toEqual([{ n: 2 }, false]);
+    draft.commit({ n: 2 }, isHeld, 'replace');
+    draft.end();
+    expect([record.read(), drafts()]).toEqual([{ n: 2 }, []]);
+    recordAt(record.path).draft(1).end();
+    expect([record.read(), drafts()]).toEqual([{ n: 2 }, []]);
   });
 
-  it('a draft that is discarded late does not take away the next one', () => {
+  it('two drafts at a time are two files, and each ends alone', () => {
     const record = recordAt(path());
-    const late = record.reserve(1);
-    const next = record.reserve(1);
-    late.discard();
-    next.commit({ n: 3 });
+    const [late, next] = [record.draft(1), record.draft(1)];
+    late.end();
+    next.commit({ n: 3 }, isHeld, 'replace');
+    next.end();
     expect(record.read()).toEqual({ n: 3 });
+    expect(() => late.commit({ n: 4 }, isHeld, 'replace')).toThrow('the draft has ended');
+  });
+
+  it('of a lock that is lost meanwhile is not put in place', () => {
+    const record = recordAt(path());
+    record.write({ n: 1 }, isHeld);
+    expect(() => record.write({ n: 2 }, () => false)).toThrow(expect.objectContaining({ code: 'ERR_LOCK_LOST' }));
+    expect(record.read()).toEqual({ n: 1 });
+  });
+
+  it('that is to be created leaves one that is there', () => {
+    const record = recordAt(path());
+    const [first, second] = [record.draft(), record.draft()];
+    expect(first.commit({ n: 1 }, isHeld, 'create')).toBe(true);
+    expect(second.commit({ n: 2 }, isHeld, 'create')).toBe(false);
+    for (const draft of [first, second]) draft.end();
+    expect(record.read()).toEqual({ n: 1 });
+  });
+
+  it('that is larger than what is read is not written', () => {
+    const record = new RecordFile<{ text: string }>(path(), 'test 1', () => true, 'mend it', {
+      mode: 0o666,
+      ignoreUmask: false,
+    });
+    expect(() => record.write({ text: 'x'.repeat(MOST_BYTES) }, isHeld)).toThrow(RangeError);
+    expect(record.read()).toBeUndefined();
+  });
+
+  it('of another version is an error that names both', () => {
+    const record = recordAt(path());
+    writeFileSync(record.path, '{"format":"test 7","n":1}');
+    expect(() => record.read()).toThrow(/'test 7'.*'test 1'/);
   });
 });
 

@@ -1,13 +1,24 @@
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
-import { runOnce } from '../../src/cluster/index.js';
+import { LeaderElection, runOnce } from '../../src/cluster/index.js';
 import { siblingPath } from '../../src/files/sibling-files.js';
-import { LockLostError, LockTimeoutError } from '../../src/index.js';
-import { hasParking } from '../support/capabilities.js';
+import { InterProcessLock, LockLostError, LockTimeoutError } from '../../src/index.js';
+import { hasFlock, hasParking, isRoot } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
-import { forkProgram } from '../support/programs.js';
+import { forkProgram, runScript } from '../support/programs.js';
 import { rounds } from '../support/scale.js';
 import { until } from '../support/waiting.js';
 
@@ -209,4 +220,118 @@ describe('runOnce', () => {
       expect(new Set(done).size).toBe(rounds(9, 190));
     },
   );
+});
+
+describe.runIf(hasFlock)('what is kept', () => {
+  it('keepFor: an outcome counts so long, then fn runs again', async () => {
+    const file = path();
+    let runs = 0;
+    const call = (keepFor: number) => runOnce(file, () => ++runs, { key: 'k', keepFor });
+    expect([await call(60_000), await call(60_000)]).toEqual([1, 1]);
+    const since = Date.now();
+    await until(() => Date.now() > since + 1);
+    expect([await call(1), await call(60_000)]).toEqual([2, 2]);
+  });
+
+  it('keepLast: the last outcomes are kept, older ones go', async () => {
+    const file = path();
+    let runs = 0;
+    const call = (key: string) => runOnce(file, () => ++runs, { key, keepLast: 2 });
+    for (const key of ['a', 'b', 'c', 'd']) {
+      await call(key);
+      const since = Date.now();
+      await until(() => Date.now() > since + 20); // So that their times differ.
+    }
+    expect([await call('d'), await call('c')]).toEqual([4, 3]);
+    expect(readdirSync(siblingPath(file, 'outcomes'))).toHaveLength(2);
+    expect(await call('a')).toBe(5);
+  });
+
+  it('refuses numbers that are none, and keepLast where a service keeps the outcomes', async () => {
+    for (const keepFor of [0, -1, Number.NaN, '5' as never])
+      await expect(runOnce(path(), () => 1, { key: 'k', keepFor })).rejects.toThrow(RangeError);
+    const records = { read: async () => undefined, write: async () => {} };
+    const lock = { name: 'n', held: false, records, acquire() {}, tryAcquire() {}, withLock() {}, close() {} };
+    await expect(runOnce(lock as never, () => 1, { key: 'k', keepLast: 5 })).rejects.toThrow(/^keepLast/);
+  });
+
+  it('reads the record of version 1, keeps what is in it, and closes it to processes of that version', async () => {
+    const file = path();
+    const old = siblingPath(file, 'once');
+    const error = { name: 'Error', message: 'no' };
+    const keys = { a: { done: true, value: 'old' }, b: { done: false, failures: 1, error } };
+    writeFileSync(old, `${JSON.stringify({ format: 'fairlock-once 1', keys })}\n`);
+    expect(await runOnce(file, () => 'new', { key: 'a' })).toBe('old');
+    expect(JSON.parse(readFileSync(old, 'utf8')).format).toBe('fairlock-once 1');
+    expect(await runOnce(file, () => 'new', { key: 'b' })).toBe('new');
+    expect(await runOnce(file, () => 'newer', { key: 'b' })).toBe('new');
+    expect(await runOnce(file, () => 'new', { key: 'a' })).toBe('old');
+    expect(JSON.parse(readFileSync(old, 'utf8'))).toEqual({ format: 'fairlock-once 2', keys });
+  });
+
+  it.runIf(hasParking && process.platform === 'linux' && process.arch === 'x64')(
+    'a process of version 0.2.0 refuses, and does not do again what was done',
+    async () => {
+      const file = path();
+      const fixture = new URL('../fixtures/fairlock-0.2.0/', import.meta.url);
+      await runOnce(file, () => 1, { key: 'k' });
+      const { stdout } = await runScript(`
+        import { runOnce, setNativeBinding } from ${JSON.stringify(new URL('fairlock.mjs', fixture).href)};
+        setNativeBinding(new URL(${JSON.stringify(new URL('linux-x64.node', fixture).href)}));
+        await runOnce(${JSON.stringify(file)}, () => console.log('ran'), { key: 'k' }).catch(({ code }) => console.log(code));`);
+      expect(stdout).toBe('ERR_LOCK_RECORD_DAMAGED\n');
+    },
+  );
+});
+
+describe.runIf(hasFlock)('the place of a lock', () => {
+  it('is one, whether runOnce and elections are given a path or a lock, through links or not', async () => {
+    const folder = path();
+    mkdirSync(folder);
+    const [target, link] = [join(folder, 'target'), join(folder, 'link')];
+    writeFileSync(target, '');
+    symlinkSync('target', link);
+    const follow = { followSymlinks: true };
+    let runs = 0;
+    await runOnce(link, () => ++runs, { key: 'k', ...follow });
+    for (const subject of [target, new InterProcessLock(link, follow), new InterProcessLock(target)])
+      expect(await runOnce(subject, () => ++runs, { key: 'k' })).toBe(1);
+    const tokens: number[] = [];
+    const elections = [
+      new LeaderElection(link, follow),
+      new LeaderElection(new InterProcessLock(link, follow)),
+      new LeaderElection(target),
+    ];
+    for (const election of [...elections, ...elections]) tokens.push(await election.run(({ token }) => token));
+    expect(tokens).toEqual([...new Set(tokens)].sort((a, b) => a - b));
+    expect(readdirSync(folder).filter((name) => name.includes('fairlock-leader'))).toEqual(['.target.fairlock-leader']);
+  });
+
+  it('gives its permissions to its records, also where a lock object is given', async () => {
+    const file = path();
+    const lock = new InterProcessLock(file, { mode: 0o600 });
+    await runOnce(lock, () => 1, { key: 'k' });
+    await new LeaderElection(lock).run(() => {});
+    const modes = [siblingPath(file, 'leader'), siblingPath(file, 'once'), siblingPath(file, 'outcomes')].map((one) =>
+      (statSync(one).mode & 0o777).toString(8),
+    );
+    expect(modes).toEqual(['600', '600', '700']);
+    const [outcome] = readdirSync(siblingPath(file, 'outcomes'));
+    expect((statSync(join(siblingPath(file, 'outcomes'), outcome as string)).mode & 0o777).toString(8)).toBe('600');
+  });
+
+  it.runIf(isRoot)('in a folder that may be written but not read, works all the same', async () => {
+    const folder = path();
+    mkdirSync(folder);
+    chownSync(folder, 65534, 65534);
+    chmodSync(folder, 0o333);
+    const { stdout, stderr } = await runScript(`
+      import { LeaderElection, runOnce } from 'fairlock/cluster';
+      process.setgid(65534); process.setuid(65534);
+      const file = ${JSON.stringify(join(folder, 'lock'))};
+      let runs = 0;
+      for (let i = 0; i < 2; i++) console.log(await runOnce(file, () => ++runs, { key: 'k' }));
+      console.log(await new LeaderElection(file).run(({ token }) => token > 0));`);
+    expect([stderr, stdout]).toEqual(['', '1\n1\ntrue\n']);
+  });
 });

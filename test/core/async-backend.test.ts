@@ -19,7 +19,7 @@ class Remote {
     await setImmediate();
     if (this.isHeld) return null;
     this.isHeld = true;
-    return { fd: undefined, unlock: () => this.#unlock(), watch: () => () => {} };
+    return { fd: undefined, unlock: () => this.#unlock(), check: () => {}, watch: () => () => {} };
   }
   #unlock(): void {
     this.isHeld = false;

@@ -24,7 +24,12 @@ class Manual implements Backend {
   refusal: Error | undefined;
   waiting: Done | undefined;
 
-  readonly #grant: Grant = { fd: undefined, unlock: () => void this.asked.push('unlock'), watch: () => () => {} };
+  readonly #grant: Grant = {
+    fd: undefined,
+    unlock: () => void this.asked.push('unlock'),
+    check: () => {},
+    watch: () => () => {},
+  };
 
   tryAcquire(): Grant | null {
     this.asked.push('try');

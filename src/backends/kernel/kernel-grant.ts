@@ -57,12 +57,22 @@ export class KernelGrant implements Grant {
   }
 
   watch(onLoss: (error: Error) => void): () => void {
-    const { files, calls } = this.lock;
-    const gone = (): void => onLoss(new LockLostError(files.path, 'its file was removed or replaced'));
-    const { place, canonical } = files;
+    const gone = (): void => onLoss(this.#lost());
+    return watchForLoss(this.lock.files.path, () => this.#isStill(), gone);
+  }
+
+  check(): void {
+    if (!this.#isStill()) throw this.#lost();
+  }
+
+  #lost(): LockLostError {
+    return new LockLostError(this.lock.files.path, 'its file was removed or replaced');
+  }
+
+  #isStill(): boolean {
+    const { place, canonical } = this.lock.files;
     // Of a lock beside a file whose link was pointed elsewhere, the lock file is where it was.
-    const isStill = (): boolean => calls.isCurrent(this.file) && (!place.mayMoveUnseen || place.leadsTo(canonical));
-    return watchForLoss(files.path, isStill, gone);
+    return this.lock.calls.isCurrent(this.file) && (!place.mayMoveUnseen || place.leadsTo(canonical));
   }
 
   /**

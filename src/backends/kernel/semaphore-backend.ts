@@ -208,8 +208,15 @@ class Permit implements Grant {
   }
 
   watch(onLoss: (error: Error) => void): () => void {
-    const { path } = this.options;
-    const gone = (): void => onLoss(new LockLostError(path, 'its file was removed or replaced'));
-    return watchForLoss(path, () => isCurrent(this.options, this.file), gone);
+    const gone = (): void => onLoss(this.#lost());
+    return watchForLoss(this.options.path, () => isCurrent(this.options, this.file), gone);
+  }
+
+  check(): void {
+    if (!isCurrent(this.options, this.file)) throw this.#lost();
+  }
+
+  #lost(): LockLostError {
+    return new LockLostError(this.options.path, 'its file was removed or replaced');
   }
 }

@@ -197,11 +197,27 @@ class LockfileGrant implements Grant {
     }
   }
 
+  check(): void {
+    if (this.#loss !== undefined) throw this.#loss;
+    if (!this.#isStill()) throw this.#gone();
+  }
+
+  #isStill(): boolean {
+    return this.fs.isOurs(this.folder) && this.isThere();
+  }
+
+  #gone(): LockLostError {
+    return new LockLostError(this.path, 'its lock folder was removed or replaced');
+  }
+
   watch(onLoss: (error: Error) => void): () => void {
     this.#onLoss = onLoss;
     if (this.#loss !== undefined) onLoss(this.#loss);
-    const gone = (): void => onLoss(new LockLostError(this.path, 'its lock folder was removed or replaced'));
-    const endWatch = watchForLoss(this.folder, () => this.fs.isOurs(this.folder) && this.isThere(), gone);
+    const endWatch = watchForLoss(
+      this.folder,
+      () => this.#isStill(),
+      () => onLoss(this.#gone()),
+    );
     return () => {
       this.#onLoss = undefined;
       endWatch();
