@@ -36,7 +36,7 @@ describe.runIf(hasParking)('workers under a process manager', () => {
     await Promise.all(workers.map((worker) => worker.exitCode ?? worker.signalCode ?? once(worker, 'exit')));
     // Pieces never overlap, and but for that of the killed one each that was begun is done.
     const steps = log.map((line) => line.split(' '));
-    for (const [i, [pid, , , , , token]] of steps.entries()) {
+    for (const [i, [pid, , , , token]] of steps.entries()) {
       if (!log[i]?.includes('begins')) continue;
       const next = steps[i + 1];
       if (Number(pid) !== second?.pid) expect(next?.[0]).toBe(pid);
