@@ -29,6 +29,8 @@ export interface Situation {
   waiters: number;
   /** What may be the reason. */
   warning?: string | undefined;
+  /** The last error of a lock service. */
+  cause?: unknown;
 }
 
 /** `timeout` ran out before the lock was granted. */
@@ -41,17 +43,19 @@ export class LockTimeoutError extends LockError {
   constructor(
     path: string | undefined,
     readonly timeout: number,
-    { holders, waiters, warning }: Situation = { holders: [], waiters: 0 },
+    { holders, waiters, warning, cause }: Situation = { holders: [], waiters: 0 },
   ) {
     const held = holders.length === 0 ? '' : `; it is held by ${holders.slice(0, MOST_NAMED).map(named).join(', ')}`;
     const more = holders.length > MOST_NAMED ? ` and ${holders.length - MOST_NAMED} more` : '';
     const queued =
       waiters === 0 ? '' : `, and ${waiters === 1 ? 'another request waits' : `${waiters} other requests wait`}`;
     const why = warning === undefined ? '' : `: ${warning}`;
+    const trouble = cause === undefined ? '' : `; the last error was: ${messageOf(cause)}`;
     super(
       'ERR_LOCK_TIMEOUT',
-      `the lock${on(path)} was not granted within ${timeout} ms${held}${more}${queued}${why}`,
+      `the lock${on(path)} was not granted within ${timeout} ms${held}${more}${queued}${why}${trouble}`,
       path,
+      cause === undefined ? undefined : { cause },
     );
     this.holders = holders;
     this.waiters = waiters;

@@ -121,6 +121,8 @@ export interface WaitInfo {
   holders: LockParty[];
   /** Why this wait may never end: the async context that waits holds the lock itself. */
   warning?: string;
+  /** Of a lock service: the last error for which the wait goes on. */
+  cause?: unknown;
 }
 
 /** The options with every default filled in. */

@@ -28,6 +28,8 @@ export type Done = (error: unknown, grant?: Grant) => void;
 
 /** One request that could not be granted at once, from its place in the order between processes to its grant. */
 export interface PendingAcquire {
+  /** The last error of a lock service for which the wait goes on; undefined: there was none. */
+  readonly trouble?: unknown;
   /**
    * The request has come to the head of its thread's queue: from now on it competes for the lock. `done` is called
    * once, during this call or later. Throws nothing.

@@ -54,8 +54,8 @@ export class LockStatus {
   }
 
   /** It names the holders: later, where other processes are to be looked at. */
-  timeoutError(timeout: number, waitsForItself: boolean): Error | Promise<Error> {
-    const error = (others?: Parties): Error => this.#timeoutError(timeout, others, waitsForItself);
+  timeoutError(timeout: number, waitsForItself: boolean, cause?: unknown): Error | Promise<Error> {
+    const error = (others?: Parties): Error => this.#timeoutError(timeout, others, waitsForItself, cause);
     if (this.path === undefined) return error();
     return new Promise((resolve) => {
       const late = setTimeout(() => resolve(error()), TIMEOUT_LOOK_MS);
@@ -74,7 +74,7 @@ export class LockStatus {
     return this.#timeoutError(timeout, this.backend.inspect().now(SYNC_LOOK_MS), false);
   }
 
-  #timeoutError(timeout: number, others: Parties | undefined, waitsForItself: boolean): Error {
+  #timeoutError(timeout: number, others: Parties | undefined, waitsForItself: boolean, cause?: unknown): Error {
     const waiters = this.queue.waiting + ofOtherProcesses(others?.waiters).length;
     // Of a lock in one thread there is nothing to tell that the program does not know.
     const holders = this.path === undefined ? [] : this.#holders(others).map(toBeLogged);
@@ -82,6 +82,7 @@ export class LockStatus {
       holders,
       waiters,
       warning: waitsForItself ? WAITS_FOR_ITSELF : undefined,
+      cause,
     });
   }
 

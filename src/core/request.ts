@@ -88,7 +88,7 @@ export class Request extends Waiter {
   /** The place is given up at once; the caller learns of it when the holders are known. */
   #timeOut(timeout: number): void {
     if (!this.#inContext(() => this.#leave(undefined))) return;
-    const error = this.lock.status.timeoutError(timeout, this.waitsForItself);
+    const error = this.lock.status.timeoutError(timeout, this.waitsForItself, this.#pending?.trouble);
     if (isPromise(error)) error.then(this.onFail, this.onFail);
     else this.onFail(error);
   }
@@ -114,6 +114,8 @@ export class Request extends Waiter {
   #notify(onWait: (info: WaitInfo) => void, since: number): void {
     const tell = (info: WaitInfo): void => {
       if (this.#isSettled) return;
+      const cause = this.#pending?.trouble;
+      if (cause !== undefined) info.cause = cause;
       try {
         this.#inContext(() => onWait(info));
       } catch (error) {

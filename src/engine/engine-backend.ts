@@ -1,10 +1,14 @@
 /**
  * An engine as one more backend behind the queue: its try is asynchronous, its grant may be handed on in this process.
  */
+import { channel } from 'node:diagnostics_channel';
 import type { Backend, Capabilities, Done, Grant, Inspection, PendingAcquire } from '../core/backend.js';
 import type { FifoQueue } from '../core/fifo-queue.js';
 import type { Engine, EngineGrant, EngineRequest } from './engine.js';
 import { keepingAlive } from './retry.js';
+
+/** Told of each error of a lock service for which a wait goes on. */
+const outages = channel('fairlock:outage');
 
 const CAPABILITIES: Capabilities = {
   layers: { lock: 'none', wait: 'none' },
@@ -68,16 +72,25 @@ export class EngineBackend implements Backend {
   request(mode: EngineRequest['mode']): PendingAcquire {
     const controller = new AbortController();
     let isOver = false;
+    let trouble: unknown;
     const end = (done: Done, error: unknown, grant?: Grant): void => {
       if (isOver) return grant?.unlock();
       isOver = true;
       done(error, grant);
     };
     return {
+      get trouble() {
+        return trouble;
+      },
       start: (done) => {
         const parked = this.#takeParked(mode);
         if (parked !== undefined) return end(done, undefined, parked);
-        keepingAlive(this.engine.acquire(this.#request(mode), controller.signal)).then(
+        keepingAlive(
+          this.engine.acquire(this.#request(mode), controller.signal, (error) => {
+            trouble = error;
+            if (outages.hasSubscribers) outages.publish({ engine: this.engine.name, name: this.lockName, error });
+          }),
+        ).then(
           (granted) => end(done, undefined, new EngineHold(granted, 1, this)),
           (error) => end(done, error),
         );

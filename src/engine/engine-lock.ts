@@ -89,6 +89,9 @@ export interface EngineLockOptions {
 
 /** What the locks of one engine object share: a queue for each name. */
 export class EngineQueues {
+  readonly #cores = new Set<WeakRef<LockCore>>();
+  readonly #collected = new FinalizationRegistry<WeakRef<LockCore>>((ref) => this.#cores.delete(ref));
+  #isClosed = false;
   readonly #queues = new Map<string, WeakRef<FifoQueue>>();
   readonly #forgotten = new FinalizationRegistry<string>((name) => {
     if (this.#queues.get(name)?.deref() === undefined) this.#queues.delete(name);
@@ -101,6 +104,21 @@ export class EngineQueues {
     this.#queues.set(name, new WeakRef(fresh));
     this.#forgotten.register(fresh, name);
     return fresh;
+  }
+
+  /** A lock that closes with all others. One that waits or holds is not collected meanwhile. */
+  add(core: LockCore): void {
+    if (this.#isClosed) return core.close();
+    const ref = new WeakRef(core);
+    this.#cores.add(ref);
+    this.#collected.register(core, ref);
+  }
+
+  /** Waiters reject with `LockClosedError`, and so do requests from now on; what is held stays held. */
+  close(): void {
+    this.#isClosed = true;
+    for (const core of this.#cores) core.deref()?.close();
+    this.#cores.clear();
   }
 }
 
@@ -117,6 +135,7 @@ abstract class EngineLockBase implements Disposable {
     const queue = queues.queueFor(count === undefined ? name : `${name}\0semaphore`);
     const backend = new EngineBackend(engine, name, queue, count, handOver);
     this.core = new LockCore(name, queue, backend, systemClock, reentrant);
+    queues.add(this.core);
   }
 
   /** Whether a handle of this object holds it. */

@@ -41,8 +41,12 @@ export abstract class EngineLocks<E extends Engine & { close(): Promise<void> }>
     return keepingAlive(this.engine.inspect({ name: named(name), mode: 'exclusive' }));
   }
 
-  /** Ends the connections, and what they hold or as soon as it is released: see the service. */
+  /**
+   * Ends the connections, and what they hold or as soon as it is released: see the service. Waiters, and requests from
+   * now on, reject with `LockClosedError`.
+   */
   close(): Promise<void> {
+    this.#queues.close();
     return this.engine.close();
   }
 

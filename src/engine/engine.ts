@@ -35,9 +35,10 @@ export interface Engine {
   /**
    * Waits in the engine's queue, also through outages of the engine.
    * @param signal once aborted, the promise rejects, and no lock and no place in the queue stays
+   * @param trouble told of each error for which the wait goes on: an outage
    * @throws errors that waiting cannot repair: wrong credentials, an unsupported server
    */
-  acquire(request: EngineRequest, signal: AbortSignal): Promise<EngineGrant>;
+  acquire(request: EngineRequest, signal: AbortSignal, trouble?: (error: unknown) => void): Promise<EngineGrant>;
   inspect(request: EngineRequest): Promise<Parties>;
   /** What `runOnce` keeps beside a lock: a text for each key, for ever. Undefined: none. */
   readRecord(name: string, key: string): Promise<string | undefined>;

@@ -3,22 +3,16 @@ import { elapsed } from '../engine/elapsed.js';
 import type { EngineGrant } from '../engine/engine.js';
 import { within } from '../engine/retry.js';
 import { LockEngineError, LockLostError, LockUnsupportedError, messageOf } from '../errors.js';
-import type { PostgresKey } from './keys.js';
 import { noSchema } from './schema.js';
 import type { Session, SessionHold } from './session.js';
 
-export interface GrantOwner {
-  /** A grant is over: the session has nothing locked any more, or only what other grants hold. */
-  released(session: Session, key: PostgresKey, isShared: boolean): Promise<void>;
-}
-
 export interface Granted {
   name: string;
-  key: PostgresKey;
-  isShared: boolean;
   token: string | null;
   schema: string;
   lossAfter: number;
+  /** Unlocks it. Never rejects. */
+  release(): Promise<void>;
 }
 
 export class PostgresGrant implements EngineGrant, SessionHold {
@@ -27,7 +21,6 @@ export class PostgresGrant implements EngineGrant, SessionHold {
   #released: Promise<void> | undefined;
 
   constructor(
-    private readonly owner: GrantOwner,
     private readonly session: Session,
     private readonly granted: Granted,
   ) {
@@ -82,6 +75,6 @@ export class PostgresGrant implements EngineGrant, SessionHold {
   async #release(): Promise<void> {
     this.#listeners.clear();
     this.session.drop(this);
-    if (!this.session.isEnded) await this.owner.released(this.session, this.granted.key, this.granted.isShared);
+    if (!this.session.isEnded) await this.granted.release();
   }
 }

@@ -1,12 +1,16 @@
 /** Whether a server keeps session locks, asked once: some proxies and servers say yes to each and lock nothing. */
 import { randomBytes } from 'node:crypto';
-import { LockUnsupportedError } from '../errors.js';
+import { codeOf, LockUnsupportedError, messageOf } from '../errors.js';
 import type { Session } from './session.js';
 
 const POOLED =
   'a proxy in transaction pooling mode (PgBouncer, or the pooler of Neon or Supabase) is between this program and the ' +
   'server: session locks would stay with connections of other programs. Connect directly, use session pooling, or ' +
   'lock in the transaction (lockInTransaction)';
+const ONE_CONNECTION =
+  'a second connection is not served while the first one is: a proxy (PgBouncer) with one connection to the server is ' +
+  'between them. A process needs one, and one more for each lock that it waits for: let it have more (pool_size), or ' +
+  'connect directly';
 const STANDBY = 'the server is a standby, which has advisory locks of its own. Connect to the primary';
 const NOT_LOCKING =
   'the server grants one advisory lock to two sessions at once (CockroachDB does): it cannot be used for locks';
@@ -19,7 +23,7 @@ export async function probe(control: Session, open: () => Promise<Session>): Pro
   const { rows } = await control.query('SELECT pg_is_in_recovery() AS standby, pg_backend_pid() AS pid');
   if (rows[0].standby === true) throw new LockUnsupportedError(undefined, STANDBY);
   const key = randomBytes(8).readBigInt64BE().toString();
-  const second = await open();
+  const second = await openSecond(open);
   try {
     // In transaction pooling the second client gets the connection that the first one used, and the first another one.
     await second.query('BEGIN');
@@ -33,7 +37,22 @@ export async function probe(control: Session, open: () => Promise<Session>): Pro
     const other = (await second.query(lock, [key])).rows[0].granted;
     if (first !== true || other !== false) throw new LockUnsupportedError(undefined, NOT_LOCKING);
     await control.query('SELECT pg_advisory_unlock($1::bigint)', [key]);
+  } catch (error) {
+    throw isNoAnswer(error) ? new LockUnsupportedError(undefined, ONE_CONNECTION, error) : error;
   } finally {
     second.end('the probe is done');
   }
+}
+
+/** The server has answered the first session a moment ago. */
+async function openSecond(open: () => Promise<Session>): Promise<Session> {
+  try {
+    return await open();
+  } catch (error) {
+    throw isNoAnswer(error) ? new LockUnsupportedError(undefined, ONE_CONNECTION, error) : error;
+  }
+}
+
+function isNoAnswer(error: unknown): boolean {
+  return codeOf(error) === 'ERR_LOCK_ENGINE' || /timeout expired/.test(messageOf(error));
 }

@@ -23,7 +23,7 @@ export function schemaSql(schema = 'fairlock'): string {
     `CREATE TABLE IF NOT EXISTS ${name}.record (lock text, key text, text text NOT NULL, PRIMARY KEY (lock, key));`,
     `GRANT USAGE ON SCHEMA ${name} TO PUBLIC;`,
     `GRANT SELECT, INSERT, UPDATE ON ${name}.record TO PUBLIC;`,
-    `GRANT USAGE, SELECT ON SEQUENCE ${name}.token TO PUBLIC;`,
+    `GRANT USAGE, SELECT, UPDATE ON SEQUENCE ${name}.token TO PUBLIC;`,
     `GRANT SELECT, INSERT ON ${name}.epoch TO PUBLIC;`,
     '',
   ].join('\n');

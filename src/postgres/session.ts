@@ -3,7 +3,8 @@ import { hostname } from 'node:os';
 import type { Client, QueryResult } from 'pg';
 import { elapsed, type Moment, now } from '../engine/elapsed.js';
 import { hasHungUp } from '../engine/hung-up.js';
-import { messageOf } from '../errors.js';
+import { within } from '../engine/retry.js';
+import { codeOf, LockEngineError, messageOf } from '../errors.js';
 import { clearTimeout, setTimeout, unref } from '../timers.js';
 
 const BEAT_MS = 3000;
@@ -40,11 +41,18 @@ export class Session {
   readonly #keys = new Map<string, { count: number; isShared: boolean }>();
   #beat: ReturnType<typeof setTimeout> | undefined;
   #last: Promise<unknown> = Promise.resolve();
+  #tellEnd: (error: Error) => void = () => {};
+  /** Rejects when the session has ended: statements that are under way then are not answered any more. */
+  readonly #ended: Promise<never>;
 
   private constructor(
     readonly client: Client,
     private readonly lossAfter: number,
   ) {
+    this.#ended = new Promise((_, reject) => {
+      this.#tellEnd = reject;
+    });
+    this.#ended.catch(() => {});
     streamOf(client).unref?.(); // What keeps the process alive is a wait, not a connection.
     client.on('error', (error) => this.end(messageOf(error)));
     client.on('end', () => this.end('the connection ended'));
@@ -73,18 +81,38 @@ export class Session {
     }
   }
 
-  /** Statements are sent one after the other, in the order of the calls. */
+  /**
+   * Statements are sent one after the other, in the order of the calls. One that is not answered within `lossAfter` ends
+   * the session: the connection may be dead without either end knowing.
+   * @param kind `'waits'`: it may take as long as it takes, for a lock
+   */
   // biome-ignore lint/suspicious/noExplicitAny: rows are what the statement makes them
-  query(text: string, values: unknown[] = []): Promise<QueryResult<any>> {
+  query(text: string, values: unknown[] = [], kind: 'answers' | 'waits' = 'answers'): Promise<QueryResult<any>> {
     const answer = this.#last.then(async () => {
       if (this.isEnded) throw new Error('the connection ended');
       const sent = now();
-      const result = await this.client.query(text, values);
+      const asked = this.client.query(text, values);
+      const result = await Promise.race([kind === 'waits' ? asked : this.#inTime(asked), this.#ended]);
       if (!this.isEnded) this.lastAnswered = sent;
       return result;
     });
     this.#last = answer.catch(() => {});
     return answer;
+  }
+
+  async #inTime<T>(asked: Promise<T>): Promise<T> {
+    const why = `the server has not answered within ${this.lossAfter} ms`;
+    try {
+      return await within(this.lossAfter, asked, () => new LockEngineError(undefined, why));
+    } catch (error) {
+      if (codeOf(error) === 'ERR_LOCK_ENGINE') this.end(why);
+      throw error;
+    }
+  }
+
+  /** Calls back when it has ended: at once, if it has. */
+  onEnd(callback: () => void): void {
+    this.#ended.catch(callback);
   }
 
   /**
@@ -104,8 +132,9 @@ export class Session {
     this.#keys.delete(key);
   }
 
-  has(key: string): boolean {
-    return this.#keys.has(key);
+  /** How often it has locked a key, or tries to. */
+  count(key: string): number {
+    return this.#keys.get(key)?.count ?? 0;
   }
 
   hold(hold: SessionHold): void {
@@ -124,6 +153,7 @@ export class Session {
   end(why: string): void {
     if (this.isEnded) return;
     this.isEnded = true;
+    this.#tellEnd(new LockEngineError(undefined, `the connection to PostgreSQL ended: ${why}`));
     clearTimeout(this.#beat);
     for (const hold of [...this.holds]) hold.lost(why);
     this.holds.clear();

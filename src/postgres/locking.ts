@@ -1,0 +1,152 @@
+/** The statements that lock, unlock and draw tokens, on one session. */
+
+import { codeOf, messageOf } from '../errors.js';
+import type { LockMode } from '../options.js';
+import { clearInterval, setInterval, unref } from '../timers.js';
+import type { Control } from './control.js';
+import { type PostgresKey, parametersOf } from './keys.js';
+import { quoted } from './schema.js';
+import type { Session } from './session.js';
+
+/** The server's word for a statement that was cancelled. */
+const CANCELLED = '57014';
+/** How often, in ms, it is looked whether a wait still waits. */
+const LOOK_MS = 3000;
+/** So many statements in a row that are hit by one cancellation are not. */
+const MOST_CANCELLED = 20;
+
+/** A key that was locked, with the token that was drawn in the same statement. */
+export interface Locked {
+  readonly key: PostgresKey;
+  readonly token: string | null;
+}
+
+export class Locking {
+  constructor(
+    private readonly control: Control,
+    private readonly schema: string,
+  ) {}
+
+  /** How a statement draws a token, if there are tokens. */
+  get nextToken(): string {
+    if (!this.control.hasTokens) return 'NULL';
+    return `nextval('${`${quoted(this.schema)}.token`.replaceAll("'", "''")}')`;
+  }
+
+  /** Null: another session has it. */
+  async try(session: Session, key: PostgresKey, mode: LockMode): Promise<Locked | null> {
+    if (!session.reserve(String(key), mode === 'shared')) return null;
+    const { text, values } = parametersOf(key);
+    const attempt = `pg_try_advisory_lock${suffix(mode)}(${text})`;
+    try {
+      const { rows } = await session.query(
+        `SELECT granted, CASE WHEN granted THEN ${this.nextToken} END AS token
+         FROM (SELECT ${attempt} AS granted OFFSET 0) AS tried`,
+        values,
+      );
+      if (rows[0].granted === true) return { key, token: rows[0].token };
+    } catch (error) {
+      await this.undo(session, key, mode);
+      throw error;
+    }
+    session.unreserve(String(key));
+    return null;
+  }
+
+  /** Waits in the server's queue. Aborted: nothing stays locked. */
+  async wait(session: Session, key: PostgresKey, mode: LockMode, signal: AbortSignal): Promise<Locked> {
+    const { text, values } = parametersOf(key);
+    let cancelling: Promise<unknown> | undefined;
+    const cancel = (): void => {
+      // From another connection; should it come too late, the lock that was granted is unlocked below.
+      cancelling = this.control
+        .session()
+        .then((control) => control.query('SELECT pg_cancel_backend($1)', [session.pid]))
+        .catch((error) => session.end(messageOf(error)));
+    };
+    signal.addEventListener('abort', cancel, { once: true });
+    const endLook = this.#look(session);
+    try {
+      const { rows } = await session.query(
+        `WITH locked AS MATERIALIZED (SELECT pg_advisory_lock${suffix(mode)}(${text}))
+         SELECT ${this.nextToken} AS token FROM locked`,
+        values,
+        'waits',
+      );
+      if (signal.aborted) throw signal.reason;
+      session.reserve(String(key), mode === 'shared');
+      return { key, token: rows[0].token };
+    } catch (error) {
+      // Once it was sent: it must not hit the next wait of this session.
+      if (signal.aborted) await cancelling;
+      await this.#unlockForSure(session, key, mode);
+      throw error;
+    } finally {
+      endLook();
+      signal.removeEventListener('abort', cancel);
+    }
+  }
+
+  /**
+   * A statement that has locked may fail after that, for want of a token: the lock stays with the session then. It is
+   * given back alone, since the session holds others. Not where the session has the key more often than once: which of
+   * them was locked by that statement cannot be told, so the session ends.
+   */
+  async undo(session: Session, key: PostgresKey, mode: LockMode): Promise<void> {
+    const isOnlyOne = session.count(String(key)) <= 1;
+    session.unreserve(String(key));
+    if (isOnlyOne) await this.#unlockForSure(session, key, mode);
+    else session.end('it cannot be told what the session has locked');
+  }
+
+  /** Never rejects: what cannot be unlocked goes with the session. */
+  async unlock(session: Session, key: PostgresKey, mode: LockMode): Promise<void> {
+    const { text, values } = parametersOf(key);
+    const unlocking = session.query(`SELECT pg_advisory_unlock${suffix(mode)}(${text})`, values);
+    // Statements of a session are executed in order: a try that is sent from now on finds it unlocked.
+    session.unreserve(String(key));
+    await unlocking.catch((error) => session.end(messageOf(error)));
+  }
+
+  /** The cancellation of a wait may hit the statement after it: so until one is answered. */
+  async #unlockForSure(session: Session, key: PostgresKey, mode: LockMode): Promise<void> {
+    const { text, values } = parametersOf(key);
+    for (let tries = 0; !session.isEnded; tries++) {
+      try {
+        await session.query(`SELECT pg_advisory_unlock${suffix(mode)}(${text})`, values);
+        // A cancellation that is still under way finds this one, not the next owner's.
+        await session.query('SELECT 1');
+        return;
+      } catch (error) {
+        if (codeOf(error) !== CANCELLED || tries === MOST_CANCELLED) session.end(messageOf(error));
+      }
+    }
+  }
+
+  /**
+   * A connection that is silently dead (its bytes are swallowed) hears of no grant: 1. A waits for a lock. 2. A's
+   * connection dies, and neither end knows. 3. The server grants the lock to A's session, and its answer is lost: nobody
+   * has the lock, and A waits for ever. So it is asked, by another connection, whether the session still waits; one that
+   * does not, twice in a row, and has not told so, is ended on both sides.
+   */
+  #look(session: Session): () => void {
+    let suspicious = 0;
+    const look = async (): Promise<void> => {
+      const control = await this.control.session();
+      const { rows } = await control.query(
+        `SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND locktype = 'advisory' AND NOT granted) AS waits`,
+        [session.pid],
+      );
+      suspicious = rows[0].waits === true ? 0 : suspicious + 1;
+      if (suspicious < 2 || session.isEnded) return;
+      session.end('the server does not answer on this connection');
+      await control.query('SELECT pg_terminate_backend($1)', [session.pid]);
+    };
+    const timer = unref(setInterval(() => void look().catch(() => {}), LOOK_MS));
+    return () => clearInterval(timer);
+  }
+}
+
+function suffix(mode: LockMode): string {
+  return mode === 'shared' ? '_shared' : '';
+}
