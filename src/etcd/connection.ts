@@ -1,9 +1,12 @@
 /**
  * Calls to etcd: to one endpoint, to the next one if that does not answer; with a token where there are credentials.
+ * The calls, the lease and the watch have an endpoint each: one that moves on does not move the others.
  */
 import { createRequire } from 'node:module';
+import { isIP } from 'node:net';
+import { checkServerIdentity } from 'node:tls';
 import type * as Grpc from '@grpc/grpc-js';
-import { codeOf } from '../errors.js';
+import { codeOf, messageOf } from '../errors.js';
 import { requireHere } from '../require.js';
 import { API } from './rpc.js';
 
@@ -41,6 +44,19 @@ export function isFatal(error: unknown): boolean {
   return FATAL.includes(Number(codeOf(error)));
 }
 
+/**
+ * The token is too old: it has expired, or users or roles were changed since. etcd says so by two codes
+ * (etcd api/v3rpc/rpctypes: ErrGRPCInvalidAuthToken, ErrGRPCAuthOldRevision), and ends watches with the text.
+ */
+export function isTokenTooOld(error: unknown): boolean {
+  return Number(codeOf(error)) === UNAUTHENTICATED || TOKEN_TOO_OLD.test(messageOf(error));
+}
+
+const TOKEN_TOO_OLD = /invalid auth token|revision of auth store is old/;
+/** What grpc-js, TLS and the resolver of names say of a configuration that is wrong: UNAVAILABLE, as of an outage. */
+const MISCONFIGURED =
+  /certificate|unable to (verify|get)|self.signed|altname|ENOTFOUND|EAI_NONAME|Name resolution failed|wrong version number|packet length too long|SSL routines|PEM|ERR_OSSL|ERR_INVALID_ARG/i;
+
 export function isNotFound(error: unknown): boolean {
   return Number(codeOf(error)) === NOT_FOUND;
 }
@@ -61,14 +77,24 @@ export interface ConnectionOptions {
 }
 
 type Service = 'KV' | 'Watch' | 'Lease' | 'Auth';
+/** What has an endpoint of its own. */
+type User = 'calls' | 'watch' | 'lease';
+/** A token that is refused so often in a row, each time a fresh one, is refused for another reason. */
+const MOST_TOKENS = 3;
 
 export class Connection {
   readonly #clients = new Map<string, Grpc.Client>();
-  #endpoint = 0;
+  readonly #endpoints: Record<User, number> = { calls: 0, watch: 0, lease: 0 };
+  /** Endpoints at which the configuration was found to be wrong, since the last answer of any. */
+  readonly #wrong = new Map<string, unknown>();
   #token: Promise<string> | undefined;
   #isClosed = false;
 
   constructor(private readonly options: ConnectionOptions) {}
+
+  get callTimeout(): number {
+    return this.options.callTimeout;
+  }
 
   get isClosed(): boolean {
     return this.#isClosed;
@@ -76,31 +102,47 @@ export class Connection {
 
   /** @throws gRPC errors */
   async call<T>(service: Service, method: string, request: object): Promise<T> {
-    try {
-      return await this.#callOnce<T>(service, method, request);
-    } catch (error) {
-      // A token is good for some minutes.
-      if (Number(codeOf(error)) !== UNAUTHENTICATED || this.#token === undefined) throw this.#next(error);
-      this.#token = undefined;
-      return this.#callOnce<T>(service, method, request);
+    for (let tokens = 1; ; tokens++) {
+      const token = this.#token;
+      try {
+        const answer = await this.#callOnce<T>(service, method, request);
+        this.#wrong.clear();
+        return answer;
+      } catch (error) {
+        const isRenewed = tokens < MOST_TOKENS && this.options.username !== undefined && isTokenTooOld(error);
+        if (!isRenewed) throw this.#next(error);
+        if (this.#token === token) this.#token = undefined;
+      }
     }
   }
 
-  async stream<I, O>(service: Service, method: string): Promise<Grpc.ClientDuplexStream<I, O>> {
+  async stream<I, O>(
+    user: 'watch' | 'lease',
+    service: Service,
+    method: string,
+  ): Promise<Grpc.ClientDuplexStream<I, O>> {
     const metadata = await this.#metadata();
-    const call = this.#client(service)[method] as (metadata: Grpc.Metadata) => Grpc.ClientDuplexStream<I, O>;
-    return call.call(this.#client(service), metadata);
+    const client = this.#client(service, user);
+    return (client[method] as (metadata: Grpc.Metadata) => Grpc.ClientDuplexStream<I, O>).call(client, metadata);
   }
 
   /** The next call goes to the next endpoint. */
   #next(error: unknown): unknown {
-    if (!isFatal(error) && !isNotFound(error)) this.#endpoint++;
+    if (isFatal(error) || isNotFound(error)) return error;
+    if (MISCONFIGURED.test(messageOf(error))) this.#wrong.set(this.#endpointOf('calls'), error);
+    this.#endpoints.calls++;
     return error;
   }
 
-  /** Of a stream that broke. */
-  broken(): void {
-    this.#endpoint++;
+  /** Of a stream that broke, or was ended by etcd: the next one goes to the next endpoint, or has a fresh token. */
+  broken(user: 'watch' | 'lease', error: unknown): void {
+    if (isTokenTooOld(error)) this.#token = undefined;
+    else this.#endpoints[user]++;
+  }
+
+  /** Whether waiting does not repair it: the configuration is wrong at every endpoint. */
+  isHopeless(error: unknown): boolean {
+    return isFatal(error) || this.#wrong.size === new Set(this.options.endpoints).size;
   }
 
   close(): void {
@@ -142,22 +184,48 @@ export class Connection {
     return metadata;
   }
 
-  #client(service: Service): Record<string, unknown> & Grpc.Client {
-    const { endpoints, tls } = this.options;
-    const endpoint = endpoints[this.#endpoint % endpoints.length] as string;
+  #endpointOf(user: User): string {
+    const { endpoints } = this.options;
+    return endpoints[this.#endpoints[user] % endpoints.length] as string;
+  }
+
+  #client(service: Service, user: User = 'calls'): Record<string, unknown> & Grpc.Client {
+    const { tls } = this.options;
+    const endpoint = this.#endpointOf(user);
     const key = `${service} ${endpoint}`;
     let client = this.#clients.get(key);
     if (client === undefined) {
-      const { host, protocol } = new URL(endpoint.includes('://') ? endpoint : `http://${endpoint}`);
-      const secure = protocol === 'https:' || tls !== undefined;
+      const { host, address, isSecure } = parsed(endpoint);
+      const secure = isSecure || tls !== undefined;
+      const ip = isIP(host) > 0 ? host : undefined;
+      // An IP address is no name of a server (RFC 6066, 3): Node 26 refuses it. The certificate is checked for it all the
+      // same.
+      const verify =
+        ip === undefined
+          ? {}
+          : { checkServerIdentity: (_: string, cert: object) => checkServerIdentity(ip, cert as never) };
       const credentials = secure
-        ? grpc.credentials.createSsl(tls?.ca ?? null, tls?.key ?? null, tls?.cert ?? null)
+        ? grpc.credentials.createSsl(tls?.ca ?? null, tls?.key ?? null, tls?.cert ?? null, verify)
         : grpc.credentials.createInsecure();
       // The connection is noticed to be dead where the other machine is gone.
-      const options = { 'grpc.keepalive_time_ms': 10_000, 'grpc.keepalive_timeout_ms': this.options.callTimeout };
-      client = new (services[service] as Grpc.ServiceClientConstructor)(host, credentials, options);
+      const options = {
+        'grpc.keepalive_time_ms': 10_000,
+        'grpc.keepalive_timeout_ms': this.options.callTimeout,
+        ...(secure && ip !== undefined && { 'grpc.ssl_target_name_override': 'etcd' }),
+      };
+      client = new (services[service] as Grpc.ServiceClientConstructor)(address, credentials, options);
       this.#clients.set(key, client);
     }
     return client as Record<string, unknown> & Grpc.Client;
   }
+}
+
+/** etcd's own port, where none is named. */
+const DEFAULT_PORT = '2379';
+
+/** Not by `URL.host`, which leaves out 80 of http and 443 of https. */
+function parsed(endpoint: string): { host: string; address: string; isSecure: boolean } {
+  const { hostname, protocol } = new URL(endpoint.includes('://') ? endpoint : `http://${endpoint}`);
+  const port = /^(?:\w+:\/\/)?(?:\[[^\]]*\]|[^/:]*):(\d+)(?:\/|$)/.exec(endpoint)?.[1] ?? DEFAULT_PORT;
+  return { host: hostname.replace(/^\[|\]$/g, ''), address: `${hostname}:${port}`, isSecure: protocol === 'https:' };
 }

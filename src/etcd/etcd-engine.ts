@@ -52,19 +52,25 @@ export class EtcdEngine implements Engine, PlaceKeeper {
   }
 
   async tryAcquire(request: EngineRequest): Promise<EngineGrant | null> {
+    let place: Place | null = null;
     try {
       await this.#ownReleases(request);
-      const place = await this.#enter(request, true);
+      place = await this.#enter(request, true);
       if (place === null) return null;
       if (place.wasFirst) return await this.#grant(place);
       void this.#leave(place.key, place.lease);
       return null;
     } catch (error) {
+      if (place !== null) void this.#leave(place.key, place.lease);
       throw this.#engineError(request, error);
     }
   }
 
-  async acquire(request: EngineRequest, signal: AbortSignal): Promise<EngineGrant> {
+  async acquire(
+    request: EngineRequest,
+    signal: AbortSignal,
+    trouble: (error: unknown) => void = () => {},
+  ): Promise<EngineGrant> {
     for (const delay of backOff()) {
       let place: Place | null = null;
       let deletions = this.#folders.listenIfWatched(this.#rangeOf(request).all);
@@ -79,7 +85,9 @@ export class EtcdEngine implements Engine, PlaceKeeper {
       } catch (error) {
         if (place !== null) void this.#leave(place.key, place.lease);
         if (signal.aborted) throw signal.reason;
-        if (isFatal(error) || this.#connection.isClosed) throw this.#engineError(request, error);
+        const told = this.#engineError(request, error);
+        if (this.#connection.isHopeless(error) || this.#connection.isClosed) throw told;
+        trouble(told);
         await pause(delay, signal);
       } finally {
         deletions?.end();
@@ -222,6 +230,9 @@ export class EtcdEngine implements Engine, PlaceKeeper {
   #tokenBase(): Promise<number> {
     const ask = async (): Promise<number> => {
       const key = Buffer.from(`${this.prefix}.token-base`);
+      // Only read where it is there: an etcd that is out of space refuses to write.
+      const known = (await this.#connection.call<RangeResponse>('KV', 'Range', { key })).kvs[0];
+      if (known !== undefined) return Number(known.value.toString());
       const { responses } = await this.#connection.call<TxnResponse>('KV', 'Txn', {
         compare: [{ result: EQUAL, target: TARGET_CREATE, create_revision: 0, key }],
         success: [{ request_put: { key, value: Buffer.from(String(Date.now())) } }, { request_range: { key } }],

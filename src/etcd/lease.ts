@@ -90,7 +90,7 @@ export class Lease {
   async #renew(): Promise<void> {
     const sent = now();
     type Answer = { TTL: string };
-    const stream = await this.connection.stream<{ ID: string }, Answer>('Lease', 'LeaseKeepAlive');
+    const stream = await this.connection.stream<{ ID: string }, Answer>('lease', 'Lease', 'LeaseKeepAlive');
     const limit = unref(setTimeout(() => stream.cancel(), this.ttl / 5));
     try {
       const answer = await new Promise<Answer>((resolve, reject) => {
@@ -102,7 +102,7 @@ export class Lease {
       if (Number(answer.TTL) <= 0) this.end('etcd has ended the lease');
       else this.#renewed = sent;
     } catch (error) {
-      this.connection.broken();
+      this.connection.broken('lease', error);
       throw new Error(messageOf(error));
     } finally {
       clearTimeout(limit);

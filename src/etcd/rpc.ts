@@ -139,6 +139,7 @@ export interface WatchResponse {
   watch_id: string;
   created: boolean;
   canceled: boolean;
+  cancel_reason: string;
   events: { type: number; kv: KeyValue }[];
 }
 

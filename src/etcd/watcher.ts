@@ -1,7 +1,7 @@
 /** Watches on keys, over one stream that is made anew when it breaks. */
 import type { ClientDuplexStream } from '@grpc/grpc-js';
 import { clearTimeout, setTimeout } from '../timers.js';
-import type { Connection } from './connection.js';
+import { type Connection, isTokenTooOld } from './connection.js';
 import { DELETED, NO_PUT, type WatchResponse } from './rpc.js';
 
 const AGAIN_MS = 100;
@@ -27,6 +27,7 @@ export class Watcher {
   #again: ReturnType<typeof setTimeout> | undefined;
   #lingering: ReturnType<typeof setTimeout> | undefined;
   #ids = 0;
+  #unanswered: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly connection: Connection) {}
 
@@ -50,17 +51,30 @@ export class Watcher {
     if (this.#isOpening || this.#stream !== undefined) return;
     this.#isOpening = true;
     try {
-      const stream = await this.connection.stream<object, WatchResponse>('Watch', 'Watch');
-      const broken = (): void => {
+      const stream = await this.connection.stream<object, WatchResponse>('watch', 'Watch', 'Watch');
+      const broken = (error?: unknown): void => {
         if (this.#stream !== stream) return;
+        clearTimeout(this.#unanswered);
         this.#stream = undefined;
-        this.connection.broken();
+        this.connection.broken('watch', error);
         for (const watch of [...this.#watches.values()]) watch.seen('ended', []);
         this.#openLater();
       };
       stream.on('error', broken);
-      stream.on('end', broken);
+      stream.on('end', () => broken());
+      // An endpoint that takes connections and answers nothing.
+      this.#unanswered = setTimeout(() => {
+        broken();
+        stream.cancel();
+      }, this.connection.callTimeout);
       stream.on('data', (response: WatchResponse) => {
+        clearTimeout(this.#unanswered);
+        // etcd ends a watch by such an answer too, and the stream goes on.
+        if (response.canceled && isTokenTooOld(response.cancel_reason)) {
+          broken(response.cancel_reason);
+          stream.cancel();
+          return;
+        }
         const id = Number(response.watch_id);
         const watch = this.#watches.get(id);
         if (watch === undefined) return;
@@ -69,7 +83,10 @@ export class Watcher {
         if (response.canceled) this.#beginAgain(id, watch);
         else if (response.created) watch.seen('begun', []);
       });
-      if (this.#watches.size === 0) return stream.cancel();
+      if (this.#watches.size === 0) {
+        clearTimeout(this.#unanswered);
+        return stream.cancel();
+      }
       this.#stream = stream;
       for (const [id, watch] of this.#watches) this.#create(id, watch);
     } catch {
@@ -105,6 +122,7 @@ export class Watcher {
     const stream = this.#stream;
     this.#stream = undefined;
     stream?.cancel();
+    clearTimeout(this.#unanswered);
   }
 }
 
