@@ -50,7 +50,9 @@ export class LockStatus {
       if (waitsForItself) told.warning = WAITS_FOR_ITSELF;
       return told;
     };
-    return this.path === undefined ? info(this.now()) : this.later().then(info);
+    if (this.path === undefined) return info(this.now());
+    // A service that cannot be asked is no reason not to wait for it.
+    return this.later().then(info, () => info({ holders: [], waiters: [] }));
   }
 
   /** It names the holders: later, where other processes are to be looked at. */

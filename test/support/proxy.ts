@@ -5,6 +5,8 @@ import { atFileEnd } from './ends.js';
 
 export class TcpProxy {
   readonly #sockets = new Set<Socket>();
+  /** Of connections that are dead, and do not look so. */
+  readonly #dead = new WeakSet<Socket>();
   #isSwallowing = false;
 
   private constructor(readonly port: number) {}
@@ -21,11 +23,11 @@ export class TcpProxy {
       ] as const) {
         proxy.#sockets.add(from);
         from.on('data', (data) => {
-          if (!proxy.#isSwallowing) to.write(data);
+          if (!proxy.#isSwallowing && !proxy.#dead.has(from)) to.write(data);
         });
         from.on('close', () => {
           proxy.#sockets.delete(from);
-          if (!proxy.#isSwallowing) to.destroy();
+          if (!proxy.#isSwallowing && !proxy.#dead.has(from)) to.destroy();
         });
         from.on('error', () => {});
       }
@@ -39,6 +41,11 @@ export class TcpProxy {
 
   swallow(): void {
     this.#isSwallowing = true;
+  }
+
+  /** The connections that there are; new ones are forwarded. */
+  swallowOld(): void {
+    for (const socket of this.#sockets) this.#dead.add(socket);
   }
 
   /** Closes all connections; new ones are forwarded. */

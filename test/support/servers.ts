@@ -106,6 +106,40 @@ export class PostgresServer {
     );
   }
 
+  /** A copy that follows this one, asynchronously. */
+  async standby(): Promise<PostgresServer> {
+    const standby = new PostgresServer(await freePort(), undefined);
+    const { uid, gid } = postgresUser();
+    if (uid !== undefined && gid !== undefined) chownSync(standby.#folder, uid, gid);
+    const data = join(standby.#folder, 'data');
+    const from = ['-h', '127.0.0.1', '-p', String(this.port), '-U', 'postgres'];
+    const args = [...from, '-D', data, '-R', '-X', 'stream', '-c', 'fast'];
+    execFileSync(join(bin ?? '', 'pg_basebackup'), args, { ...postgresUser(), cwd: standby.#folder, stdio: 'ignore' });
+    atFileEnd(async () => {
+      await standby.kill('SIGKILL');
+      rmSync(standby.#folder, { recursive: true, force: true });
+    });
+    await standby.run();
+    return standby;
+  }
+
+  /** Of a standby: what its primary does from now on does not reach it. */
+  async stopFollowing(): Promise<void> {
+    this.psql("ALTER SYSTEM SET primary_conninfo = ''");
+    this.psql('SELECT pg_reload_conf()');
+    await until(() => this.psql('SELECT count(*) FROM pg_stat_wal_receiver') === '0');
+  }
+
+  async promote(): Promise<void> {
+    this.psql('SELECT pg_promote()');
+    await until(() => this.psql('SELECT pg_is_in_recovery()') === 'f');
+  }
+
+  psql(text: string): string {
+    const args = ['-h', '127.0.0.1', '-p', String(this.port), '-U', 'postgres', '-Atc', text];
+    return execFileSync(join(bin ?? '', 'psql'), args, { encoding: 'utf8' }).trim();
+  }
+
   async kill(signal: NodeJS.Signals): Promise<void> {
     const child = this.#process;
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
@@ -211,7 +245,11 @@ export class EtcdServer {
 }
 
 /** PgBouncer in front of a server, in a pool mode. */
-export async function startPgBouncer(server: PostgresServer, mode: 'transaction' | 'session'): Promise<string> {
+export async function startPgBouncer(
+  server: PostgresServer,
+  mode: 'transaction' | 'session',
+  connections = 20,
+): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), 'fairlock-pgbouncer-'));
   const port = await freePort();
   const config = join(folder, 'pgbouncer.ini');
@@ -228,6 +266,7 @@ export async function startPgBouncer(server: PostgresServer, mode: 'transaction'
       'auth_type = any',
       `auth_file = ${users}`,
       `pool_mode = ${mode}`,
+      `default_pool_size = ${connections}`,
       'unix_socket_dir =',
       'ignore_startup_parameters = extra_float_digits',
     ].join('\n'),
