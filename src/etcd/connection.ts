@@ -36,7 +36,8 @@ function loadGrpc(): { grpc: typeof Grpc; services: Record<string, Grpc.ServiceC
 
 const { grpc, services } = loadGrpc();
 
-const { UNAUTHENTICATED, PERMISSION_DENIED, INVALID_ARGUMENT, UNIMPLEMENTED, NOT_FOUND } = grpc.status;
+const { UNAUTHENTICATED, PERMISSION_DENIED, INVALID_ARGUMENT, UNIMPLEMENTED, NOT_FOUND, RESOURCE_EXHAUSTED } =
+  grpc.status;
 const FATAL: number[] = [UNAUTHENTICATED, PERMISSION_DENIED, INVALID_ARGUMENT, UNIMPLEMENTED];
 
 /** Waiting does not repair it: credentials, a server that knows no such call. */
@@ -56,6 +57,10 @@ const TOKEN_TOO_OLD = /invalid auth token|revision of auth store is old/;
 /** What grpc-js, TLS and the resolver of names say of a configuration that is wrong: UNAVAILABLE, as of an outage. */
 const MISCONFIGURED =
   /certificate|unable to (verify|get)|self.signed|altname|ENOTFOUND|EAI_NONAME|Name resolution failed|wrong version number|packet length too long|SSL routines|PEM|ERR_OSSL|ERR_INVALID_ARG/i;
+
+export function isOutOfSpace(error: unknown): boolean {
+  return Number(codeOf(error)) === RESOURCE_EXHAUSTED;
+}
 
 export function isNotFound(error: unknown): boolean {
   return Number(codeOf(error)) === NOT_FOUND;

@@ -24,7 +24,13 @@ export const API = {
   nested: {
     etcdserverpb: {
       nested: {
-        KV: { methods: { Range: unary('RangeRequest', 'RangeResponse'), Txn: unary('TxnRequest', 'TxnResponse') } },
+        KV: {
+          methods: {
+            Range: unary('RangeRequest', 'RangeResponse'),
+            DeleteRange: unary('DeleteRangeRequest', 'DeleteRangeResponse'),
+            Txn: unary('TxnRequest', 'TxnResponse'),
+          },
+        },
         Watch: { methods: { Watch: stream('WatchRequest', 'WatchResponse') } },
         Lease: {
           methods: {

@@ -1,9 +1,9 @@
 /** A request's way to the head of its queue: the keys of a lock, in the order of their creation. */
 import { backOff, pause } from '../engine/retry.js';
-import { type Connection, isFatal } from './connection.js';
+import { type Connection, isFatal, isOutOfSpace } from './connection.js';
 import type { Place } from './etcd-grant.js';
 import type { Deletions } from './folder-watch.js';
-import { SORT_BY_CREATE, SORT_DESCENDING, type TxnResponse } from './rpc.js';
+import { type KeyValue, type RangeResponse, SORT_BY_CREATE, SORT_DESCENDING, type TxnResponse } from './rpc.js';
 import { nameOf, type Seen, type Watcher } from './watcher.js';
 
 export const NEWEST = { sort_order: SORT_DESCENDING, sort_target: SORT_BY_CREATE, keys_only: true };
@@ -132,6 +132,24 @@ export class Turns {
     return count;
   }
 
+  /**
+   * The keys before the own one, and then that. In one call where that can be; an etcd that is out of space refuses every
+   * transaction. In two calls the order matters: no key comes before the own one later, so if there was none, and the own
+   * one is there after that, it is the first.
+   */
+  async #look(...ranges: [before: object, own: object]): Promise<KeyValue[][]> {
+    try {
+      const success = ranges.map((range) => ({ request_range: range }));
+      const { responses } = await this.connection.call<TxnResponse>('KV', 'Txn', { success });
+      return responses.map((one) => one.response_range?.kvs ?? []);
+    } catch (error) {
+      if (!isOutOfSpace(error)) throw error;
+      const found: KeyValue[][] = [];
+      for (const range of ranges) found.push((await this.connection.call<RangeResponse>('KV', 'Range', range)).kvs);
+      return found;
+    }
+  }
+
   /** True: no key is before it. Undefined: it is gone. Else the keys that are to be watched. */
   async #isFirst({ key, revision, request, range }: Place): Promise<true | undefined | Buffer[]> {
     const { mode, permits } = request;
@@ -141,9 +159,7 @@ export class Turns {
       limit: permits ?? 1,
       max_create_revision: (revision - 1n).toString(),
     };
-    const success = [{ request_range: { key, keys_only: true } }, { request_range: before }];
-    const { responses } = await this.connection.call<TxnResponse>('KV', 'Txn', { success });
-    const [own, earlier] = responses.map((one) => one.response_range?.kvs ?? []);
+    const [earlier, own] = await this.#look(before, { key, keys_only: true });
     if (own?.[0] === undefined || BigInt(own[0].create_revision) !== revision) return undefined;
     const others = earlier ?? [];
     if (others.length < (permits ?? 1)) return true;

@@ -30,6 +30,8 @@ const calls = [
   'unlinkSync',
 ] as const satisfies (keyof RecordFs)[];
 
+const REAL = { ...nodeFs } as unknown as Record<string, (...args: unknown[]) => unknown>;
+
 class Killed extends Error {}
 
 /** Numbers from a seed, so that a failure can be seen again. */
@@ -60,7 +62,7 @@ function fsWith(at: number, what: () => void, after: boolean): { fs: RecordFs; c
         if (isDead) throw new Killed(); // A dead process makes no calls.
         const isNow = count++ === at;
         if (isNow && !after) strike();
-        const result = (nodeFs[name] as (...rest: unknown[]) => unknown)(...args);
+        const result = REAL[name]?.(...args);
         if (isNow && after) strike();
         return result;
       },
