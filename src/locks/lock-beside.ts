@@ -2,6 +2,7 @@
 import type { LockHandle, ProcessLockHandle } from '../core/handle.js';
 import type { LockCore } from '../core/lock-core.js';
 import { LockUnsupportedError } from '../errors.js';
+import { FollowingWait, MOVED } from '../following-wait.js';
 import type { AcquireOptions, InterProcessLockOptions } from '../options.js';
 import { Deadline } from '../timers.js';
 import { acquireOptions, callback } from '../validate.js';
@@ -33,13 +34,20 @@ const MOST_MOVES = 100;
  */
 class LockBeside extends InterProcessLock {
   override async acquire(options?: AcquireOptions): Promise<ProcessLockHandle> {
-    const { timeout = Infinity, ...rest } = acquireOptions(options);
+    const { timeout = Infinity, signal, ...rest } = acquireOptions(options);
     const deadline = new Deadline(timeout);
     for (let moves = 0; moves < MOST_MOVES; moves++) {
       const { core } = this;
-      const handle = await core.acquire('exclusive', { ...rest, ...deadline.options });
-      if (this.core === core) return handle as ProcessLockHandle;
-      handle.release();
+      const wait = new FollowingWait(signal, () => this.core !== core);
+      try {
+        const handle = await core.acquire('exclusive', { ...rest, ...deadline.options, signal: wait.signal });
+        if (this.core === core) return handle as ProcessLockHandle;
+        handle.release();
+      } catch (error) {
+        if (error !== MOVED) throw error;
+      } finally {
+        wait.end();
+      }
     }
     throw this.#unsteady();
   }

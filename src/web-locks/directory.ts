@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { throwIfAborted } from '../abort.js';
 import { codeOf } from '../errors.js';
+import { FollowingWait, MOVED } from '../following-wait.js';
 import type { LockHandle } from '../index.js';
 import { sidecarOf } from '../inspect/index.js';
 import { Deadline, setImmediate, setTimeout, unref } from '../timers.js';
@@ -23,13 +24,12 @@ const TIDY_TRIES = 5;
 /** How long, and how many ms apart, a stealer goes on trying while another process removes the file. */
 const BUSY_MS = 5_000;
 const BUSY_AGAIN_MS = 5;
+/** So often in a row is no theft: the file system loses what was locked. */
+const MOST_LOST = 1000;
 const TIDY_MS = 10;
 
 /** Directories with requests, so that all lock managers of the thread see them. */
 const inUse = new Map<string, Directory>();
-
-/** Thrown before the callback is called: the directory's path leads elsewhere now, and the lock there is another one. */
-export const MOVED = Symbol('moved');
 
 export class Directory {
   /** In the order in which they were made or, once held, granted. */
@@ -55,7 +55,7 @@ export class Directory {
       if (handle !== null) this.#hold(request, handle);
       else if (options.ifAvailable) this.#leave(request);
       else if (options.steal) this.#hold(request, await this.#stealLater(request, options.name));
-      else this.#hold(request, await this.#later(request, options));
+      else this.#hold(request, await this.#later(request, options, isThere));
       if (!isThere()) throw MOVED;
       await undefined; // No callback runs before `request` has returned.
       if (handle === null && options.ifAvailable) return await callback(null);
@@ -89,24 +89,28 @@ export class Directory {
     return mode === 'shared' ? lock.tryAcquireRead() : lock.tryAcquireWrite();
   }
 
-  async #later(request: Request, { name, mode, signal }: RequestOptions): Promise<LockHandle> {
+  async #later(request: Request, { name, mode, signal }: RequestOptions, isThere: () => boolean): Promise<LockHandle> {
     const { lock } = this.#lockOf(name);
-    const options = signal === undefined ? {} : { signal };
+    const wait = new FollowingWait(signal, () => !isThere());
+    const options = { signal: wait.signal };
     const acquire = (): Promise<LockHandle> =>
       mode === 'shared' ? lock.acquireRead(options) : lock.acquireWrite(options);
     let waiting = acquire();
     // Once it is queued: what is seen as pending comes before any later request.
     request.unpublish = publishInfo(this.path, false, request.info);
     try {
-      for (; ; waiting = acquire()) {
+      for (let lost = 0; ; waiting = acquire()) {
         const handle = await waiting;
         // If it was stolen before we learned of the grant, no callback has seen it, and we go on waiting.
         if (!handle.signal.aborted) return handle;
         handle.release();
+        if (++lost === MOST_LOST) throw handle.signal.reason;
       }
     } catch (error) {
       tidy(this.path, name);
       throw error;
+    } finally {
+      wait.end();
     }
   }
 

@@ -1,9 +1,10 @@
 /** The interface, and the order in which arguments are converted and checked. */
 import { isAbortSignal, throwIfAborted } from '../abort.js';
 import { LockUnsupportedError } from '../errors.js';
+import { MOVED } from '../following-wait.js';
 import { canonicalPath } from '../inspect/index.js';
 import { lockPath } from '../validate.js';
-import { Directory, MOVED, type RequestOptions } from './directory.js';
+import { Directory, type RequestOptions } from './directory.js';
 import type { LockMode } from './lock.js';
 import type { LockGrantedCallback, LockManagerSnapshot, LockOptions } from './types.js';
 

@@ -110,6 +110,35 @@ describe('a link that is pointed elsewhere', () => {
     });
   }
 
+  it.each(['lockBeside', 'lockBeside, lockfile'])(
+    '%s: a waiter does not wait for the holder of the old lock',
+    async (name) => {
+      const { current, deploy } = deployment();
+      const at = join(current, 'state.json');
+      const { make, actor } = kinds[name] as (typeof kinds)[string];
+      const holder = Actor.start();
+      await holder.call('create', actor[0], at, actor[1]);
+      await holder.call('acquire');
+      const waiting = make(at).acquire();
+      await settle();
+      deploy('two');
+      (await waiting).release();
+    },
+  );
+
+  it('web locks: a waiter does not wait for the holder of the old lock', async () => {
+    const { current, deploy } = deployment();
+    const [manager, old] = [new LockManager(current), new LockManager(join(current, '..', 'one'))];
+    let end = (): void => {};
+    const holding = old.request('x', () => new Promise<void>((resolve) => (end = resolve)));
+    const waiting = manager.request('x', () => 'granted');
+    await settle();
+    deploy('two');
+    expect(await waiting).toBe('granted');
+    end();
+    await holding;
+  });
+
   it('tells the holder of a lock beside a file, whose own file is where it was', async () => {
     const { current, deploy } = deployment();
     const handle = await lockBeside(join(current, 'state.json')).acquire();
