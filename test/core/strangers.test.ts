@@ -2,7 +2,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { inspect } from 'node:util';
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
   acquireAll,
   FifoMutex,
@@ -78,43 +78,59 @@ describe('the context of a request', () => {
 });
 
 describe('a job that plans its next run while it holds', () => {
+  /** What each hold is, as events tell it: the frames of async contexts refer to it. */
+  const holds: WeakRef<object>[] = [];
+  const note = (event: unknown): void => void holds.push(new WeakRef((event as { hold: object }).hold));
+  beforeEach(() => {
+    holds.length = 0;
+    subscribe('fairlock:grant', note);
+  });
+  afterEach(() => void unsubscribe('fairlock:grant', note));
+
+  /** `job(next)` holds, and calls `next` meanwhile. */
+  async function runs(job: (next: () => void) => Promise<void>): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      const run = (): void => {
+        job(() => (holds.length < 50 ? setImmediate(run) : resolve())).catch(reject);
+      };
+      run();
+    });
+  }
+
+  const areForgotten = async (): Promise<unknown> =>
+    until(() => {
+      globalThis.gc?.();
+      return holds.slice(0, 40).every((hold) => hold.deref() === undefined);
+    });
+
   it('keeps nothing of the runs before', async () => {
     const mutex = new FifoMutex();
-    const runs: WeakRef<LockHandle>[] = [];
-    await new Promise<void>((resolve, reject) => {
-      const job = (): void => {
-        mutex
-          .withLock((handle) => {
-            runs.push(new WeakRef(handle));
-            if (runs.length < 50) setImmediate(job);
-            else resolve();
-          })
-          .catch(reject);
-      };
-      job();
-    });
-    await settle();
-    await until(() => {
-      globalThis.gc?.();
-      return runs.slice(0, 40).every((run) => run.deref() === undefined);
-    });
+    // The last run goes on, in the context of all before it.
+    let end = (): void => {};
+    const going = runs((next) =>
+      mutex.withLock(async () => {
+        next();
+        if (holds.length === 50) await new Promise<void>((resolve) => (end = resolve));
+      }),
+    );
+    await going;
+    await areForgotten();
+    end();
   });
 
   it('also with two locks, each planned while the other is held', async () => {
-    const [a, b] = [new FifoMutex(), new FifoMutex()];
-    const runs: WeakRef<LockHandle>[] = [];
-    const run = async (mutex: FifoMutex, other: FifoMutex): Promise<void> =>
-      mutex.withLock(async (handle) => {
-        runs.push(new WeakRef(handle));
-        if (runs.length < 50) setImmediate(() => void run(other, mutex));
+    const mutexes = [new FifoMutex(), new FifoMutex()];
+    let count = 0;
+    let end = (): void => {};
+    await runs((next) =>
+      (mutexes[count++ % 2] as FifoMutex).withLock(async () => {
+        next();
         await settle();
-      });
-    await run(a, b);
-    await until(() => runs.length === 50 && !a.held && !b.held);
-    await until(() => {
-      globalThis.gc?.();
-      return runs.slice(0, 40).every((one) => one.deref() === undefined);
-    });
+        if (holds.length === 50) await new Promise<void>((resolve) => (end = resolve));
+      }),
+    );
+    await areForgotten();
+    end();
   });
 });
 

@@ -81,6 +81,12 @@ int fstat(int fd, struct stat *stat) {
   return result;
 }
 
+int fstat64(int fd, struct stat64 *stat) {
+  int result = ((int (*)(int, struct stat64 *))next("fstat64"))(fd, stat);
+  if (result == 0 && S_ISREG(stat->st_mode) && lies("nlink")) stat->st_nlink = 0;
+  return result;
+}
+
 int pthread_kill(pthread_t thread, int number) {
   if (lies("kill") && number > 34) return EAGAIN;
   return ((int (*)(pthread_t, int))next("pthread_kill"))(thread, number);
