@@ -168,7 +168,7 @@ for (const [name, { removed }] of Object.entries(RESOURCES)) {
 }
 // What a process that was killed has left is taken away by the next one that needs its place; nothing else may be
 // there.
-const LEFT = /^(\..+\.fairlock-(queue|leader|leader\.new|steal-.+)|lockfile\.lock(\.takeover-.+)?)$/;
+const LEFT = /^(\..+\.fairlock-(queue|leader|leader\.[0-9a-f]{16}\.new|steal-.+)|lockfile\.lock(\.takeover-.+)?)$/;
 const known = new Set(names.map((name) => basename(pathOf(name, folder))));
 for (const name of readdirSync(folder))
   if (!known.has(name) && !LEFT.test(name)) violations.push(`a file of no known kind is left: ${name}`);

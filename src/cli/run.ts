@@ -119,7 +119,8 @@ function explained(path: string, error: unknown): CliError {
       ? CANNOT_CREATE
       : NO_INPUT;
   // It may be another file than the lock's whose making failed: the sidecar of --fair, a folder.
-  const named = (error as NodeJS.ErrnoException).path ?? path;
+  const { path: opened, syscall } = error as NodeJS.ErrnoException;
+  const named = syscall === 'open' ? (opened ?? path) : path;
   const what = resolve(named) === resolve(path) ? 'lock file ' : '';
   return new CliError(`cannot open ${what}${named === resolve(path) ? path : named}: ${reasonOf(error)}`, exitCode);
 }

@@ -66,6 +66,7 @@ export class LeaderRecord {
    */
   beginTerm(since: Date, handle: LockHandle): number {
     const record = this.#recordAt(checkedPlace(this.lock));
+    record.sweep();
     const token = Math.max((record.read()?.token ?? 0) + 1, Date.now());
     const command = withoutArguments(process.argv.join(' '));
     const leader = { pid: process.pid, thread: threadId, command, since: since.toISOString() };

@@ -212,6 +212,7 @@ class LegacyRecord {
   }
 
   close(isHeld: () => boolean): void {
+    this.#second.sweep();
     this.#second.write(this.read() ?? { keys: {} }, isHeld);
   }
 }

@@ -15,7 +15,7 @@
 import { randomBytes } from 'node:crypto';
 import * as nodeFs from 'node:fs';
 import { constants as osConstants } from 'node:os';
-import { dirname } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { codeOf, LockLostError, messageOf, RecordDamagedError, systemError } from '../errors.js';
 import { MARK } from '../inspect/index.js';
 
@@ -24,6 +24,8 @@ const O_NONBLOCK = nodeFs.constants.O_NONBLOCK ?? 0;
 const O_NOFOLLOW = nodeFs.constants.O_NOFOLLOW ?? 0;
 /** What is larger is neither written nor read. */
 export const MOST_BYTES = 16 * 1024 * 1024;
+/** The end of a draft's name. */
+const DRAFT = /^[0-9a-f]{16}\.new$/;
 /** What a file system says that has no hard links. */
 const NO_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK', 'EINVAL']);
 
@@ -91,6 +93,21 @@ export class RecordFile<T extends object> {
   draft(room = 0): Draft<T> {
     this.#checkReplaceable();
     return new Draft(this.path, this.format, this.options, this.fs, room);
+  }
+
+  /**
+   * Removes the drafts that killed writers have left. Only for the holder of the lock: what is there is of processes that
+   * are dead, or that have lost the lock. Where the folder cannot be read they stay.
+   */
+  sweep(): void {
+    const folder = dirname(this.path);
+    const start = `${basename(this.path)}.`;
+    quietly(() => {
+      for (const name of nodeFs.readdirSync(folder)) {
+        if (!name.startsWith(start) || !DRAFT.test(name.slice(start.length))) continue;
+        quietly(() => nodeFs.unlinkSync(join(folder, name)));
+      }
+    });
   }
 
   /** @throws as `Draft.commit`; the old record is as it was */
@@ -196,10 +213,12 @@ export class Draft<T extends object> {
       this.#fill(bytes);
       fs.ftruncateSync(fd, bytes.length);
       if (durable) fs.fsyncSync(fd);
-      if (!isHeld()) throw new LockLostError(this.record, 'another process may have it, and nothing was recorded');
+      if (!isHeld()) throw lost(this.record);
       if (placing === 'replace') this.#rename();
       else if (!this.#create()) return false;
     } catch (error) {
+      // The next holder has swept it.
+      if (codeOf(error) === 'ENOENT' && !isHeld()) throw lost(this.record);
       throw withPath(error, this.#path);
     }
     if (durable) flushFolder(dirname(this.record), fs);
@@ -248,6 +267,10 @@ export class Draft<T extends object> {
   #fill(bytes: Uint8Array): void {
     for (let at = 0; at < bytes.length; ) at += this.fs.writeSync(this.#open, bytes, at, bytes.length - at, at);
   }
+}
+
+function lost(record: string): LockLostError {
+  return new LockLostError(record, 'another process may have it, and nothing was recorded');
 }
 
 /** Errors of calls on a descriptor do not name the file. */

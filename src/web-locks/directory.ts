@@ -5,7 +5,7 @@ import { codeOf } from '../errors.js';
 import { FollowingWait, MOVED } from '../following-wait.js';
 import type { LockHandle } from '../index.js';
 import { sidecarOf } from '../inspect/index.js';
-import { Deadline, setImmediate, setTimeout, unref } from '../timers.js';
+import { Deadline, setImmediate, setTimeout } from '../timers.js';
 import { Lock, type LockMode, MAKER } from './lock.js';
 import { CLIENT_ID, inOtherProcesses, inOtherThreads, publishInfo } from './lock-infos.js';
 import { NamedLock } from './named-lock.js';
@@ -227,7 +227,7 @@ function tidy(directory: string, name: string, tries = TIDY_TRIES): void {
     if (!existsSync(lock.path) && !existsSync(sidecarOf(lock.path))) return;
     const handle = lock.tryAcquireWrite();
     if (handle !== null) handle.release();
-    else if (tries > 0) unref(setTimeout(() => tidy(directory, name, tries - 1), TIDY_MS));
+    else if (tries > 0) setTimeout(() => tidy(directory, name, tries - 1), TIDY_MS); // A process that ends waits for it.
   } catch {
     // Nothing that the caller of the cancelled request should learn of.
   } finally {

@@ -156,6 +156,15 @@ describe('a record that others may have planted', () => {
     expect(record.read()).toBeUndefined();
   });
 
+  it('drafts that killed writers have left are swept, and nothing else', () => {
+    const record = recordAt(path());
+    record.write({ n: 1 }, isHeld);
+    const [left, other] = [`${record.path}.0123456789abcdef.new`, `${record.path}.mine.new`];
+    for (const file of [left, other]) writeFileSync(file, 'half of a rec');
+    record.sweep();
+    expect([existsSync(left), existsSync(other), record.read()]).toEqual([false, true, { n: 1 }]);
+  });
+
   it('of another version is an error that names both', () => {
     const record = recordAt(path());
     writeFileSync(record.path, '{"format":"test 7","n":1}');
