@@ -115,14 +115,17 @@ export function checkKind(path: string, stat: BigIntStats, directories: boolean)
   );
 }
 
-/** Undefined where nothing is. Not by `throwIfNoEntry`: with that only some versions of Node tell of ENOTDIR. */
+/**
+ * Undefined where nothing is. No error is made for that: Node 20 aborts the process if a Worker is terminated while one
+ * of its file calls makes one (`FromJust Maybe value is Nothing` in UVException). Below what is no folder it is ENOTDIR,
+ * which newer versions of Node do not tell from a missing file here.
+ */
 export function statAt(path: string, follow: boolean): BigIntStats | undefined {
-  try {
-    return (follow ? statSync : lstatSync)(path, { bigint: true });
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return undefined;
-    throw error;
-  }
+  const options = { bigint: true, throwIfNoEntry: false } as const;
+  const stat = follow ? statSync(path, options) : lstatSync(path, options);
+  if (stat === undefined && statSync(dirname(path), options)?.isDirectory() === false)
+    throw systemError(osConstants.errno.ENOTDIR, follow ? 'stat' : 'lstat', path);
+  return stat;
 }
 
 interface Opened {
@@ -264,7 +267,7 @@ function ownPath({ path, followSymlinks }: Pick<LockFileOptions, 'path' | 'follo
 /** Whether a process without native locks has made its folder there. */
 export function isLockFolder(path: string): boolean {
   try {
-    return statAt(path, false)?.isDirectory() ?? false;
+    return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
   } catch (error) {
     // Too long a name to exist.
     if (codeOf(error) === 'ENAMETOOLONG') return false;
