@@ -12,6 +12,7 @@ import type { Session } from './session.js';
 const IDLE_MS = 30_000;
 
 interface Waiting {
+  readonly signal: AbortSignal;
   resolve(session: Session): void;
   reject(error: unknown): void;
 }
@@ -36,6 +37,7 @@ export class Pool {
       };
       const done = (): void => signal.removeEventListener('abort', abort);
       const waiting: Waiting = {
+        signal,
         resolve: (session) => {
           done();
           resolve(session);
@@ -96,7 +98,9 @@ export class Pool {
           if (i >= 0) clearTimeout(this.#idle.splice(i, 1)[0]?.timer);
           ended();
         });
-        waiting.resolve(session);
+        // Aborted meanwhile, it has rejected: the session is the next one's.
+        if (waiting.signal.aborted) this.giveBack(session);
+        else waiting.resolve(session);
       },
       (error) => {
         ended();

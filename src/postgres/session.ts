@@ -41,18 +41,16 @@ export class Session {
   readonly #keys = new Map<string, { count: number; isShared: boolean }>();
   #beat: ReturnType<typeof setTimeout> | undefined;
   #last: Promise<unknown> = Promise.resolve();
-  #tellEnd: (error: Error) => void = () => {};
-  /** Rejects when the session has ended: statements that are under way then are not answered any more. */
-  readonly #ended: Promise<never>;
+  /**
+   * Statements that are under way, which are not answered any more when the session ends, and others that are to be told.
+   * Each leaves when it is done: a promise of the end, raced with each statement, would keep what all of them returned.
+   */
+  readonly #toBeTold = new Set<(error: Error) => void>();
 
   private constructor(
     readonly client: Client,
     private readonly lossAfter: number,
   ) {
-    this.#ended = new Promise((_, reject) => {
-      this.#tellEnd = reject;
-    });
-    this.#ended.catch(() => {});
     streamOf(client).unref?.(); // What keeps the process alive is a wait, not a connection.
     client.on('error', (error) => this.end(messageOf(error)));
     client.on('end', () => this.end('the connection ended'));
@@ -92,7 +90,7 @@ export class Session {
       if (this.isEnded) throw new Error('the connection ended');
       const sent = now();
       const asked = this.client.query(text, values);
-      const result = await Promise.race([kind === 'waits' ? asked : this.#inTime(asked), this.#ended]);
+      const result = await this.#unlessEnded(kind === 'waits' ? asked : this.#inTime(asked));
       if (!this.isEnded) this.lastAnswered = sent;
       return result;
     });
@@ -110,9 +108,17 @@ export class Session {
     }
   }
 
+  #unlessEnded<T>(asked: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#toBeTold.add(reject);
+      asked.then(resolve, reject).finally(() => this.#toBeTold.delete(reject));
+    });
+  }
+
   /** Calls back when it has ended: at once, if it has. */
   onEnd(callback: () => void): void {
-    this.#ended.catch(callback);
+    if (this.isEnded) callback();
+    else this.#toBeTold.add(callback);
   }
 
   /**
@@ -153,7 +159,9 @@ export class Session {
   end(why: string): void {
     if (this.isEnded) return;
     this.isEnded = true;
-    this.#tellEnd(new LockEngineError(undefined, `the connection to PostgreSQL ended: ${why}`));
+    const error = new LockEngineError(undefined, `the connection to PostgreSQL ended: ${why}`);
+    for (const tell of this.#toBeTold) tell(error);
+    this.#toBeTold.clear();
     clearTimeout(this.#beat);
     for (const hold of [...this.holds]) hold.lost(why);
     this.holds.clear();
