@@ -4,9 +4,9 @@
  */
 import type { Client } from 'pg';
 import { LockClosedError, messageOf } from '../errors.js';
-import { monotonic, setTimeout } from '../timers.js';
+import { Deadline, setTimeout } from '../timers.js';
 import { probe } from './probe.js';
-import { quoted, schemaSql } from './schema.js';
+import { quoted, schemaSql, tokenSequence } from './schema.js';
 import { Session } from './session.js';
 
 export interface ControlOptions {
@@ -20,7 +20,8 @@ export class Control {
   hasTokens = false;
   #session: Promise<Session> | undefined;
   #isProbed = false;
-  #mayGrantAt = 0;
+  /** See `grace`. */
+  #grace = new Deadline(0);
   #isClosed = false;
 
   constructor(private readonly options: ControlOptions) {}
@@ -51,7 +52,7 @@ export class Control {
 
   /** After a restart or failover: holders of before may not have noticed yet that their locks are gone. */
   async grace(): Promise<void> {
-    const left = this.#mayGrantAt - monotonic();
+    const { left } = this.#grace;
     if (left > 0) await new Promise<void>((resolve) => setTimeout(resolve, left));
   }
 
@@ -87,7 +88,7 @@ export class Control {
     );
     let age = Number(rows[0].age);
     if (this.hasTokens) age = Math.min(age, await this.#ageOfTimeline(session, rows[0].timeline));
-    this.#mayGrantAt = monotonic() + Math.max(0, lossAfter - age);
+    this.#grace = new Deadline(Math.max(0, lossAfter - age));
   }
 
   /**
@@ -102,7 +103,7 @@ export class Control {
     await session
       .query(
         `WITH fresh AS (INSERT INTO ${epoch} (timeline) VALUES ($1) ON CONFLICT DO NOTHING RETURNING 1)
-         SELECT setval('${token.replaceAll("'", "''")}', greatest(last_value, (extract(epoch FROM clock_timestamp()) * 1000)::bigint))
+         SELECT setval('${tokenSequence(schema)}', greatest(last_value, (extract(epoch FROM clock_timestamp()) * 1000)::bigint))
          FROM ${token}, fresh`,
         [timeline],
       )

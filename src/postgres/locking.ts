@@ -5,7 +5,7 @@ import type { LockMode } from '../options.js';
 import { clearInterval, setInterval, unref } from '../timers.js';
 import type { Control } from './control.js';
 import { type PostgresKey, parametersOf } from './keys.js';
-import { quoted } from './schema.js';
+import { tokenSequence } from './schema.js';
 import type { Session } from './session.js';
 
 /** The server's word for a statement that was cancelled. */
@@ -30,7 +30,7 @@ export class Locking {
   /** How a statement draws a token, if there are tokens. */
   get nextToken(): string {
     if (!this.control.hasTokens) return 'NULL';
-    return `nextval('${`${quoted(this.schema)}.token`.replaceAll("'", "''")}')`;
+    return `nextval('${tokenSequence(this.schema)}')`;
   }
 
   /** Null: another session has it. */

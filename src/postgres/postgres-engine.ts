@@ -88,8 +88,9 @@ export class PostgresEngine implements Engine {
         signal.throwIfAborted();
         return granted ?? (await this.#acquireContended(request, signal));
       } catch (error) {
-        if (signal.aborted || isFatal(error)) throw this.#engineError(request, error);
-        trouble(this.#engineError(request, error));
+        const told = this.#engineError(request, error);
+        if (signal.aborted || isFatal(error)) throw told;
+        trouble(told);
         await pause(delay, signal); // An outage: the lock is waited for until it is over.
       }
     }
@@ -124,14 +125,16 @@ export class PostgresEngine implements Engine {
   }
 
   async readRecord(name: string, key: string): Promise<string | undefined> {
-    const select = (table: string): string => `SELECT text FROM ${table} WHERE lock = $1 AND key = $2`;
-    return (await this.#inSchema(name, select, [name, key])).rows[0]?.text;
+    const { session, table } = await this.#records(name);
+    return (await session.query(`SELECT text FROM ${table} WHERE lock = $1 AND key = $2`, [name, key])).rows[0]?.text;
   }
 
   async writeRecord(name: string, key: string, text: string): Promise<void> {
-    const insert = (table: string): string =>
-      `INSERT INTO ${table} (lock, key, text) VALUES ($1, $2, $3) ON CONFLICT (lock, key) DO UPDATE SET text = $3`;
-    await this.#inSchema(name, insert, [name, key, text]);
+    const { session, table } = await this.#records(name);
+    await session.query(
+      `INSERT INTO ${table} (lock, key, text) VALUES ($1, $2, $3) ON CONFLICT (lock, key) DO UPDATE SET text = $3`,
+      [name, key, text],
+    );
   }
 
   /** What is held stays held, until it is released. */
@@ -141,12 +144,12 @@ export class PostgresEngine implements Engine {
     await this.#control.close();
   }
 
-  // biome-ignore lint/suspicious/noExplicitAny: rows are what the statement makes them
-  async #inSchema(name: string, statement: (table: string) => string, values: string[]): Promise<{ rows: any[] }> {
+  /** Where they are kept. @throws {LockUnsupportedError} nowhere */
+  async #records(name: string): Promise<{ session: Session; table: string }> {
     const session = await this.#control.session();
     const { schema } = this.options;
-    if (this.#control.hasTokens) return session.query(statement(`${quoted(schema)}.record`), values);
-    throw new LockUnsupportedError(name, noSchema(schema, 'records'));
+    if (!this.#control.hasTokens) throw new LockUnsupportedError(name, noSchema(schema, 'records'));
+    return { session, table: `${quoted(schema)}.record` };
   }
 
   #keyOf(name: string): PostgresKey {
@@ -190,6 +193,7 @@ export class PostgresEngine implements Engine {
     signal.addEventListener('abort', giveUp, { once: true });
     if (signal.aborted) giveUp();
     let session: Session | undefined;
+    let isUsed = false;
     const taking = this.#pool.take(controller.signal);
     const taken = taking.then((got) => {
       session = got;
@@ -198,24 +202,23 @@ export class PostgresEngine implements Engine {
     try {
       for (const delay of backOff()) {
         await Promise.race([taken, pause(delay, controller.signal)]);
-        if (session !== undefined) return session;
+        if (session !== undefined) {
+          isUsed = true;
+          return session;
+        }
         signal.throwIfAborted();
         const granted = await this.#tryOnce(request);
-        if (granted === null) continue;
-        controller.abort();
-        // It may have come at this very moment.
-        taking.then((got) => this.#pool.giveBack(got)).catch(() => {});
-        if (!signal.aborted) return granted;
-        void granted.release();
+        if (signal.aborted) void granted?.release();
         signal.throwIfAborted();
+        if (granted !== null) return granted;
       }
       throw new Error('unreachable: the delays never end');
-    } catch (error) {
-      controller.abort(error);
-      taking.then((got) => this.#pool.giveBack(got)).catch(() => {});
-      throw error;
     } finally {
       signal.removeEventListener('abort', giveUp);
+      if (!isUsed) {
+        giveUp();
+        taking.then((got) => this.#pool.giveBack(got)).catch(() => {}); // It may have come at this very moment.
+      }
     }
   }
 

@@ -23,8 +23,9 @@ export async function probe(control: Session, open: () => Promise<Session>): Pro
   const { rows } = await control.query('SELECT pg_is_in_recovery() AS standby, pg_backend_pid() AS pid');
   if (rows[0].standby === true) throw new LockUnsupportedError(undefined, STANDBY);
   const key = randomBytes(8).readBigInt64BE().toString();
-  const second = await openSecond(open);
+  let second: Session | undefined;
   try {
+    second = await open();
     // In transaction pooling the second client gets the connection that the first one used, and the first another one.
     await second.query('BEGIN');
     const inside = (await second.query('SELECT pg_backend_pid() AS pid')).rows[0].pid;
@@ -38,18 +39,10 @@ export async function probe(control: Session, open: () => Promise<Session>): Pro
     if (first !== true || other !== false) throw new LockUnsupportedError(undefined, NOT_LOCKING);
     await control.query('SELECT pg_advisory_unlock($1::bigint)', [key]);
   } catch (error) {
+    // The server has answered the first session a moment ago.
     throw isNoAnswer(error) ? new LockUnsupportedError(undefined, ONE_CONNECTION, error) : error;
   } finally {
-    second.end('the probe is done');
-  }
-}
-
-/** The server has answered the first session a moment ago. */
-async function openSecond(open: () => Promise<Session>): Promise<Session> {
-  try {
-    return await open();
-  } catch (error) {
-    throw isNoAnswer(error) ? new LockUnsupportedError(undefined, ONE_CONNECTION, error) : error;
+    second?.end('the probe is done');
   }
 }
 

@@ -5,6 +5,11 @@ export function quoted(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
+/** The sequence of the tokens, in a string of SQL. */
+export function tokenSequence(schema: string): string {
+  return `${quoted(schema)}.token`.replaceAll("'", "''");
+}
+
 /** The SQL that an administrator runs where the program's role may not create a schema. */
 export function schemaSql(schema = 'fairlock'): string {
   const name = quoted(schema);
@@ -12,9 +17,8 @@ export function schemaSql(schema = 'fairlock'): string {
     `CREATE SCHEMA IF NOT EXISTS ${name};`,
     '-- Fencing tokens. They begin with the time of day in ms, so that they go on from those of file locks.',
     'DO $$ BEGIN',
-    `  IF to_regclass('${`${name}.token`.replaceAll("'", "''")}') IS NULL THEN`,
-    `    EXECUTE 'CREATE SEQUENCE ${`${name}.token`.replaceAll("'", "''")} START ' || (extract(epoch FROM ` +
-      `now()) * 1000)::bigint;`,
+    `  IF to_regclass('${tokenSequence(schema)}') IS NULL THEN`,
+    `    EXECUTE 'CREATE SEQUENCE ${tokenSequence(schema)} START ' || (extract(epoch FROM now()) * 1000)::bigint;`,
     '  END IF;',
     'END $$;',
     '-- When this server was first seen on its timeline: after a failover the locks of before are gone.',
