@@ -62,19 +62,14 @@ export class Watcher {
       };
       stream.on('error', broken);
       stream.on('end', () => broken());
-      // An endpoint that takes connections and answers nothing.
-      this.#unanswered = setTimeout(() => {
-        broken();
+      const giveUp = (error?: unknown): void => {
+        broken(error);
         stream.cancel();
-      }, this.connection.callTimeout);
+      };
       stream.on('data', (response: WatchResponse) => {
         clearTimeout(this.#unanswered);
         // etcd ends a watch by such an answer too, and the stream goes on.
-        if (response.canceled && isTokenTooOld(response.cancel_reason)) {
-          broken(response.cancel_reason);
-          stream.cancel();
-          return;
-        }
+        if (response.canceled && isTokenTooOld(response.cancel_reason)) return giveUp(response.cancel_reason);
         const id = Number(response.watch_id);
         const watch = this.#watches.get(id);
         if (watch === undefined) return;
@@ -83,11 +78,10 @@ export class Watcher {
         if (response.canceled) this.#beginAgain(id, watch);
         else if (response.created) watch.seen('begun', []);
       });
-      if (this.#watches.size === 0) {
-        clearTimeout(this.#unanswered);
-        return stream.cancel();
-      }
+      if (this.#watches.size === 0) return stream.cancel();
       this.#stream = stream;
+      // An endpoint that takes connections and answers nothing.
+      this.#unanswered = setTimeout(giveUp, this.connection.callTimeout);
       for (const [id, watch] of this.#watches) this.#create(id, watch);
     } catch {
       this.#openLater();
