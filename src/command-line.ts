@@ -10,6 +10,11 @@ export function commandLine(words: readonly string[]): string {
   return (isRun && dashes + 1 < words.length ? words.slice(dashes + 1) : words).join(' ');
 }
 
+/** Of this process, as it may be logged and kept. */
+export function ownCommand(): string {
+  return withoutArguments(commandLine(process.argv));
+}
+
 /** Programs whose first argument, if it is no option, is the program proper. */
 const INTERPRETER =
   /(^|[/\\])(node|nodejs|bun|deno|tsx|ts-node|python|perl|ruby|php|java|sh|bash|dash|zsh|npx)[\d.]*(\.exe)?$/;

@@ -1,5 +1,6 @@
 /** One leader among the processes (and Workers) of a machine. */
 import { EventEmitter } from 'node:events';
+import { pause } from '../engine/retry.js';
 import { codeOf, LockUnsupportedError, messageOf } from '../errors.js';
 import {
   type AcquireOptions,
@@ -14,7 +15,7 @@ import { callback, lockOptions, optionsObject, withoutUndefined } from '../valid
 import { isFileLock, isLock } from './any-lock.js';
 import { type Leader, LeaderRecord } from './leader-record.js';
 import { placeFor } from './record-place.js';
-import { begin, pauseUnless, type Refusal, type RunningTerm, type Term } from './term.js';
+import { begin, type Refusal, type RunningTerm, type Term } from './term.js';
 
 /**
  * As for `InterProcessLock`, but with `fairness` 'auto': candidates lead in the order in which they asked, where that
@@ -34,6 +35,9 @@ const ELECTION_OPTIONS = [
   'stale',
   'update',
 ] as const satisfies (keyof LeaderElectionOptions)[];
+
+/** Until a candidate tries again that could not write its token. */
+const TRY_AGAIN_MS = 1000;
 
 /** What a lock object leaves open: the permissions of the record beside it. */
 const RECORD_OPTIONS = ['mode', 'ignoreUmask'];
@@ -241,7 +245,7 @@ export class LeaderElection extends EventEmitter<Events> implements AsyncIterabl
         { type: 'FairlockWarning', code: 'FAIRLOCK_TOKEN_UNWRITTEN' },
       );
     }
-    await pauseUnless(this.#closed.signal, signal);
+    await pause(TRY_AGAIN_MS, this.#closed.signal, ...(signal === undefined ? [] : [signal]));
   }
 }
 

@@ -1,9 +1,11 @@
 /** The record of the leader, with the fencing token: one number for each term, never the same twice. */
 import { threadId } from 'node:worker_threads';
-import { withoutArguments } from '../command-line.js';
+import { ownCommand } from '../command-line.js';
 import type { InterProcessLock, LockHandle } from '../index.js';
 import type { LockPlace } from '../inspect/index.js';
-import { quietly, RecordFile, type RecordFs, type RecordOptions } from './record.js';
+import type { RecordFs, RecordOptions } from './draft.js';
+import { quietly } from './quietly.js';
+import { RecordFile } from './record.js';
 import { checkedPlace, isHeld, likeLock, placeFor } from './record-place.js';
 
 /** The process that leads. */
@@ -68,8 +70,7 @@ export class LeaderRecord {
     const record = this.#recordAt(checkedPlace(this.lock));
     record.sweep();
     const token = Math.max((record.read()?.token ?? 0) + 1, Date.now());
-    const command = withoutArguments(process.argv.join(' '));
-    const leader = { pid: process.pid, thread: threadId, command, since: since.toISOString() };
+    const leader = { pid: process.pid, thread: threadId, command: ownCommand(), since: since.toISOString() };
     record.write({ token, leader }, () => isHeld(handle));
     handle.check();
     return token;

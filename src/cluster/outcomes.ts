@@ -9,7 +9,9 @@ import { join } from 'node:path';
 import type { LockRecords } from '../engine/lock.js';
 import { codeOf, messageOf } from '../errors.js';
 import type { LockPlace } from '../inspect/index.js';
-import { type Placing, quietly, RecordFile, type RecordFs, type RecordOptions } from './record.js';
+import { type Draft, type Placing, type RecordFs, type RecordOptions, recordOfDraft } from './draft.js';
+import { quietly } from './quietly.js';
+import { RecordFile } from './record.js';
 import { likeLock } from './record-place.js';
 
 export interface Failure {
@@ -51,6 +53,7 @@ export interface Outcomes {
 }
 
 const FORMAT = 'fairlock-once 2';
+const LEGACY_FORMAT = 'fairlock-once 1';
 const REMEDY = 'it says what was done already: repair it, or remove it to have that done again';
 /** Room that is made for an outcome before the work is done. */
 const OUTCOME_BYTES = 4096;
@@ -68,6 +71,10 @@ interface Entry {
 /** The outcomes of all keys in one file, up to version 1: every call read and wrote all of them. */
 interface Legacy {
   keys: Record<string, Outcome>;
+}
+
+function isDraft(name: string): boolean {
+  return recordOfDraft(name) !== undefined;
 }
 
 /** A file for each key, in a folder beside the lock file. */
@@ -122,8 +129,9 @@ export class FileOutcomes implements Outcomes {
     return Object.hasOwn(keys, key) ? keys[key] : undefined;
   }
 
-  #legacyRecord(options: RecordOptions): LegacyRecord {
-    return new LegacyRecord(this.place.sibling('once'), options, this.fs);
+  #legacyRecord(options: RecordOptions): RecordFile<Legacy> {
+    const path = this.place.sibling('once');
+    return new RecordFile<Legacy>(path, FORMAT, isLegacy, REMEDY, options, this.fs, LEGACY_FORMAT);
   }
 
   /**
@@ -131,8 +139,13 @@ export class FileOutcomes implements Outcomes {
    * that it is of version 2, which it refuses; what it has recorded stays in it.
    */
   #closeToOlderVersions(options: RecordOptions, isHeld: () => boolean): void {
-    const legacy = this.#legacyRecord(options);
-    if (!legacy.isClosed()) quietly(() => legacy.close(isHeld));
+    quietly(() => {
+      const legacy = this.#legacyRecord(options);
+      const found = legacy.readVersion();
+      if (found?.isOlder === false) return;
+      legacy.sweep();
+      legacy.write(found?.content ?? { keys: {} }, isHeld);
+    });
   }
 
   #recordOf(key: string, state: 'done' | 'failed', options: RecordOptions): RecordFile<Entry> {
@@ -173,47 +186,14 @@ export class FileOutcomes implements Outcomes {
     quietly(() => {
       const now = Date.now();
       const files = readdirSync(folder)
-        .filter((name) => !keepsAll || name.endsWith('.new'))
+        .filter((name) => !keepsAll || isDraft(name))
         .map((name) => ({ name, at: statSync(join(folder, name)).mtimeMs }))
         .sort((a, b) => b.at - a.at);
-      const drafts = files.filter(({ name, at }) => name.endsWith('.new') && now - at > DRAFT_IS_LEFT_MS);
-      const outcomes = files.filter(({ name }) => !name.endsWith('.new'));
+      const drafts = files.filter(({ name, at }) => isDraft(name) && now - at > DRAFT_IS_LEFT_MS);
+      const outcomes = files.filter(({ name }) => !isDraft(name));
       const old = outcomes.filter(({ at }, i) => i >= (keepLast ?? Infinity) || now - at > (keepFor ?? Infinity));
       for (const { name } of [...drafts, ...old]) quietly(() => unlinkSync(join(folder, name)));
     });
-  }
-}
-
-/** A record of version 1, or the one of version 2 that tells that there are files for each key now. */
-class LegacyRecord {
-  readonly #first: RecordFile<Legacy>;
-  readonly #second: RecordFile<Legacy>;
-
-  constructor(path: string, options: RecordOptions, fs: RecordFs | undefined) {
-    this.#first = new RecordFile<Legacy>(path, 'fairlock-once 1', isLegacy, REMEDY, options, fs);
-    this.#second = new RecordFile<Legacy>(path, FORMAT, isLegacy, REMEDY, options, fs);
-  }
-
-  read(): Legacy | undefined {
-    try {
-      return this.#second.read();
-    } catch (error) {
-      if (!messageOf(error).includes("'fairlock-once 1'")) throw error;
-      return this.#first.read();
-    }
-  }
-
-  isClosed(): boolean {
-    try {
-      return this.#second.read() !== undefined;
-    } catch {
-      return false;
-    }
-  }
-
-  close(isHeld: () => boolean): void {
-    this.#second.sweep();
-    this.#second.write(this.read() ?? { keys: {} }, isHeld);
   }
 }
 
@@ -247,7 +227,7 @@ export class EngineOutcomes implements Outcomes {
 
 /** The work is done and must not be done again: if its outcome cannot be stored, there is room for saying that. */
 function commitOrLess(
-  draft: ReturnType<RecordFile<Entry>['draft']>,
+  draft: Draft<Entry>,
   entry: { key: string; outcome: Done },
   isHeld: () => boolean,
   placing: Placing,

@@ -5,7 +5,7 @@ import { LockMismatchError } from '../errors.js';
 import type { InterProcessLock, LockHandle } from '../index.js';
 import { LockPlace, placeOf, statAt } from '../inspect/index.js';
 import { lockOptions } from '../validate.js';
-import type { RecordOptions } from './record.js';
+import type { RecordOptions } from './draft.js';
 
 const O_PATH = 0o10000000;
 

@@ -1,9 +1,7 @@
 /** The time in which one candidate leads: from its token to its end. */
-import { onAbort } from '../abort.js';
 import type { FencedHandle } from '../engine/engine-lock.js';
 import { codeOf } from '../errors.js';
 import type { LockHandle } from '../index.js';
-import { clearTimeout, setTimeout } from '../timers.js';
 import type { LeaderRecord } from './leader-record.js';
 
 export interface Term {
@@ -24,8 +22,6 @@ export interface Term {
 
 /** Errors that may pass: a candidate that cannot write its token because of one tries again. */
 const PASSING = new Set(['ENOSPC', 'EDQUOT', 'EIO', 'EMFILE', 'ENFILE', 'ENOMEM', 'EFBIG']);
-/** Until it tries again. */
-const TRY_AGAIN_MS = 1000;
 
 export class RunningTerm implements Term {
   readonly since = new Date();
@@ -82,19 +78,4 @@ export function begin(handle: LockHandle, record: LeaderRecord | undefined): Run
 
 export interface Refusal {
   readonly refusal: Error;
-}
-
-/** Waits before the next try, until one of the signals is aborted. */
-export function pauseUnless(...signals: (AbortSignal | undefined)[]): Promise<void> {
-  return new Promise((resolve) => {
-    const given = signals.filter((signal) => signal !== undefined);
-    const stops = given.map((signal) => onAbort(signal, () => end()));
-    const end = (): void => {
-      clearTimeout(timer);
-      for (const stop of stops) stop();
-      resolve();
-    };
-    const timer = setTimeout(end, TRY_AGAIN_MS);
-    if (given.some(({ aborted }) => aborted)) end();
-  });
 }

@@ -10,15 +10,15 @@ export function* backOff(): Generator<number, never> {
   for (let delay = FIRST_MS; ; delay = Math.min(delay * 2, LONGEST_MS)) yield delay * (0.5 + Math.random() / 2);
 }
 
-/** Resolves after `ms`, or when the signal is aborted. */
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
+/** Resolves after `ms`, or when one of the signals is aborted. */
+export function pause(ms: number, ...signals: AbortSignal[]): Promise<void> {
+  if (signals.some(({ aborted }) => aborted)) return Promise.resolve();
   return new Promise((resolve) => {
     const timer = setTimeout(end, ms);
-    const endWatch = onAbort(signal, end);
+    const endWatches = signals.map((signal) => onAbort(signal, end));
     function end(): void {
       clearTimeout(timer);
-      endWatch();
+      for (const endWatch of endWatches) endWatch();
       resolve();
     }
   });

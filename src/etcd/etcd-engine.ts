@@ -1,7 +1,7 @@
 /** etcd as an engine: a key for each request, in the order of their creation; the first one holds. */
 import { hostname } from 'node:os';
 import { threadId } from 'node:worker_threads';
-import { commandLine, withoutArguments } from '../command-line.js';
+import { ownCommand } from '../command-line.js';
 import type { Engine, EngineGrant, EngineRequest } from '../engine/engine.js';
 import { backOff, keepingAlive, pause } from '../engine/retry.js';
 import { codeOf, LockEngineError, messageOf } from '../errors.js';
@@ -280,12 +280,7 @@ const NEVER = new AbortController().signal;
 let ownParty: { host: string; pid: number; thread: number; command: string } | undefined;
 
 function description(): Buffer {
-  ownParty ??= {
-    host: hostname(),
-    pid: process.pid,
-    thread: threadId,
-    command: withoutArguments(commandLine(process.argv)),
-  };
+  ownParty ??= { host: hostname(), pid: process.pid, thread: threadId, command: ownCommand() };
   return Buffer.from(JSON.stringify({ ...ownParty, since: new Date().toISOString() }));
 }
 

@@ -7,8 +7,9 @@
 import * as nodeFs from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import type { RecordFs } from '../../src/cluster/draft.js';
 import { type Done, FileOutcomes } from '../../src/cluster/outcomes.js';
-import { RecordFile, type RecordFs } from '../../src/cluster/record.js';
+import { RecordFile } from '../../src/cluster/record.js';
 import { systemError } from '../../src/errors.js';
 import { LockPlace } from '../../src/files/lock-place.js';
 import { testFolder } from '../support/paths.js';
@@ -44,7 +45,7 @@ function random(seed: number): (below: number) => number {
 }
 
 /** Files that something happens to at the `at`th call: before it, or after it. */
-function fsWith(at: number, what: () => void, after: boolean): { fs: RecordFs; count(): number } {
+function fsWith(at: number, what: () => void, after: boolean): RecordFs {
   let count = 0;
   let isDead = false;
   const strike = (): void => {
@@ -68,12 +69,20 @@ function fsWith(at: number, what: () => void, after: boolean): { fs: RecordFs; c
       },
     ]),
   );
-  return { fs: wrapped as unknown as RecordFs, count: () => count };
+  return wrapped as unknown as RecordFs;
 }
 
-const faults = (error: keyof typeof ERRNOS, file: string) => () => {
-  throw systemError(ERRNOS[error], 'write', file);
-};
+const KINDS = ['lost', 'killed', 'EIO', 'ENOSPC', 'EACCES'] as const;
+
+/** One of the kinds, at one of the first so many calls. @param second the other holder's steps, for 'lost' */
+function fault(pick: (below: number) => number, calls: number, second: () => void, file: string) {
+  const kind = KINDS[pick(KINDS.length)] as (typeof KINDS)[number];
+  const what = (): void => {
+    if (kind === 'lost') return second();
+    throw kind === 'killed' ? new Killed() : systemError(ERRNOS[kind], 'write', file);
+  };
+  return { kind, fs: fsWith(pick(calls), what, pick(2) === 1) };
+}
 
 describe('a record that is replaced', () => {
   const record = (file: string, fs?: RecordFs) =>
@@ -99,17 +108,7 @@ describe('a record that is replaced', () => {
         descriptors.push(nodeFs.openSync(stranger, 'r+'));
         record(file).write({ n: 3 }, () => true);
       };
-      const kinds = ['lost', 'killed', 'EIO', 'ENOSPC', 'EACCES'] as const;
-      const kind = kinds[pick(kinds.length)] as (typeof kinds)[number];
-      const what =
-        kind === 'lost'
-          ? second
-          : kind === 'killed'
-            ? () => {
-                throw new Killed();
-              }
-            : faults(kind, file);
-      const { fs } = fsWith(pick(14), what, pick(2) === 1);
+      const { kind, fs } = fault(pick, 14, second, file);
       let told: string = 'done';
       try {
         record(file, fs).write({ n: 2 }, () => !isLost);
@@ -164,17 +163,7 @@ describe('an outcome', () => {
           })(),
         );
       };
-      const kinds = ['lost', 'killed', 'EIO', 'ENOSPC', 'EACCES'] as const;
-      const kind = kinds[pick(kinds.length)] as (typeof kinds)[number];
-      const what =
-        kind === 'lost'
-          ? second
-          : kind === 'killed'
-            ? () => {
-                throw new Killed();
-              }
-            : faults(kind, file);
-      const { fs } = fsWith(pick(24), what, pick(2) === 1);
+      const { kind, fs } = fault(pick, 24, second, file);
       let told: string = 'done';
       let ours: Done | undefined;
       try {

@@ -12,7 +12,8 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { MOST_BYTES, RecordFile } from '../../src/cluster/record.js';
+import { MOST_BYTES } from '../../src/cluster/draft.js';
+import { RecordFile } from '../../src/cluster/record.js';
 import { isRoot } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
 
