@@ -65,7 +65,7 @@ export interface InterProcessLockOptions {
 }
 
 export interface InterProcessSemaphoreOptions {
-  /** How many may hold it at once: 1 to 64, the same in all processes that use the path. */
+  /** How many may hold it at once: 1 to 999 (above 64 a wait polls), the same in all processes that use the path. */
   permits: number;
   /** See `InterProcessLockOptions`. @default 'kernel' */
   fairness?: 'kernel' | 'fifo' | 'auto' | undefined;

@@ -120,9 +120,8 @@ function explained(path: string, error: unknown): CliError {
       : NO_INPUT;
   // It may be another file than the lock's whose making failed: the sidecar of --fair, a folder.
   const { path: opened, syscall } = error as NodeJS.ErrnoException;
-  const named = syscall === 'open' ? (opened ?? path) : path;
-  const what = resolve(named) === resolve(path) ? 'lock file ' : '';
-  return new CliError(`cannot open ${what}${named === resolve(path) ? path : named}: ${reasonOf(error)}`, exitCode);
+  const isLockFile = syscall !== 'open' || opened === undefined || resolve(opened) === resolve(path);
+  return new CliError(`cannot open ${isLockFile ? `lock file ${path}` : opened}: ${reasonOf(error)}`, exitCode);
 }
 
 /** No process stays behind: this one becomes the command, and has the lock. */

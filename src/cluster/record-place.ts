@@ -1,13 +1,11 @@
 /** Whether a record beside a lock file is the only one of that lock. */
-import { closeSync, constants, openSync, readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { LockMismatchError } from '../errors.js';
 import type { InterProcessLock, LockHandle } from '../index.js';
-import { LockPlace, placeOf, statAt } from '../inspect/index.js';
+import { LockPlace, mountOf, placeOf, statAt } from '../inspect/index.js';
 import { lockOptions } from '../validate.js';
 import type { RecordOptions } from './draft.js';
-
-const O_PATH = 0o10000000;
 
 /** Where a lock is: its own answer, or, of a lock of another version of this library, what its path tells. */
 export function placeFor(lock: InterProcessLock): LockPlace {
@@ -57,20 +55,5 @@ export function isHeld(handle: LockHandle): boolean {
     return true;
   } catch {
     return false;
-  }
-}
-
-/** Undefined where the system does not tell. */
-function mountOf(path: string): string | undefined {
-  if (process.platform !== 'linux') return undefined;
-  try {
-    const fd = openSync(path, constants.O_RDONLY | O_PATH);
-    try {
-      return /^mnt_id:\s+(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))?.[1];
-    } finally {
-      closeSync(fd);
-    }
-  } catch {
-    return undefined;
   }
 }

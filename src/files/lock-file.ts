@@ -18,6 +18,8 @@ export const MARK = 0o1000;
 /** Windows has no such bit: there a file beside it says so. */
 const MARK_IS_FILE = process.platform === 'win32';
 const { EISDIR } = osConstants.errno;
+/** That a file is replaced between open and lock takes bad luck each time; so often in a row it is something else. */
+export const MAX_REPLACED = 100;
 /** Losing the race for one name this often in a row is no race. */
 const OPEN_ATTEMPTS = 100;
 const READ_ONLY_WILL_DO = new Set(['EACCES', 'EROFS', 'EPERM', 'ETXTBSY']);
@@ -157,15 +159,14 @@ function openOrCreate(options: LockFileOptions, access: Access, directories: boo
       if (code === 'EACCES' && access === 'write') throw needsWriteAccess(error, path);
       if (code !== 'ENOENT' || !creates) throw error;
     }
-    const target = followSymlinks ? linkTarget(path) : path;
     try {
-      return { fd: openSync(target, kind | O_CREAT | O_EXCL | flags, mode | MARK), writable, created: true };
+      return { fd: openSync(ownPath(options), kind | O_CREAT | O_EXCL | flags, mode | MARK), writable, created: true };
     } catch (error) {
       refusal = error;
       if (codeOf(error) === 'ENOENT' && makesFolders()) {
         // A folder may be removed by another process between its making and the next try. Below the target of a link
         // none is made: what it points to is not there, as flock(1) says.
-        if (isDanglingLink(path, target)) throw error;
+        if (isDanglingLink(options)) throw error;
         try {
           makeFolders(dirname(path));
         } catch (reason) {
@@ -180,8 +181,8 @@ function openOrCreate(options: LockFileOptions, access: Access, directories: boo
 }
 
 /** Whether what is missing is missing behind a link, and not before it. */
-export function isDanglingLink(path: string, target: string): boolean {
-  return target !== path && statAt(dirname(path), true) !== undefined;
+export function isDanglingLink(options: Pick<LockFileOptions, 'path' | 'followSymlinks'>): boolean {
+  return ownPath(options) !== options.path && statAt(dirname(options.path), true) !== undefined;
 }
 
 function openReadOnly(path: string, flags: number, refusal: unknown): Opened {

@@ -7,8 +7,16 @@
  * the one at the path. What goes by a name (the queue of a thread, a sidecar, a lock folder, a record) goes by the name
  * that the last `look()` has found.
  */
+import { LockUnsupportedError } from '../errors.js';
 import { canonicalPath } from './canonical-path.js';
 import { type Sibling, siblingPath } from './sibling-files.js';
+
+/** A link that leads elsewhere at each look, so often in a row, is pointed to and fro. */
+export const MOST_MOVES = 100;
+
+export function movesTooOften(path: string): LockUnsupportedError {
+  return new LockUnsupportedError(path, `its links were pointed elsewhere ${MOST_MOVES} times in a row`);
+}
 
 export interface PlaceOptions {
   /** Permissions of what is created. */

@@ -2,8 +2,9 @@
 import { basename, dirname, join } from 'node:path';
 
 /**
- * `queue`: the sidecar with the tickets; `leader`: a record; `once` and the folder `outcomes`: those of `runOnce`; `steal-…`: a new lock file before its renaming;
- * `native`: the mark that it is locked natively, where a file has no bit for it (Windows).
+ * `queue`: the sidecar with the tickets; `leader`: a record; `once` and the folder `outcomes`: those of `runOnce`;
+ * `steal-…`: a new lock file before its renaming; `native`: the mark that it is locked natively, where a file has no bit
+ * for it (Windows).
  */
 export type Sibling = 'queue' | 'leader' | 'once' | 'outcomes' | 'native' | `steal-${string}`;
 

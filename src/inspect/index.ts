@@ -5,12 +5,12 @@
 export { canonicalPath } from '../files/canonical-path.js';
 export { closeCachedFiles } from '../files/descriptor-cache.js';
 export { lockFolderOf, MARK, statAt } from '../files/lock-file.js';
-export { LockPlace, placeOf } from '../files/lock-place.js';
+export { LockPlace, MOST_MOVES, movesTooOften, placeOf } from '../files/lock-place.js';
 export { parseSiblingName, siblingPath, sidecarOf } from '../files/sibling-files.js';
 export { type Addon, loadAddon } from '../native/addon.js';
 export { libc } from '../native/binary.js';
 export { publish, published } from '../native/thread-registry.js';
-export { Look } from './lock-list.js';
+export { Look, mountOf } from './lock-list.js';
 export { atOnce } from './looking.js';
 export { linkOf, list, read } from './proc.js';
 export {

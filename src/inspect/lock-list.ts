@@ -99,6 +99,25 @@ export function locksOfDescriptor(pid: number | 'self', fd: string): KernelLockL
 
 /** Its `major:minor:inode` as the kernel's lock list says it, which is not what stat says on overlayfs or btrfs. */
 export function identify(path: string, followSymlinks = true): Identity | undefined {
+  const seen = infoOf(path, followSymlinks);
+  const inode = /^ino:\s+(\d+)$/m.exec(seen?.info ?? '')?.[1];
+  const mount = mountIn(seen?.info);
+  const device = mount === undefined ? undefined : deviceOf(mount);
+  if (inode === undefined || device === undefined) return undefined;
+  return { file: `${device}:${inode}`, realPath: seen?.realPath };
+}
+
+/** The number of the mount that a file or folder is on. Undefined where the system does not tell. */
+export function mountOf(path: string): string | undefined {
+  return process.platform === 'linux' ? mountIn(infoOf(path)?.info) : undefined;
+}
+
+function mountIn(info = ''): string | undefined {
+  return /^mnt_id:\s+(\d+)$/m.exec(info)?.[1];
+}
+
+/** What /proc tells of the file at a path. Undefined: there is none. */
+function infoOf(path: string, followSymlinks = true): { info: string; realPath: string | undefined } | undefined {
   let fd: number;
   try {
     fd = openSync(path, constants.O_RDONLY | O_PATH | (followSymlinks ? 0 : (constants.O_NOFOLLOW ?? 0)));
@@ -106,12 +125,7 @@ export function identify(path: string, followSymlinks = true): Identity | undefi
     return undefined;
   }
   try {
-    const info = read(`/proc/self/fdinfo/${fd}`);
-    const mount = /^mnt_id:\s+(\d+)$/m.exec(info)?.[1];
-    const inode = /^ino:\s+(\d+)$/m.exec(info)?.[1];
-    const device = mount === undefined ? undefined : deviceOf(mount);
-    if (inode === undefined || device === undefined) return undefined;
-    return { file: `${device}:${inode}`, realPath: linkOf(`/proc/self/fd/${fd}`) };
+    return { info: read(`/proc/self/fdinfo/${fd}`), realPath: linkOf(`/proc/self/fd/${fd}`) };
   } finally {
     closeSync(fd);
   }
@@ -125,20 +139,22 @@ function deviceOf(mount: string): string | undefined {
   return `${hex(device[1])}:${hex(device[2])}`;
 }
 
-/** The locks of a mechanism on a file that are held. */
-export function linesOf(path: string, mechanism: MechanismName): KernelLockLine[] {
+/**
+ * The locks of a mechanism on the file at a path that are held, where that must not be opened: the kernel drops all POSIX
+ * locks of this process (LevelDB's, SQLite's, any `fcntl(F_SETLK)`) on a file as soon as the process closes any
+ * descriptor of it (fcntl(2), "Record locking"), so a mere question must not open a file on which there is one.
+ * Undefined: it may be opened, or there is no /proc to tell. A POSIX lock is another owner's than a lock of an open
+ * file, also in one process.
+ */
+export function locksUnlessOpened(path: string, mechanism: MechanismName): KernelLockLine[] | undefined {
+  const own = ownPosixLocks(path);
+  if (own.length === 0) return undefined;
   const file = identify(path)?.file;
-  return parseLocks(read('/proc/locks')).filter(
-    (line) => line.file === file && !line.waiting && KERNEL_NAMES[mechanism].includes(line.kind),
-  );
+  const listed = parseLocks(read('/proc/locks')).filter((line) => line.file === file && !line.waiting);
+  return [...own, ...listed].filter(({ kind }) => KERNEL_NAMES[mechanism].includes(kind));
 }
 
-/**
- * The POSIX locks of this process (LevelDB's, SQLite's, any `fcntl(F_SETLK)`) on the file at a path: the kernel drops all
- * of them as soon as the process closes any descriptor of the file (fcntl(2), "Record locking"). So a mere question must
- * not open a file on which there is one. None where there is no /proc to tell.
- */
-export function ownPosixLocks(path: string): KernelLockLine[] {
+function ownPosixLocks(path: string): KernelLockLine[] {
   const file = statAt(path, true);
   if (file === undefined) return [];
   for (const fd of list('/proc/self/fd')) {

@@ -1,10 +1,10 @@
 /** Several locks at once, without deadlock. */
-import { statSync } from 'node:fs';
 import type { InspectOptions, inspect } from 'node:util';
 import { overlaps, type QueueName, queueKey } from '../backends/path-registry.js';
 import type { LockHandle } from '../core/handle.js';
 import { INSPECT, inspectAs } from '../core/inspected.js';
 import { LockDeadlockError } from '../errors.js';
+import { statAt } from '../files/lock-file.js';
 import type { AcquireOptions } from '../options.js';
 import { Deadline } from '../timers.js';
 import { acquireOptions } from '../validate.js';
@@ -81,8 +81,8 @@ function refuseOverlap(first: Keyed, second: Keyed): void {
 /** Of a file that is there: the same for all its names. */
 function fileAt(path: string): string | undefined {
   try {
-    const { dev, ino } = statSync(path, { bigint: true });
-    return `${dev}:${ino}`;
+    const stat = statAt(path, true);
+    return stat && `${stat.dev}:${stat.ino}`;
   } catch {
     return undefined;
   }

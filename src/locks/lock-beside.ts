@@ -1,11 +1,11 @@
 /** The lock for a file that has content of its own. */
 import type { LockHandle, ProcessLockHandle } from '../core/handle.js';
 import type { LockCore } from '../core/lock-core.js';
-import { LockUnsupportedError } from '../errors.js';
+import { MOST_MOVES, movesTooOften } from '../files/lock-place.js';
 import { FollowingWait, MOVED } from '../following-wait.js';
 import type { AcquireOptions, InterProcessLockOptions } from '../options.js';
 import { Deadline } from '../timers.js';
-import { acquireOptions, callback } from '../validate.js';
+import { acquireOptions } from '../validate.js';
 import { InterProcessLock } from './inter-process-lock.js';
 
 /**
@@ -22,9 +22,6 @@ import { InterProcessLock } from './inter-process-lock.js';
 export function lockBeside(file: string | URL, options?: InterProcessLockOptions): InterProcessLock {
   return new LockBeside(file, options);
 }
-
-/** A link that leads elsewhere at each grant, so often in a row, is pointed to and fro. */
-const MOST_MOVES = 100;
 
 /**
  * Its path changes with the links of `file`, and a file that is there no longer tells of that nowhere. So the links are
@@ -49,7 +46,7 @@ class LockBeside extends InterProcessLock {
         wait.end();
       }
     }
-    throw this.#unsteady();
+    throw movesTooOften(this.path);
   }
 
   override tryAcquire(): ProcessLockHandle | null {
@@ -61,7 +58,6 @@ class LockBeside extends InterProcessLock {
   }
 
   override async withLock<T>(fn: (handle: LockHandle) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T> {
-    callback(fn);
     return this.core.with('exclusive', fn, options, () => this.acquire(options));
   }
 
@@ -81,10 +77,6 @@ class LockBeside extends InterProcessLock {
       if (handle === null || this.core === core) return handle;
       handle.release();
     }
-    throw this.#unsteady();
-  }
-
-  #unsteady(): LockUnsupportedError {
-    return new LockUnsupportedError(this.path, `its links were pointed elsewhere ${MOST_MOVES} times in a row`);
+    throw movesTooOften(this.path);
   }
 }

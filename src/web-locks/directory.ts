@@ -21,12 +21,12 @@ export interface RequestOptions {
 
 /** How often, and how many ms apart, a file that may have been left is looked at. */
 const TIDY_TRIES = 5;
+const TIDY_MS = 10;
 /** How long, and how many ms apart, a stealer goes on trying while another process removes the file. */
 const BUSY_MS = 5_000;
 const BUSY_AGAIN_MS = 5;
 /** So often in a row is no theft: the file system loses what was locked. */
 const MOST_LOST = 1000;
-const TIDY_MS = 10;
 
 /** Directories with requests, so that all lock managers of the thread see them. */
 const inUse = new Map<string, Directory>();

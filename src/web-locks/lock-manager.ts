@@ -1,8 +1,7 @@
 /** The interface, and the order in which arguments are converted and checked. */
 import { isAbortSignal, throwIfAborted } from '../abort.js';
-import { LockUnsupportedError } from '../errors.js';
 import { MOVED } from '../following-wait.js';
-import { canonicalPath } from '../inspect/index.js';
+import { canonicalPath, MOST_MOVES, movesTooOften } from '../inspect/index.js';
 import { lockPath } from '../validate.js';
 import { Directory, type RequestOptions } from './directory.js';
 import type { LockMode } from './lock.js';
@@ -11,8 +10,6 @@ import type { LockGrantedCallback, LockManagerSnapshot, LockOptions } from './ty
 /** Also for programs that are compiled with `exactOptionalPropertyTypes`. */
 type OrUndefined<T> = { [K in keyof T]?: T[K] | undefined };
 
-/** So often in a row is a link that is pointed to and fro. */
-const MOST_MOVES = 100;
 const MODES: readonly unknown[] = ['exclusive', 'shared'] satisfies LockMode[];
 
 /**
@@ -68,7 +65,7 @@ export class LockManager {
         if (error !== MOVED) throw error;
       }
     }
-    throw new LockUnsupportedError(this.#given, `its links were pointed elsewhere ${MOST_MOVES} times in a row`);
+    throw movesTooOften(this.#given);
   }
 
   /**

@@ -8,7 +8,7 @@ import { constants } from 'node:os';
 import { codeOf, LockMismatchError, LockUnsupportedError, systemError } from '../../errors.js';
 import { canonicalPath } from '../../files/canonical-path.js';
 import { DescriptorCache } from '../../files/descriptor-cache.js';
-import { type LockFileOptions, openLockFile } from '../../files/lock-file.js';
+import { type LockFileOptions, MAX_REPLACED, openLockFile } from '../../files/lock-file.js';
 import type { OpenFile } from '../../files/open-file.js';
 import { sidecarOf } from '../../files/sibling-files.js';
 import { type Addon, CONTENDED, FIRST, GRANTED, REMOVED, REPLACED } from '../../native/addon.js';
@@ -20,8 +20,6 @@ import { checkProtocol } from './protocol.js';
 
 /** Tickets that one thread has taken ahead: many of them would make the kernel's list of locks long. */
 const MOST_AHEAD = 16;
-/** That the sidecar is replaced between open and lock takes bad luck each time; so often it is something else. */
-const MAX_REPLACED = 100;
 /**
  * Where there is no thread to wait on, a ticket that another process was taking is tried for again after so many ms.
  */

@@ -18,10 +18,10 @@ import type {
   SyncWaitable,
 } from '../../core/backend.js';
 import { codeOf, errnoOf, LockMismatchError, LockUnsupportedError, systemError } from '../../errors.js';
-import { isLockFolder, lockFolderOf } from '../../files/lock-file.js';
+import { isLockFolder, lockFolderOf, MAX_REPLACED } from '../../files/lock-file.js';
 import type { LockPlace } from '../../files/lock-place.js';
 import { OpenFile } from '../../files/open-file.js';
-import { coversAny, type KernelLockLine, linesOf, ownPosixLocks } from '../../inspect/lock-list.js';
+import { coversAny, locksUnlessOpened } from '../../inspect/lock-list.js';
 import { inspection } from '../../inspect/looking.js';
 import { lockParties } from '../../inspect/proc-locks.js';
 import { CONTENDED, GRANTED } from '../../native/addon.js';
@@ -41,11 +41,6 @@ import { LockTry } from './lock-try.js';
 import { type LockSource, PendingLock } from './pending-lock.js';
 import { explained } from './refused.js';
 import { replaceFile } from './replace-file.js';
-
-/**
- * That the file at the path is replaced between open and lock takes bad luck each time; so often it is something else.
- */
-const MAX_REPLACED = 100;
 
 export class KernelBackend implements Backend, SyncWaitable, Stealable, Adoptable, KernelParts, LockSource {
   readonly path: string;
@@ -86,8 +81,8 @@ export class KernelBackend implements Backend, SyncWaitable, Stealable, Adoptabl
   isLocked(): boolean {
     const { files } = this;
     if (isLockFolder(lockFolderOf(files.file))) return true; // A process without native locks has it.
-    const own = ownPosixLocks(this.path);
-    if (own.length > 0) return this.#isLockedBeside(own);
+    const shown = locksUnlessOpened(this.path, this.name);
+    if (shown !== undefined) return shown.some((line) => coversAny(line, this.options.range));
     for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
       const file = files.openToLook();
       if (file === undefined) return false;
@@ -102,17 +97,6 @@ export class KernelBackend implements Backend, SyncWaitable, Stealable, Adoptabl
       }
     }
     throw this.noStableIdentity();
-  }
-
-  /** Without opening the file, since closing it would drop these locks of our own process. */
-  #isLockedBeside(own: readonly KernelLockLine[]): boolean {
-    // A POSIX lock is another owner's than a lock of an open file, also in one process.
-    if (this.name === 'fcntl') return own.some((line) => coversAny(line, this.options.range)) || this.#isShownLocked();
-    return this.#isShownLocked();
-  }
-
-  #isShownLocked(): boolean {
-    return linesOf(this.path, this.name).some((line) => coversAny(line, this.options.range));
   }
 
   inspect(): Inspection {

@@ -11,13 +11,11 @@
  */
 import type { Done, Grant, PendingAcquire } from '../../core/backend.js';
 import { codeOf } from '../../errors.js';
+import { MAX_REPLACED } from '../../files/lock-file.js';
 import { hasStuckWaits } from '../../native/native-wait.js';
 import type { QueueAccess } from '../fifo/queue-access.js';
 import type { Ticket } from '../fifo/ticket-queue.js';
 import { poll } from '../poll.js';
-
-/** As in kernel-backend.ts. */
-const MAX_REPLACED = 100;
 
 export abstract class PendingRequest implements PendingAcquire {
   #state: 'new' | 'ticketing' | 'parked' | 'polling' | 'done' = 'new';

@@ -10,11 +10,11 @@
 import type { Backend, Capabilities, Grant, Inspection, PendingAcquire, SyncWaitable } from '../../core/backend.js';
 import { LockLostError, LockMismatchError, LockUnsupportedError } from '../../errors.js';
 import { MOST_PERMITS, PERMIT_NUMBERS } from '../../files/byte-layout.js';
-import { isCurrent, type LockFileOptions, openLockFile, openToLook } from '../../files/lock-file.js';
+import { isCurrent, type LockFileOptions, MAX_REPLACED, openLockFile, openToLook } from '../../files/lock-file.js';
 import type { LockPlace } from '../../files/lock-place.js';
 import { watchForLoss } from '../../files/loss-watcher.js';
 import type { OpenFile } from '../../files/open-file.js';
-import { coversAny, type KernelLockLine, linesOf, ownPosixLocks } from '../../inspect/lock-list.js';
+import { coversAny, locksUnlessOpened } from '../../inspect/lock-list.js';
 import { inspection } from '../../inspect/looking.js';
 import { semaphoreParties } from '../../inspect/proc-locks.js';
 import { type Addon, CONTENDED, GRANTED, REPLACED } from '../../native/addon.js';
@@ -26,9 +26,6 @@ import type { PathState } from '../path-state.js';
 import { pollSync } from '../poll.js';
 import { PendingPermit, type PermitSource } from './pending-permit.js';
 import { explained } from './refused.js';
-
-/** That the file is replaced between open and lock takes bad luck each time; so often it is something else. */
-const MAX_REPLACED = 100;
 
 export class SemaphoreBackend implements Backend, SyncWaitable, PermitSource {
   readonly name = 'fcntl';
@@ -68,13 +65,13 @@ export class SemaphoreBackend implements Backend, SyncWaitable, PermitSource {
 
   /** No permit is free. */
   isLocked(): boolean {
-    const own = ownPosixLocks(this.path);
-    if (own.length > 0) return this.#isShownLocked(own);
+    const shown = locksUnlessOpened(this.path, this.name);
+    if (shown !== undefined)
+      return this.#areTaken((permit) => shown.some((line) => coversAny(line, { start: permit, length: 1 })));
     const file = openToLook(this.file);
     if (file === undefined) return false;
     try {
-      for (let permit = 0; permit < this.permits; permit++) if (!this.#bytes(file, permit, 1).isLocked()) return false;
-      return true;
+      return this.#areTaken((permit) => this.#bytes(file, permit, 1).isLocked());
     } catch (error) {
       throw this.explained(error);
     } finally {
@@ -82,11 +79,9 @@ export class SemaphoreBackend implements Backend, SyncWaitable, PermitSource {
     }
   }
 
-  /** Without opening the file, since closing it would drop the POSIX locks that this process has on it. */
-  #isShownLocked(own: readonly KernelLockLine[]): boolean {
-    const lines = [...own, ...linesOf(this.path, this.name)];
-    const isTaken = (permit: number): boolean => lines.some((line) => coversAny(line, { start: permit, length: 1 }));
-    return Array.from({ length: this.permits }, (_, permit) => permit).every(isTaken);
+  #areTaken(isTaken: (permit: number) => boolean): boolean {
+    for (let permit = 0; permit < this.permits; permit++) if (!isTaken(permit)) return false;
+    return true;
   }
 
   inspect(): Inspection {

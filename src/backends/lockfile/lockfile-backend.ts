@@ -15,17 +15,9 @@ import {
   type Stealable,
   type SyncWaitable,
 } from '../../core/backend.js';
-import {
-  codeOf,
-  LockLostError,
-  LockMismatchError,
-  LockUnsupportedError,
-  messageOf,
-  systemError,
-} from '../../errors.js';
-import { linkTarget } from '../../files/canonical-path.js';
+import { codeOf, LockLostError, LockMismatchError, messageOf, systemError } from '../../errors.js';
 import { checkKind, isDanglingLink, isMarked, lockFolderOf, statAt } from '../../files/lock-file.js';
-import type { LockPlace } from '../../files/lock-place.js';
+import { type LockPlace, MOST_MOVES, movesTooOften } from '../../files/lock-place.js';
 import { watchForLoss } from '../../files/loss-watcher.js';
 import { makeFolders } from '../../files/make-folders.js';
 import type { InternalLockOptions, LockMode } from '../../options.js';
@@ -33,8 +25,6 @@ import { requireHere } from '../../require.js';
 import { PollingRequest, pollSync } from '../poll.js';
 import { type TakeoverFs, takeoverFs } from './stale-takeover.js';
 
-/** A link that leads elsewhere at each try, so often in a row, is pointed to and fro. */
-const MOST_MOVES = 100;
 /** Each time another process was faster: with proper-lockfile's own pauses that is no chance. */
 const MOST_STEALS = 1000;
 
@@ -79,7 +69,7 @@ export class LockfileBackend implements Backend, SyncWaitable, Stealable {
       }
       grant.unlock();
     }
-    throw new LockUnsupportedError(this.path, `its links were pointed elsewhere ${MOST_MOVES} times in a row`);
+    throw movesTooOften(this.path);
   }
 
   request(): PendingAcquire {
@@ -136,8 +126,9 @@ export class LockfileBackend implements Backend, SyncWaitable, Stealable {
       return grant;
     } catch (error) {
       if (codeOf(error) === 'ELOCKED') return null;
-      const target = this.options.followSymlinks ? linkTarget(this.path) : this.path;
-      if (codeOf(error) !== 'ENOENT' || retries === 0 || isDanglingLink(this.path, target)) throw error;
+      const { path } = this;
+      const { followSymlinks } = this.options;
+      if (codeOf(error) !== 'ENOENT' || retries === 0 || isDanglingLink({ path, followSymlinks })) throw error;
       makeFolders(dirname(folder));
       return this.#makeFolder(canonical, retries - 1);
     }
