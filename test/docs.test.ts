@@ -4,11 +4,10 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { hasParking } from './support/capabilities.js';
 import { linkInto } from './support/package.js';
-import { testFolder } from './support/paths.js';
+import { root, testFolder } from './support/paths.js';
 import { program, run } from './support/programs.js';
 import { some } from './support/scale.js';
 
-const root = new URL('../', import.meta.url).pathname;
 const { path } = testFolder();
 const pages = [
   'README.md',

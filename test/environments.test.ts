@@ -4,11 +4,10 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { hasFcntl } from './support/capabilities.js';
 import { fetchInto, linkInto } from './support/package.js';
-import { testFolder } from './support/paths.js';
+import { root, testFolder } from './support/paths.js';
 import { run } from './support/programs.js';
 import { isSoak } from './support/scale.js';
 
-const root = new URL('../', import.meta.url).pathname;
 const { folder, path } = testFolder();
 const tools = join(folder, 'tools');
 

@@ -3,11 +3,10 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFil
 import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { fetchInto, linkInto, npm, type Packed, packInto } from './support/package.js';
-import { testFolder } from './support/paths.js';
+import { root, testFolder } from './support/paths.js';
 import { run } from './support/programs.js';
 import { isSoak, some } from './support/scale.js';
 
-const root = new URL('..', import.meta.url).pathname;
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
   exports: Record<string, unknown>;
   version: string;

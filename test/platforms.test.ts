@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { hasParking } from './support/capabilities.js';
 import { npm, packInto } from './support/package.js';
+import { root } from './support/paths.js';
 import { run } from './support/programs.js';
 import { isSoak } from './support/scale.js';
 
@@ -25,7 +26,6 @@ interface Platform {
   whyNot?: () => string | undefined;
 }
 
-const root = new URL('../', import.meta.url).pathname;
 const own = `${process.platform}-${process.arch}`;
 const QEMU = ['qemu-aarch64-static', '-L', '/usr/aarch64-linux-gnu'];
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { hasFcntl } from '../support/capabilities.js';
+import { root } from '../support/paths.js';
 import { run } from '../support/programs.js';
 import { isSoak } from '../support/scale.js';
 
@@ -8,7 +9,7 @@ describe.runIf(hasFcntl)(
   'processes, Workers, Python and flock(1), killed, stopped and aborted, their files removed and their disk full',
   () => {
     it('every promise is kept', async () => {
-      const chaos = new URL('../../scripts/chaos/chaos.mjs', import.meta.url).pathname;
+      const chaos = `${root}scripts/chaos/chaos.mjs`;
       // In the suite the tests beside it need the processors too.
       const scale = isSoak ? ['--seconds', '120'] : ['--seconds', '30', '--calm'];
       const { code, stdout } = await run(process.execPath, [chaos, '--quiet', ...scale]);

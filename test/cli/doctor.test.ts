@@ -1,11 +1,10 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { hasFcntl } from '../support/capabilities.js';
-import { testFolder } from '../support/paths.js';
+import { CLI, testFolder } from '../support/paths.js';
 import { lyingFlock, run } from '../support/programs.js';
 import { isSoak } from '../support/scale.js';
 
-const CLI = new URL('../../dist/cli/main.js', import.meta.url).pathname;
 const doctor = (env: NodeJS.ProcessEnv, ...args: string[]) =>
   run(process.execPath, [CLI, 'doctor', ...args], { FAIRLOCK_DISABLE: '', ...env });
 const { folder, path } = testFolder();

@@ -4,12 +4,11 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { InterProcessLock, InterProcessSemaphore } from '../../src/index.js';
 import { hasFcntl } from '../support/capabilities.js';
-import { testFolder } from '../support/paths.js';
+import { CLI, testFolder } from '../support/paths.js';
 import { Actor, forkProgram, program, run } from '../support/programs.js';
 import { isSoak, rounds, some } from '../support/scale.js';
 import { until } from '../support/waiting.js';
 
-const CLI = new URL('../../dist/cli/main.js', import.meta.url).pathname;
 const gc = (...args: string[]) => run(process.execPath, [CLI, 'gc', ...args]);
 const { path } = testFolder();
 const [CREW, TIMES] = [rounds(4, 8), rounds(8, 150)];

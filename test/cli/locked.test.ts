@@ -3,11 +3,10 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { InterProcessLock, InterProcessSemaphore } from '../../src/index.js';
 import { hasFcntl } from '../support/capabilities.js';
-import { testFolder } from '../support/paths.js';
+import { CLI, testFolder } from '../support/paths.js';
 import { holdByFlock, run } from '../support/programs.js';
 import { isSoak, some } from '../support/scale.js';
 
-const CLI = new URL('../../dist/cli/main.js', import.meta.url).pathname;
 const locked = async (file: string): Promise<unknown[]> => {
   const { code, stdout, stderr } = await run(process.execPath, [CLI, 'locked', file]);
   return [code, stdout, stderr];

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { CLI, root } from '../support/paths.js';
 import { run } from '../support/programs.js';
 import { some } from '../support/scale.js';
 
-const root = new URL('../..', import.meta.url).pathname;
-const fairlock = (...args: string[]) => run(process.execPath, [`${root}dist/cli/main.js`, ...args]);
+const fairlock = (...args: string[]) => run(process.execPath, [CLI, ...args]);
 
 describe('fairlock', () => {
   let overview = '';

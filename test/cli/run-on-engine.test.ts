@@ -1,10 +1,10 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import { CLI } from '../support/paths.js';
 import { LineProgram, run } from '../support/programs.js';
 import { isSoak, some } from '../support/scale.js';
 import { EtcdServer, hasEtcd, hasPostgres, PostgresServer } from '../support/servers.js';
 
-const cli = new URL('../../dist/cli/main.js', import.meta.url).pathname;
-const fairlock = (...args: string[]) => run(process.execPath, [cli, ...args]);
+const fairlock = (...args: string[]) => run(process.execPath, [CLI, ...args]);
 
 const engines = [
   ['etcd', hasEtcd, () => EtcdServer.start()],
@@ -25,7 +25,7 @@ describe.each(some(engines))('fairlock run --%s', (name, isThere, start) => {
 
     it('of two at once one runs; -n ends with the conflict exit code', async () => {
       const holder = new LineProgram(process.execPath, [
-        cli,
+        CLI,
         'run',
         `--${name}`,
         url,

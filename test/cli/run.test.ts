@@ -5,12 +5,11 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { InterProcessLock } from '../../src/index.js';
 import { hasFcntl, hasFlock, hasParking } from '../support/capabilities.js';
-import { testFolder } from '../support/paths.js';
+import { CLI, testFolder } from '../support/paths.js';
 import { LineProgram, program, type Ran, run } from '../support/programs.js';
 import { isSoak, rounds, some } from '../support/scale.js';
 import { until } from '../support/waiting.js';
 
-const CLI = new URL('../../dist/cli/main.js', import.meta.url).pathname;
 const OURS = [process.execPath, CLI, 'run'];
 const THEIRS = ['flock'];
 const hasReference = spawnSync('flock', ['--version']).status === 0;

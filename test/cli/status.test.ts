@@ -4,12 +4,11 @@ import { describe, expect, it } from 'vitest';
 import type { LockStatus } from '../../src/cli/lock-status.js';
 import { InterProcessLock, InterProcessReaderWriterLock, InterProcessSemaphore } from '../../src/index.js';
 import { hasFcntl } from '../support/capabilities.js';
-import { testFolder } from '../support/paths.js';
+import { CLI, testFolder } from '../support/paths.js';
 import { Actor, LineProgram, run } from '../support/programs.js';
 import { some } from '../support/scale.js';
 import { until } from '../support/waiting.js';
 
-const CLI = new URL('../../dist/cli/main.js', import.meta.url).pathname;
 const status = (...args: string[]) => run(process.execPath, [CLI, 'status', ...args]);
 const json = async (...args: string[]): Promise<LockStatus[]> => JSON.parse((await status('--json', ...args)).stdout);
 const { path } = testFolder();

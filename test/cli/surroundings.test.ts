@@ -5,12 +5,11 @@ import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { expandOptions } from '../../src/cli/abbreviations.js';
 import { hasFlock, hasNamespaces, hasParking } from '../support/capabilities.js';
-import { testFolder } from '../support/paths.js';
+import { CLI, testFolder } from '../support/paths.js';
 import { holdByFlock, LineProgram, run, track } from '../support/programs.js';
 import { isSoak, some } from '../support/scale.js';
 import { until } from '../support/waiting.js';
 
-const CLI = new URL('../../dist/cli/main.js', import.meta.url).pathname;
 const OURS = `${process.execPath} ${CLI} run`;
 const NO_FORK = `${OURS} -F`;
 const hasReference = spawnSync('flock', ['--version']).status === 0;

@@ -4,12 +4,10 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { closeOpenSpans, type Span, spansOf, waitedFor } from '../../src/cli/trace-events.js';
 import { hasParking } from '../support/capabilities.js';
-import { testFolder } from '../support/paths.js';
+import { CLI, testFolder } from '../support/paths.js';
 import { holdByFlock, program, run, track } from '../support/programs.js';
 import { isSoak } from '../support/scale.js';
 
-const root = new URL('../../', import.meta.url).pathname;
-const CLI = `${root}dist/cli/main.js`;
 const { path } = testFolder();
 
 const record = (process: string, ...events: object[]): string =>

@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { CLI } from '../support/paths.js';
 import { LineProgram, run } from '../support/programs.js';
 import { isSoak } from '../support/scale.js';
 
-const CLI = new URL('../../dist/cli/main.js', import.meta.url).pathname;
 const fairlock = (...args: string[]) => run(process.execPath, [CLI, ...args]);
 
 describe('fairlock wrapper', () => {

@@ -5,12 +5,11 @@ import { interProcessLocked, locked } from '../../src/decorators/index.js';
 import { FifoMutex, InterProcessLock } from '../../src/index.js';
 import { hasFlock } from '../support/capabilities.js';
 import { fetchInto, linkInto } from '../support/package.js';
-import { testFolder } from '../support/paths.js';
+import { root, testFolder } from '../support/paths.js';
 import { program, run } from '../support/programs.js';
 import { isSoak, some } from '../support/scale.js';
 
 const { folder, path } = testFolder();
-const root = new URL('../..', import.meta.url).pathname;
 const bin = (name: string): string => join(root, 'node_modules/.bin', name);
 
 describe('decorators', () => {

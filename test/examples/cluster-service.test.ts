@@ -7,13 +7,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Leader } from '../../src/cluster/index.js';
 import { hasParking } from '../support/capabilities.js';
 import { linkInto } from '../support/package.js';
-import { testFolder } from '../support/paths.js';
+import { root, testFolder } from '../support/paths.js';
 import { run } from '../support/programs.js';
 import { isSoak, rounds } from '../support/scale.js';
 import { freePort } from '../support/servers.js';
 import { until } from '../support/waiting.js';
 
-const root = new URL('../..', import.meta.url).pathname;
 const main = join(root, 'examples/cluster-service/main.ts');
 const { folder, path } = testFolder();
 

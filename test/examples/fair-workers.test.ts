@@ -1,7 +1,6 @@
 import { expect, it } from 'vitest';
+import { root } from '../support/paths.js';
 import { run } from '../support/programs.js';
-
-const root = new URL('../..', import.meta.url).pathname;
 
 it('the program of 2017 prints the round robin, without and with yielding', async () => {
   const { stdout, stderr } = await run(`${root}node_modules/.bin/tsx`, [`${root}examples/fair-workers.ts`]);

@@ -1,9 +1,8 @@
 import { expect, it } from 'vitest';
 import { hasFlock } from '../support/capabilities.js';
+import { root } from '../support/paths.js';
 import { run } from '../support/programs.js';
 import { isSoak } from '../support/scale.js';
-
-const root = new URL('../..', import.meta.url).pathname;
 
 it.runIf(isSoak)('counts waits, holds and cancellations for OpenTelemetry', async () => {
   const { stdout, stderr } = await run(`${root}node_modules/.bin/tsx`, [`${root}examples/metrics.ts`]);

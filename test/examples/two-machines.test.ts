@@ -1,10 +1,10 @@
 import { expect, it } from 'vitest';
 import { hasNetworks } from '../support/capabilities.js';
+import { root } from '../support/paths.js';
 import { run } from '../support/programs.js';
 import { isSoak } from '../support/scale.js';
 import { hasEtcd, hasPostgres } from '../support/servers.js';
 
-const root = new URL('../..', import.meta.url).pathname;
 // It takes what a lease takes to run out, five seconds, and starts two servers and two programs.
 it.runIf(isSoak && hasNetworks && hasEtcd && hasPostgres)(
   'when the network of the leader is cut, it knows before the other machine leads, and its token is refused from then on',

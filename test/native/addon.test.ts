@@ -2,10 +2,9 @@ import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { hasParking } from '../support/capabilities.js';
-import { testFolder } from '../support/paths.js';
+import { root, testFolder } from '../support/paths.js';
 import { runScript } from '../support/programs.js';
 
-const root = new URL('../../', import.meta.url).pathname;
 const { path } = testFolder();
 
 /** A copy of what is built, with the same file of the addon: as Jest and bundlers make one. */

@@ -2,11 +2,10 @@ import { cpSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { libc } from '../../src/native/binary.js';
-import { testFolder } from '../support/paths.js';
+import { root, testFolder } from '../support/paths.js';
 import { runScript } from '../support/programs.js';
 
 const { path } = testFolder();
-const root = new URL('../../', import.meta.url).pathname;
 
 /** The library without any binary: it tells which ones it looked for. */
 async function lookedFor(loader: string): Promise<string[]> {

@@ -7,13 +7,12 @@ import { loadAddon } from '../../src/native/addon.js';
 import { type FencedHandle, PostgresLocks, type PostgresLocksOptions, schemaSql } from '../../src/postgres/index.js';
 import { lockSuite } from '../suites/lock.js';
 import { readerWriterSuite } from '../suites/reader-writer-lock.js';
+import { root } from '../support/paths.js';
 import { forkProgram, runScript } from '../support/programs.js';
 import { TcpProxy } from '../support/proxy.js';
 import { isSoak, rounds } from '../support/scale.js';
 import { hasPgBouncer, hasPostgres, PostgresServer, startPgBouncer, startYesServer } from '../support/servers.js';
 import { outcome, until } from '../support/waiting.js';
-
-const root = new URL('../..', import.meta.url).pathname;
 
 describe.runIf(hasPostgres)('PostgresLocks (needs PostgreSQL)', () => {
   let server: PostgresServer;

@@ -2,8 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-
-const root = new URL('../../', import.meta.url).pathname;
+import { root } from './paths.js';
 
 export interface Packed {
   tarball: string;

@@ -2,7 +2,13 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll } from 'vitest';
+
+/** The package's folder, with a separator at its end, whatever its name is. */
+export const root = fileURLToPath(new URL('../../', import.meta.url));
+/** The command, as it is built. */
+export const CLI = join(root, 'dist/cli/main.js');
 
 /** A folder of its own for one test file, removed afterwards. */
 export function testFolder(): { folder: string; path(name?: string): string } {

@@ -12,7 +12,7 @@ import {
 import { lockSuite } from '../../suites/lock.js';
 import { holdBytes } from '../../support/byte-locks.js';
 import { hasFcntl } from '../../support/capabilities.js';
-import { openDescriptors, testFolder } from '../../support/paths.js';
+import { openDescriptors, root, testFolder } from '../../support/paths.js';
 import { Actor, program, run } from '../../support/programs.js';
 import { isSoak, rounds } from '../../support/scale.js';
 import { outcome, settle, until } from '../../support/waiting.js';
@@ -296,7 +296,7 @@ describe('fairness', () => {
 describe('the algorithm', () => {
   it('holds in every interleaving of 3 processes with crashes, aborts and a lost counter', async () => {
     const { code, stdout } = await run(process.execPath, [
-      new URL('../../../scripts/model-check.mjs', import.meta.url).pathname,
+      `${root}scripts/model-check.mjs`,
       '--losses',
       ...(isSoak ? [] : ['--quick']),
     ]);

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, rmdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { InterProcessLock, LockLostError } from '../../../src/index.js';
-import { testFolder } from '../../support/paths.js';
+import { CLI, testFolder } from '../../support/paths.js';
 import { Actor, LineProgram, program, run } from '../../support/programs.js';
 import { isSoak } from '../../support/scale.js';
 import { until } from '../../support/waiting.js';
@@ -159,7 +159,7 @@ describe('a lock folder that is held for a while', () => {
   it('is kept by fairlock run as well', async () => {
     const file = path();
     const holder = new LineProgram(process.execPath, [
-      new URL('../../../dist/cli/main.js', import.meta.url).pathname,
+      CLI,
       ...['run', '--mechanism', 'lockfile', file, '--', 'sh', '-c', 'echo held; read line; echo done'],
     ]);
     expect(await holder.line()).toBe('held');
