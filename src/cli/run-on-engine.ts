@@ -1,18 +1,34 @@
 /** `fairlock run --etcd URL NAME -- COMMAND`, and `--postgres URL`: a lock between machines. */
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { readFileSync } from 'node:fs';
 import { codeOf, messageOf } from '../errors.js';
-import type { AcquireOptions, LockHandle } from '../index.js';
+import type { AcquireOptions, LockHandle, LockParty } from '../index.js';
+import { cut, printable } from '../printable.js';
 import { runCommand } from './child.js';
-import { CliError, OS_ERROR, UNAVAILABLE, USAGE } from './exit-codes.js';
+import { CliError, NO_INPUT, OS_ERROR, UNAVAILABLE, USAGE } from './exit-codes.js';
 import { say } from './output.js';
+import { reasonOf } from './reasons.js';
 import type { RunOptions } from './run.js';
-import { commandOf } from './run.js';
-import { surroundings } from './surroundings.js';
+import { checkedCommand } from './run.js';
+import { type Surroundings, surroundings } from './surroundings.js';
+import { announceWait } from './wait-notice.js';
+
+/** Before the notice is first shown, so that it names the holder. */
+const LOOK_AFTER_MS = 800;
+
+interface OneLock {
+  tryAcquire(): Promise<LockHandle | null>;
+  acquire(options: AcquireOptions): Promise<LockHandle>;
+}
 
 /** What `EtcdLocks` and `PostgresLocks` have in common. */
 interface Locks {
-  lock(name: string): { acquire(options: AcquireOptions): Promise<LockHandle> };
-  readerWriterLock(name: string): { acquireRead(options: AcquireOptions): Promise<LockHandle> };
-  semaphore(name: string, options: { permits: number }): { acquire(options: AcquireOptions): Promise<LockHandle> };
+  lock(name: string): OneLock;
+  readerWriterLock(name: string): {
+    tryAcquireRead(): Promise<LockHandle | null>;
+    acquireRead(options: AcquireOptions): Promise<LockHandle>;
+  };
+  semaphore(name: string, options: { permits: number }): OneLock;
   close(): Promise<void>;
 }
 
@@ -25,13 +41,13 @@ export async function runOnEngine(
   options: RunOptions,
 ): Promise<number> {
   const around = surroundings();
-  const command = commandOf(words);
+  const command = checkedCommand(words, options);
   if (!options.fork || options.fair || options.mechanism !== 'auto') {
     throw new CliError('--no-fork, --fair and --mechanism are for files, not for --etcd and --postgres', USAGE);
   }
   const locks = await locksOf(engine);
   try {
-    const handle = await acquire(locks, name, options);
+    const handle = await acquire(locks, name, options, around);
     if (handle === undefined) return options.conflictExitCode;
     // The command cannot inherit such a lock: if it is lost, the command is told to end.
     handle.signal.addEventListener('abort', () => {
@@ -49,40 +65,116 @@ export async function runOnEngine(
   }
 }
 
-async function acquire(locks: Locks, name: string, options: RunOptions): Promise<LockHandle | undefined> {
-  const { permits, shared, nonblock, wait, verbose } = options;
+/** Undefined: another process has it, for too long. @throws the service does not say so: it does not answer */
+async function acquire(
+  locks: Locks,
+  name: string,
+  options: RunOptions,
+  { ignored }: Surroundings,
+): Promise<LockHandle | undefined> {
+  const { wait, verbose } = options;
   const began = performance.now();
-  const how: AcquireOptions = { timeout: nonblock ? 0 : (wait ?? Infinity) * 1000 };
-  if (verbose) how.onWait = ({ holders }) => say(`waiting for ${name}; held by ${describe(holders)}`);
+  const nonblock = options.nonblock || wait === 0;
+  const lock = lockOf(locks, name, options);
+  const why = nonblock ? undefined : watchForReasons();
+  const endNotice = why === undefined ? () => {} : announceWait(name, why.text, verbose, ignored);
   try {
-    const handle =
-      permits !== undefined
-        ? await locks.semaphore(name, { permits }).acquire(how)
-        : shared
-          ? await locks.readerWriterLock(name).acquireRead(how)
-          : await locks.lock(name).acquire(how);
+    const timeout = (wait ?? Infinity) * 1000;
+    const handle = why === undefined ? await lock.tryAcquire() : await lock.acquire({ timeout, ...why.options });
+    endNotice();
+    if (handle === null) {
+      if (verbose) say('failed to get lock');
+      return undefined;
+    }
     if (verbose) say(`getting lock took ${((performance.now() - began) / 1000).toFixed(6)} seconds`);
     return handle;
   } catch (error) {
-    if (codeOf(error) !== 'ERR_LOCK_TIMEOUT') throw error;
+    endNotice();
+    if (codeOf(error) !== 'ERR_LOCK_TIMEOUT' || (error as Error).cause !== undefined) throw error;
     if (verbose) say(messageOf(error));
     return undefined;
+  } finally {
+    why?.end();
   }
 }
 
-function describe(holders: readonly { pid: number; host?: string }[]): string {
-  return holders.map(({ pid, host = '?' }) => `pid ${pid} on ${host}`).join(', ') || 'a process that is not shown';
+function lockOf(locks: Locks, name: string, { permits, shared }: RunOptions): OneLock {
+  if (permits !== undefined) return locks.semaphore(name, { permits });
+  if (!shared) return locks.lock(name);
+  const lock = locks.readerWriterLock(name);
+  return { tryAcquire: () => lock.tryAcquireRead(), acquire: (how) => lock.acquireRead(how) };
+}
+
+/** Keeps what is last known of why it waits: the holders, or what is wrong with the service. */
+function watchForReasons(): { options: AcquireOptions; text(width: number): string; end(): void } {
+  let holders: readonly LockParty[] = [];
+  let trouble: unknown;
+  const onOutage = (message: unknown): void => {
+    trouble = (message as { error: unknown }).error;
+  };
+  subscribe('fairlock:outage', onOutage);
+  return {
+    options: {
+      waitNotice: LOOK_AFTER_MS,
+      onWait: (info) => {
+        ({ holders } = info);
+      },
+    },
+    text: (width) => {
+      if (trouble !== undefined) return ` — ${cut(printable(messageOf(trouble)), Math.max(10, width - 3))}`;
+      const [first] = holders;
+      if (first === undefined) return '';
+      const others = holders.length > 1 ? ` and ${holders.length - 1} more` : '';
+      return ` — held by pid ${first.pid} on ${printable(first.host ?? '?')}${others}`;
+    },
+    end: () => unsubscribe('fairlock:outage', onOutage),
+  };
 }
 
 /** By a path that this file's bundle does not include: the packages of the engines are the application's. */
 async function locksOf(engine: EngineChoice): Promise<Locks> {
   const isEtcd = 'etcd' in engine;
+  const options = isEtcd ? etcdOptions(engine.etcd) : postgresOptions(engine.postgres);
   const module = new URL(`../${isEtcd ? 'etcd' : 'postgres'}/index.js`, import.meta.url).href;
   try {
     const loaded = (await import(module)) as Record<string, new (options: object) => Locks>;
-    if (isEtcd) return new (loaded.EtcdLocks as new (o: object) => Locks)({ endpoints: engine.etcd.split(',') });
-    return new (loaded.PostgresLocks as new (o: object) => Locks)({ connectionString: engine.postgres });
+    return new (loaded[isEtcd ? 'EtcdLocks' : 'PostgresLocks'] as new (o: object) => Locks)(options);
   } catch (error) {
-    throw new CliError(messageOf(error), UNAVAILABLE);
+    throw new CliError(messageOf(error), error instanceof TypeError ? USAGE : UNAVAILABLE);
   }
+}
+
+/** What etcdctl takes from the environment. */
+function etcdOptions(urls: string): object {
+  const { ETCDCTL_USER: user, ETCDCTL_PASSWORD, ETCDCTL_CACERT, ETCDCTL_CERT, ETCDCTL_KEY } = process.env;
+  const files = { ca: ETCDCTL_CACERT, cert: ETCDCTL_CERT, key: ETCDCTL_KEY };
+  const tls = read(files);
+  const colon = user?.indexOf(':') ?? -1;
+  const [username, password] =
+    ETCDCTL_PASSWORD !== undefined || user === undefined || colon < 0
+      ? [user, ETCDCTL_PASSWORD]
+      : [user.slice(0, colon), user.slice(colon + 1)];
+  return { endpoints: urls.split(','), username, password, ...(tls !== undefined && { tls }) };
+}
+
+/** pg reads most of libpq's variables by itself, but for the files of TLS. */
+function postgresOptions(url: string): object {
+  const { PGSSLMODE, PGSSLROOTCERT, PGSSLCERT, PGSSLKEY } = process.env;
+  const ssl = read({ ca: PGSSLROOTCERT, cert: PGSSLCERT, key: PGSSLKEY });
+  if (ssl === undefined || PGSSLMODE === 'disable' || PGSSLMODE === 'no-verify') return { connectionString: url };
+  return { config: { connectionString: url, ssl } };
+}
+
+function read(files: Record<string, string | undefined>): Record<string, Buffer> | undefined {
+  const given = Object.entries(files).filter((one): one is [string, string] => !!one[1]);
+  if (given.length === 0) return undefined;
+  return Object.fromEntries(
+    given.map(([what, file]) => {
+      try {
+        return [what, readFileSync(file)];
+      } catch (error) {
+        throw new CliError(`cannot open ${file}: ${reasonOf(error)}`, NO_INPUT);
+      }
+    }),
+  );
 }

@@ -35,11 +35,7 @@ export interface RunOptions {
 
 export async function run(file: string, words: readonly string[], options: RunOptions): Promise<number> {
   const around = surroundings(); // Before anything else is opened.
-  if (hasBrokenArguments()) throw new CliError('an argument is not UTF-8, and Node cannot pass it on as it is', USAGE);
-  const command = commandOf(words);
-  if (!options.fork && options.close) throw new CliError('the --no-fork and --close options are incompatible', USAGE);
-  if (options.permits !== undefined && options.shared)
-    throw new CliError('the --permits and --shared options are incompatible', USAGE);
+  const command = checkedCommand(words, options);
   if (options.permits !== undefined && options.mechanism !== 'auto') {
     throw new CliError('the --permits and --mechanism options are incompatible', USAGE);
   }
@@ -55,8 +51,18 @@ export async function run(file: string, words: readonly string[], options: RunOp
   return code;
 }
 
+/** What is wrong whatever the lock is. */
+export function checkedCommand(words: readonly string[], options: RunOptions): { file: string; args: string[] } {
+  if (hasBrokenArguments()) throw new CliError('an argument is not UTF-8, and Node cannot pass it on as it is', USAGE);
+  const command = commandOf(words);
+  if (!options.fork && options.close) throw new CliError('the --no-fork and --close options are incompatible', USAGE);
+  if (options.permits !== undefined && options.shared)
+    throw new CliError('the --permits and --shared options are incompatible', USAGE);
+  return command;
+}
+
 /** flock(1)'s forms: COMMAND [ARG…] or -c STRING; and `--` before the command. */
-export function commandOf(words: readonly string[]): { file: string; args: string[] } {
+function commandOf(words: readonly string[]): { file: string; args: string[] } {
   const [first, ...rest] = wordsOfCommand(words);
   if (first === '-c' || first === '--command') {
     const [line] = rest;
@@ -77,7 +83,9 @@ async function acquire(path: string, options: RunOptions, { ignored }: Surroundi
   const began = performance.now();
   // As in flock(1), `-w 0` does not wait.
   const nonblock = options.nonblock || options.wait === 0;
-  const endAnnouncement = nonblock ? () => {} : announceWait(path, options.verbose, ignored);
+  const endAnnouncement = nonblock
+    ? () => {}
+    : announceWait(path, (width) => heldBy(path, width), options.verbose, ignored);
   try {
     // A mistyped path shall not make folders.
     statSync(dirname(resolve(path)));

@@ -15,19 +15,27 @@ const FATAL = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', '
 /**
  * Nothing is said in the first second, nor, unless `verbose`, where there is no terminal. A fatal signal ends the
  * process, and the command is never started. Returns what ends all this.
+ * @param held why it waits, in at most so many columns
  */
-export function announceWait(path: string, verbose: boolean, ignored: readonly NodeJS.Signals[]): () => void {
+export function announceWait(
+  name: string,
+  held: (width: number) => string,
+  verbose: boolean,
+  ignored: readonly NodeJS.Signals[],
+): () => void {
+  const start = `waiting for ${printable(name)}`;
+  const describe = (width: number): string => `${start}${held(width - start.length)}`.slice(0, width);
   const terminal = isatty(2);
   let drawn = false;
   const draw = (): void => {
     if (!terminal) {
       clearInterval(timer);
-      say(describe(path, Infinity));
+      say(describe(Infinity));
       return;
     }
     drawn = true;
     wipe();
-    process.stderr.write(describe(path, (process.stderr.columns || 80) - 1));
+    process.stderr.write(describe((process.stderr.columns || 80) - 1));
   };
   const wipe = (): void => {
     cursorTo(process.stderr, 0);
@@ -65,9 +73,4 @@ export function heldBy(path: string, width = Infinity): string {
   const room = Math.max(10, width - before.length - after.length);
   const command = holder.command ?? (holder.mechanism === 'lockfile' ? 'unknown' : 'not visible from here');
   return `${before}${cut(printable(command), room)}${after}`;
-}
-
-function describe(path: string, width: number): string {
-  const start = `waiting for ${printable(path)}`;
-  return `${start}${heldBy(path, width - start.length)}`.slice(0, width);
 }

@@ -7,7 +7,7 @@ import type { FifoQueue } from '../core/fifo-queue.js';
 import type { Engine, EngineGrant, EngineRequest } from './engine.js';
 import { keepingAlive } from './retry.js';
 
-/** Told of each error of a lock service for which a wait goes on. */
+/** Told of each error of a lock service for which a wait goes on, and of `undefined` when the service serves again. */
 const outages = channel('fairlock:outage');
 
 const CAPABILITIES: Capabilities = {
@@ -87,8 +87,10 @@ export class EngineBackend implements Backend {
         if (parked !== undefined) return end(done, undefined, parked);
         keepingAlive(
           this.engine.acquire(this.#request(mode), controller.signal, (error) => {
+            const isNews = error !== undefined || trouble !== undefined;
             trouble = error;
-            if (outages.hasSubscribers) outages.publish({ engine: this.engine.name, name: this.lockName, error });
+            if (isNews && outages.hasSubscribers)
+              outages.publish({ engine: this.engine.name, name: this.lockName, error });
           }),
         ).then(
           (granted) => end(done, undefined, new EngineHold(granted, 1, this)),

@@ -35,7 +35,7 @@ export interface Engine {
   /**
    * Waits in the engine's queue, also through outages of the engine.
    * @param signal once aborted, the promise rejects, and no lock and no place in the queue stays
-   * @param trouble told of each error for which the wait goes on: an outage
+   * @param trouble told of each error for which the wait goes on: an outage; of `undefined` when it is over
    * @throws errors that waiting cannot repair: wrong credentials, an unsupported server
    */
   acquire(request: EngineRequest, signal: AbortSignal, trouble?: (error: unknown) => void): Promise<EngineGrant>;

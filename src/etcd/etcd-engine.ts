@@ -71,23 +71,24 @@ export class EtcdEngine implements Engine, PlaceKeeper {
     signal: AbortSignal,
     trouble: (error: unknown) => void = () => {},
   ): Promise<EngineGrant> {
+    const tell = (error: unknown): void => trouble(error === undefined ? error : this.#engineError(request, error));
     for (const delay of backOff()) {
       let place: Place | null = null;
       let deletions = this.#folders.listenIfWatched(this.#rangeOf(request).all);
       try {
         place = await this.#enter(request, false);
+        tell(undefined);
         if (place?.wasFirst && !signal.aborted) return await this.#grant(place);
         if (place?.isNext) deletions ??= this.#folders.listen(place.range.all);
         else deletions?.end(); // It would hear of every request before it.
-        const turn = place === null ? 'key gone' : await this.#turns.waitFor(place, deletions, signal);
+        const turn = place === null ? 'key gone' : await this.#turns.waitFor(place, deletions, signal, tell);
         if (place !== null && turn === 'first') return await this.#grant(place);
         // The key is gone, with its lease or deleted from outside: a new one, at the end of the queue.
       } catch (error) {
         if (place !== null) void this.#leave(place.key, place.lease);
         if (signal.aborted) throw signal.reason;
-        const told = this.#engineError(request, error);
-        if (this.#connection.isHopeless(error) || this.#connection.isClosed) throw told;
-        trouble(told);
+        if (this.#connection.isHopeless(error) || this.#connection.isClosed) throw this.#engineError(request, error);
+        tell(error);
         await pause(delay, signal);
       } finally {
         deletions?.end();

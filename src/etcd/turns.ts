@@ -9,6 +9,7 @@ import { nameOf, type Seen, type Watcher } from './watcher.js';
 export const NEWEST = { sort_order: SORT_DESCENDING, sort_target: SORT_BY_CREATE, keys_only: true };
 
 export type Turn = 'first' | 'key gone';
+type Tell = (error: unknown) => void;
 
 export class Turns {
   constructor(
@@ -16,10 +17,13 @@ export class Turns {
     private readonly watcher: Watcher,
   ) {}
 
-  /** Rejects with the reason of the signal, and with errors that are fatal. */
-  waitFor(place: Place, deletions: Deletions | undefined, signal: AbortSignal): Promise<Turn> {
+  /**
+   * Rejects with the reason of the signal, and with errors that are fatal.
+   * @param tell of the errors of an outage, and of `undefined` when it is over
+   */
+  waitFor(place: Place, deletions: Deletions | undefined, signal: AbortSignal, tell: Tell): Promise<Turn> {
     const isNext = place.isNext && deletions !== undefined;
-    return isNext ? this.#waitAsNext(place, deletions, signal) : this.#waitInQueue(place, signal);
+    return isNext ? this.#waitAsNext(place, deletions, signal, tell) : this.#waitInQueue(place, signal, tell);
   }
 
   /**
@@ -27,7 +31,7 @@ export class Turns {
    * happens to the keys of a folder in its order, and what happened at once in one answer, so its own key is there still
    * unless that was told. A look is needed only where something may not have been told.
    */
-  async #waitAsNext(place: Place, deletions: Deletions, signal: AbortSignal): Promise<Turn> {
+  async #waitAsNext(place: Place, deletions: Deletions, signal: AbortSignal, tell: Tell): Promise<Turn> {
     const [before] = place.before as [Buffer];
     let wake = (): void => {};
     const changed = (): void => wake();
@@ -41,7 +45,7 @@ export class Turns {
         if (deletions.has(before)) return 'first';
         if (deletions.mustLook) {
           deletions.looks();
-          const first = await this.#isFirstPatiently(place, signal);
+          const first = await this.#isFirstPatiently(place, signal, tell);
           signal.throwIfAborted();
           if (first === undefined) return 'key gone';
           if (first === true) return 'first';
@@ -57,7 +61,7 @@ export class Turns {
     }
   }
 
-  async #waitInQueue(place: Place, signal: AbortSignal): Promise<Turn> {
+  async #waitInQueue(place: Place, signal: AbortSignal, tell: Tell): Promise<Turn> {
     let wake = (): void => {};
     let isChanged = signal.aborted || place.lease.ended !== undefined;
     const changed = (): void => {
@@ -87,7 +91,7 @@ export class Turns {
         signal.throwIfAborted();
         if (place.lease.ended !== undefined) return 'key gone';
         isChanged = false;
-        const first = await this.#isFirstPatiently(place, signal);
+        const first = await this.#isFirstPatiently(place, signal, tell);
         signal.throwIfAborted();
         if (first === undefined) return 'key gone';
         if (first === true) return 'first';
@@ -101,12 +105,15 @@ export class Turns {
   }
 
   /** Through an outage: the place in the queue is kept as long as the lease is. */
-  async #isFirstPatiently(place: Place, signal: AbortSignal): Promise<true | undefined | Buffer[]> {
+  async #isFirstPatiently(place: Place, signal: AbortSignal, tell: Tell): Promise<true | undefined | Buffer[]> {
     for (const delay of backOff()) {
       try {
-        return await this.#isFirst(place);
+        const first = await this.#isFirst(place);
+        tell(undefined);
+        return first;
       } catch (error) {
         if (isFatal(error) || signal.aborted || place.lease.ended !== undefined) throw error;
+        tell(error);
         await pause(delay, signal);
       }
     }

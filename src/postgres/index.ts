@@ -8,6 +8,7 @@ import { requireHere } from '../require.js';
 import { optionsObject } from '../validate.js';
 import { keyOf, type PostgresKey, parametersOf } from './keys.js';
 import { PostgresEngine } from './postgres-engine.js';
+import { streamOf } from './session.js';
 
 export type { EngineInspection, EngineLockOptions, FencedHandle } from '../engine/engine-lock.js';
 export type { PostgresKey } from './keys.js';
@@ -56,7 +57,13 @@ export class PostgresLocks extends EngineLocks<PostgresEngine> {
     const open = async (): Promise<Client> => {
       const client = new pg.Client(settings);
       client.on('error', () => {}); // A session listens as soon as it is connected.
-      await client.connect();
+      try {
+        await client.connect();
+      } catch (error) {
+        // pg leaves it open where the server waits for a password that there is none of: the process would stay alive.
+        streamOf(client).destroy();
+        throw error;
+      }
       return client;
     };
     super(new PostgresEngine({ connect: connect ?? open, schema, maxConnections, lossAfter }), 64);

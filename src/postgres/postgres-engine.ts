@@ -86,6 +86,7 @@ export class PostgresEngine implements Engine {
         const granted = await this.#tryOnce(request);
         if (signal.aborted) void granted?.release();
         signal.throwIfAborted();
+        trouble(undefined);
         return granted ?? (await this.#acquireContended(request, signal));
       } catch (error) {
         const told = this.#engineError(request, error);

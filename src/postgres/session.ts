@@ -17,6 +17,7 @@ const SETTINGS = {
   lock_timeout: '0',
   idle_in_transaction_session_timeout: '0',
   idle_session_timeout: '0',
+  transaction_timeout: '0',
   synchronous_commit: 'on',
   tcp_keepalives_idle: '5',
   tcp_keepalives_interval: '2',
@@ -203,7 +204,7 @@ interface Stream {
   unref?(): void;
 }
 
-function streamOf(client: Client): Stream {
+export function streamOf(client: Client): Stream {
   const { connection } = client as unknown as { connection?: { stream?: Stream } };
   return connection?.stream ?? { destroy() {} };
 }

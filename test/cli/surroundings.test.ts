@@ -1,8 +1,8 @@
 /** What a command sees of the world when it is run by fairlock and by flock(1): the same. */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
-import { describe, expect, it } from 'vitest';
+import { readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { expandOptions } from '../../src/cli/abbreviations.js';
 import { hasFlock, hasNamespaces, hasParking } from '../support/capabilities.js';
 import { CLI, testFolder } from '../support/paths.js';
@@ -10,10 +10,13 @@ import { holdByFlock, LineProgram, run, track } from '../support/programs.js';
 import { isSoak, some } from '../support/scale.js';
 import { until } from '../support/waiting.js';
 
-const OURS = `${process.execPath} ${CLI} run`;
+const { folder, path } = testFolder();
+/** A name of the command in which a shell finds no space, wherever this package is. */
+const LINK = path('fairlock');
+beforeAll(() => symlinkSync(CLI, LINK));
+const OURS = `${process.execPath} ${LINK} run`;
 const NO_FORK = `${OURS} -F`;
 const hasReference = spawnSync('flock', ['--version']).status === 0;
-const { folder, path } = testFolder();
 
 /** Runs a line of bash in which `$LOCK` stands for the program and `$F` for a lock file. */
 async function shell(line: string, lock: string, env: NodeJS.ProcessEnv = {}): Promise<string> {
@@ -111,7 +114,7 @@ describe.runIf(hasFlock)('fairlock run leaves its surroundings as they are', () 
   it.runIf(hasNamespaces)('as process 1 it ends by TERM while it waits', async () => {
     const file = path();
     const holder = await holdByFlock(file);
-    const inside = `${process.execPath} ${CLI} run ${file} -- echo ran`;
+    const inside = `${OURS} ${file} -- echo ran`;
     const outer = track(
       spawn('unshare', ['--pid', '--fork', '--kill-child', 'sh', '-c', `exec ${inside}`], {
         stdio: ['ignore', 'pipe', 'inherit'],
@@ -119,7 +122,7 @@ describe.runIf(hasFlock)('fairlock run leaves its surroundings as they are', () 
     );
     const child = await until(() => spawnSync('pgrep', ['-P', String(outer.pid)], { encoding: 'utf8' }).stdout.trim());
     await until(
-      () => waitsFor(file).includes('-> FLOCK') && readFileSync(`/proc/${child}/cmdline`, 'utf8').includes('main.js'),
+      () => waitsFor(file).includes('-> FLOCK') && readFileSync(`/proc/${child}/cmdline`, 'utf8').includes('fairlock'),
     );
     process.kill(Number(child), 'SIGTERM');
     const [code, signal] = await once(outer, 'exit');

@@ -1,13 +1,10 @@
 /** Waits that end, and say why they go on: tokens that are too old, endpoints that hang, a full disk, a wrong address. */
-import { spawnSync } from 'node:child_process';
 import { afterEach, describe, expect, it } from 'vitest';
 import { EtcdLocks, type EtcdLocksOptions, type FencedHandle } from '../../src/etcd/index.js';
 import { TcpProxy } from '../support/proxy.js';
 import { isSoak } from '../support/scale.js';
-import { EtcdServer, freePort, hasEtcd } from '../support/servers.js';
+import { EtcdServer, freePort, hasEtcd, hasEtcdctl } from '../support/servers.js';
 import { outcome, until } from '../support/waiting.js';
-
-const hasEtcdctl = spawnSync('etcdctl', ['version'], { env: { ...process.env, ETCDCTL_API: '3' } }).status === 0;
 
 describe.runIf(hasEtcd)('etcd: waits that end (needs etcd)', () => {
   const open: EtcdLocks[] = [];
@@ -73,6 +70,19 @@ describe.runIf(hasEtcd)('etcd: waits that end (needs etcd)', () => {
       proxies[0]?.cut();
     },
   );
+
+  it('out of space: a request that is in the queue already is granted when its turn comes', async () => {
+    const server = await EtcdServer.start('--quota-backend-bytes', '400000');
+    const [here, other] = [locks({ endpoints: server.url }), locks({ endpoints: server.url })];
+    const held = await other.lock('a').acquire();
+    const waiting = outcome(here.lock('a').acquire());
+    await until(async () => (await here.inspect('a')).waiters.length === 1);
+    await server.fill();
+    await held.release();
+    await until(() => waiting.state === 'fulfilled');
+    await (waiting.value as FencedHandle).release();
+    await expect(here.lock('a').tryAcquire()).rejects.toThrow('space exceeded');
+  });
 
   it('ports are those that are written, and 2379 where none is', async () => {
     const port = await freePort();

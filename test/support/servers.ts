@@ -4,6 +4,7 @@ import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import {
   appendFileSync,
+  chmodSync,
   chownSync,
   existsSync,
   mkdirSync,
@@ -53,6 +54,7 @@ const bin = binaries();
 export const hasPostgres = bin !== undefined;
 export const hasPgBouncer = spawnSync('pgbouncer', ['--version']).status === 0;
 export const hasEtcd = spawnSync('etcd', ['--version']).status === 0;
+export const hasEtcdctl = spawnSync('etcdctl', ['version'], { env: { ...process.env, ETCDCTL_API: '3' } }).status === 0;
 
 /** PostgreSQL refuses to run as root. */
 function postgresUser(): { uid: number; gid: number } | Record<string, never> {
@@ -104,6 +106,27 @@ export class PostgresServer {
     await until(
       () => spawnSync(join(bin ?? '', 'pg_isready'), ['-h', '127.0.0.1', '-p', String(this.port)]).status === 0,
     );
+  }
+
+  /** Who may connect, and how they prove it: the lines of pg_hba.conf. */
+  admit(...lines: string[]): void {
+    // By the file, since the lines may refuse psql.
+    writeFileSync(join(this.#folder, 'data', 'pg_hba.conf'), `${lines.join('\n')}\n`);
+    this.#process?.kill('SIGHUP');
+  }
+
+  /** From now on it offers TLS. Returns the certificate, which is its own authority. */
+  async secure(certificate: Certificate = {}): Promise<Buffer> {
+    const { cert, key } = makeCertificate(this.#folder, certificate);
+    const { uid, gid } = postgresUser();
+    if (uid !== undefined && gid !== undefined) for (const file of [cert, key]) chownSync(file, uid, gid);
+    chmodSync(key, 0o600);
+    for (const [name, value] of Object.entries({ ssl_cert_file: cert, ssl_key_file: key, ssl: 'on' })) {
+      this.psql(`ALTER SYSTEM SET ${name} = '${value}'`);
+    }
+    this.psql('SELECT pg_reload_conf()');
+    await until(() => this.psql('SHOW ssl') === 'on');
+    return readFileSync(cert);
   }
 
   /** A copy that follows this one, asynchronously. */
@@ -166,34 +189,55 @@ function accepts(port: number): Promise<boolean> {
   });
 }
 
+interface Certificate {
+  /** As OpenSSL writes subjectAltName. */
+  readonly for?: string;
+  /** How long it is valid; below 0 it has expired. */
+  readonly days?: number;
+}
+
+/** A certificate that is its own authority, of 127.0.0.1 if nothing else is said. */
+function makeCertificate(
+  folder: string,
+  { for: name = 'IP:127.0.0.1', days = 1 }: Certificate,
+): { cert: string; key: string } {
+  const [key, request, extensions, cert] = ['key.pem', 'request.pem', 'extensions', 'cert.pem'].map((file) =>
+    join(folder, file),
+  ) as [string, string, string, string];
+  const openssl = (...args: string[]): void => void execFileSync('openssl', args, { stdio: 'ignore' });
+  openssl('req', '-newkey', 'rsa:2048', '-nodes', '-keyout', key, '-out', request, '-subj', '/CN=fairlock');
+  writeFileSync(extensions, `subjectAltName=${name}\nbasicConstraints=critical,CA:TRUE\n`);
+  const times = ['-days', String(days), '-extfile', extensions];
+  openssl('x509', '-req', '-in', request, '-signkey', key, '-out', cert, ...times);
+  return { cert, key };
+}
+
 /** One node of etcd. */
 export class EtcdServer {
   readonly #folder = mkdtempSync(join(tmpdir(), 'fairlock-etcd-'));
   #process: ChildProcess | undefined;
-  #tls: string[] = [];
+  #options: string[] = [];
 
   private constructor(
     readonly port: number,
     private readonly peerPort: number,
   ) {}
 
-  static async start(): Promise<EtcdServer> {
+  /** @param options as on its command line */
+  static async start(...options: string[]): Promise<EtcdServer> {
     const server = await EtcdServer.#make();
+    server.#options = options;
     await server.run();
     return server;
   }
 
-  /** With a certificate for 127.0.0.1 that is its own authority. */
-  static async startWithTls(): Promise<{ url: string; ca: Buffer }> {
+  static async startWithTls(certificate: Certificate = {}): Promise<{ url: string; ca: Buffer }> {
     const server = await EtcdServer.#make();
-    const [key, certificate] = ['key.pem', 'cert.pem'].map((name) => join(server.#folder, name)) as [string, string];
-    const subject = ['-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1', '-days', '1'];
-    const request = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', key, '-out', certificate];
-    execFileSync('openssl', [...request, ...subject], { stdio: 'ignore' });
-    server.#tls = ['--cert-file', certificate, '--key-file', key];
+    const { cert, key } = makeCertificate(server.#folder, certificate);
+    server.#options = ['--cert-file', cert, '--key-file', key];
     const child = server.#spawn();
     await until(() => runs(child) && accepts(server.port));
-    return { url: server.url, ca: readFileSync(certificate) };
+    return { url: server.url, ca: readFileSync(cert) };
   }
 
   static async #make(): Promise<EtcdServer> {
@@ -206,7 +250,7 @@ export class EtcdServer {
   }
 
   get url(): string {
-    return `${this.#tls.length === 0 ? 'http' : 'https'}://127.0.0.1:${this.port}`;
+    return `${this.#options.includes('--cert-file') ? 'https' : 'http'}://127.0.0.1:${this.port}`;
   }
 
   async run(): Promise<void> {
@@ -222,7 +266,7 @@ export class EtcdServer {
     const [client, peer] = [this.url, `http://127.0.0.1:${this.peerPort}`];
     const urls = ['--listen-client-urls', client, '--advertise-client-urls', client, '--listen-peer-urls', peer];
     const cluster = ['--initial-advertise-peer-urls', peer, '--initial-cluster', `default=${peer}`];
-    const all = ['--data-dir', join(this.#folder, 'data'), ...urls, ...cluster, ...this.#tls];
+    const all = ['--data-dir', join(this.#folder, 'data'), ...urls, ...cluster, ...this.#options];
     this.#process = spawn('etcd', all, { cwd: this.#folder, stdio: 'ignore' });
     return this.#process;
   }
@@ -236,6 +280,16 @@ export class EtcdServer {
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
     child.kill(signal);
     await once(child, 'exit');
+  }
+
+  /** Writes until it is out of space, where it was started with a small `--quota-backend-bytes`. */
+  async fill(): Promise<void> {
+    const value = Buffer.alloc(20_000, 1).toString('base64');
+    for (let i = 0; ; i++) {
+      const body = JSON.stringify({ key: Buffer.from(`fill ${i}`).toString('base64'), value });
+      const answer = await fetch(`${this.url}/v3/kv/put`, { method: 'POST', body });
+      if (/space/.test(await answer.text())) return;
+    }
   }
 
   ctl(...args: string[]): string {
