@@ -6,8 +6,17 @@ export type PostgresKey = bigint | readonly [number, number];
 
 /** The first eight bytes of a hash: two names in 2^32 locks collide with a chance of one in two, and would exclude. */
 export function keyOf(name: string): bigint {
-  return createHash('sha256').update(`fairlock\0${name}`).digest().readBigInt64BE(0);
+  const known = keys.get(name);
+  if (known !== undefined) return known;
+  const key = createHash('sha256').update(`fairlock\0${name}`).digest().readBigInt64BE(0);
+  if (keys.size === MOST_KEYS) keys.clear();
+  keys.set(name, key);
+  return key;
 }
+
+/** Those that were asked for lately: a hash takes as long as all else that is done here for an acquisition. */
+const keys = new Map<string, bigint>();
+const MOST_KEYS = 1000;
 
 /** One for each permit of a semaphore. */
 export function permitKeys(name: string, permits: number): bigint[] {

@@ -43,6 +43,8 @@ export class Locking {
         `SELECT granted, CASE WHEN granted THEN ${this.nextToken} END AS token
          FROM (SELECT ${attempt} AS granted OFFSET 0) AS tried`,
         values,
+        'answers',
+        this.#named('try', key, mode),
       );
       if (rows[0].granted === true) return { key, token: rows[0].token };
     } catch (error) {
@@ -72,6 +74,7 @@ export class Locking {
          SELECT ${this.nextToken} AS token FROM locked`,
         values,
         'waits',
+        this.#named('wait', key, mode),
       );
       if (signal.aborted) throw signal.reason;
       session.reserve(String(key), mode === 'shared');
@@ -102,10 +105,16 @@ export class Locking {
   /** Never rejects: what cannot be unlocked goes with the session. */
   async unlock(session: Session, key: PostgresKey, mode: LockMode): Promise<void> {
     const { text, values } = parametersOf(key);
-    const unlocking = session.query(`SELECT pg_advisory_unlock${suffix(mode)}(${text})`, values);
+    const name = this.#named('unlock', key, mode);
+    const unlocking = session.query(`SELECT pg_advisory_unlock${suffix(mode)}(${text})`, values, 'answers', name);
     // Statements of a session are executed in order: a try that is sent from now on finds it unlocked.
     session.unreserve(String(key));
     await unlocking.catch((error) => session.end(messageOf(error)));
+  }
+
+  /** Of a statement. With tokens it is another one. */
+  #named(what: string, key: PostgresKey, mode: LockMode): string {
+    return `fairlock ${what}${suffix(mode)} ${typeof key === 'bigint' ? 'one' : 'pair'} ${this.control.hasTokens}`;
   }
 
   /** The cancellation of a wait may hit the statement after it: so until one is answered. */

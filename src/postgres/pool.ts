@@ -28,6 +28,13 @@ export class Pool {
     private readonly most: number,
   ) {}
 
+  /** One that waits for its next use; undefined if there is none. Requests that wait for one have taken it already. */
+  takeIdle(): Session | undefined {
+    const idle = this.#idle.pop();
+    clearTimeout(idle?.timer);
+    return idle?.session;
+  }
+
   /** @throws the reason of the signal; what keeps a connection from being made */
   take(signal: AbortSignal): Promise<Session> {
     return new Promise((resolve, reject) => {
@@ -71,18 +78,12 @@ export class Pool {
 
   #serve(): void {
     for (const waiting of this.#waiting) {
-      const session = this.#takeIdle();
+      const session = this.takeIdle();
       if (session === undefined && this.#connections >= this.most) return;
       this.#waiting.delete(waiting);
       if (session !== undefined) waiting.resolve(session);
       else this.#openFor(waiting);
     }
-  }
-
-  #takeIdle(): Session | undefined {
-    const idle = this.#idle.pop();
-    clearTimeout(idle?.timer);
-    return idle?.session;
   }
 
   #openFor(waiting: Waiting): void {

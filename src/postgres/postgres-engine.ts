@@ -49,6 +49,7 @@ export class PostgresEngine implements Engine {
   readonly #pool: Pool;
   readonly #locking: Locking;
   readonly #permits: Permits;
+  readonly #contended = new Contended();
   #isClosed = false;
 
   constructor(private readonly options: PostgresEngineOptions) {
@@ -83,7 +84,10 @@ export class PostgresEngine implements Engine {
   ): Promise<EngineGrant> {
     for (const delay of backOff()) {
       try {
+        const session = this.#contended.isLikely(request) ? this.#pool.takeIdle() : undefined;
+        if (session !== undefined) return await this.#waitOn(session, request, signal);
         const granted = await this.#tryOnce(request);
+        this.#contended.seen(request, granted === null);
         if (signal.aborted) void granted?.release();
         signal.throwIfAborted();
         trouble(undefined);
@@ -170,7 +174,10 @@ export class PostgresEngine implements Engine {
 
   async #acquireContended(request: EngineRequest, signal: AbortSignal): Promise<EngineGrant> {
     const session = await this.#sessionOrGrant(request, signal);
-    if ('release' in session) return session;
+    return 'release' in session ? session : this.#waitOn(session, request, signal);
+  }
+
+  async #waitOn(session: Session, request: EngineRequest, signal: AbortSignal): Promise<EngineGrant> {
     try {
       signal.throwIfAborted();
       const { name, mode, permits } = request;
@@ -239,6 +246,27 @@ export class PostgresEngine implements Engine {
     const code = codeOf(error) ?? '';
     if (code.startsWith('ERR_LOCK_') || (error as Error)?.name === 'AbortError') return error;
     return new LockEngineError(name, `PostgreSQL does not serve it: ${messageOf(error)}`, error);
+  }
+}
+
+/** So many times in a row a lock that was contended is waited for without a try before. */
+const WITHOUT_A_TRY = 32;
+
+/** Locks that were contended when they were last tried: a try that fails again is a round trip for nothing. */
+class Contended {
+  readonly #left = new Map<string, number>();
+
+  isLikely({ name, permits }: EngineRequest): boolean {
+    const left = permits === undefined ? this.#left.get(name) : undefined;
+    if (left === undefined) return false;
+    if (left === 1) this.#left.delete(name);
+    else this.#left.set(name, left - 1);
+    return true;
+  }
+
+  seen({ name }: EngineRequest, isContended: boolean): void {
+    if (isContended) this.#left.set(name, WITHOUT_A_TRY);
+    else this.#left.delete(name);
   }
 }
 

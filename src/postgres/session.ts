@@ -3,8 +3,7 @@ import { hostname } from 'node:os';
 import type { Client, QueryResult } from 'pg';
 import { elapsed, type Moment, now } from '../engine/elapsed.js';
 import { hasHungUp } from '../engine/hung-up.js';
-import { within } from '../engine/retry.js';
-import { codeOf, LockEngineError, messageOf } from '../errors.js';
+import { LockEngineError, messageOf } from '../errors.js';
 import { clearTimeout, setTimeout, unref } from '../timers.js';
 
 const BEAT_MS = 3000;
@@ -31,6 +30,16 @@ export interface SessionHold {
   lost(why: string): void;
 }
 
+// biome-ignore lint/suspicious/noExplicitAny: rows are what the statement makes them
+type Rows = QueryResult<any>;
+
+interface Statement {
+  readonly config: { name?: string; text: string; values: unknown[] };
+  readonly kind: 'answers' | 'waits';
+  resolve(rows: Rows): void;
+  reject(error: unknown): void;
+}
+
 export class Session {
   /** The server's process. */
   pid = 0;
@@ -41,12 +50,9 @@ export class Session {
   /** Advisory keys that it has locked or tries to lock, and how often. */
   readonly #keys = new Map<string, { count: number; isShared: boolean }>();
   #beat: ReturnType<typeof setTimeout> | undefined;
-  #last: Promise<unknown> = Promise.resolve();
-  /**
-   * Statements that are under way, which are not answered any more when the session ends, and others that are to be told.
-   * Each leaves when it is done: a promise of the end, raced with each statement, would keep what all of them returned.
-   */
-  readonly #toBeTold = new Set<(error: Error) => void>();
+  /** Sent one after the other: the first of them is under way. */
+  readonly #statements: Statement[] = [];
+  readonly #endListeners: (() => void)[] = [];
 
   private constructor(
     readonly client: Client,
@@ -84,42 +90,46 @@ export class Session {
    * Statements are sent one after the other, in the order of the calls. One that is not answered within `lossAfter` ends
    * the session: the connection may be dead without either end knowing.
    * @param kind `'waits'`: it may take as long as it takes, for a lock
+   * @param name of a statement that is sent again and again: the server keeps it, parsed, with this connection
    */
-  // biome-ignore lint/suspicious/noExplicitAny: rows are what the statement makes them
-  query(text: string, values: unknown[] = [], kind: 'answers' | 'waits' = 'answers'): Promise<QueryResult<any>> {
-    const answer = this.#last.then(async () => {
-      if (this.isEnded) throw new Error('the connection ended');
-      const sent = now();
-      const asked = this.client.query(text, values);
-      const result = await this.#unlessEnded(kind === 'waits' ? asked : this.#inTime(asked));
-      if (!this.isEnded) this.lastAnswered = sent;
-      return result;
-    });
-    this.#last = answer.catch(() => {});
-    return answer;
-  }
-
-  async #inTime<T>(asked: Promise<T>): Promise<T> {
-    const why = `the server has not answered within ${this.lossAfter} ms`;
-    try {
-      return await within(this.lossAfter, asked, () => new LockEngineError(undefined, why));
-    } catch (error) {
-      if (codeOf(error) === 'ERR_LOCK_ENGINE') this.end(why);
-      throw error;
-    }
-  }
-
-  #unlessEnded<T>(asked: Promise<T>): Promise<T> {
+  query(text: string, values: unknown[] = [], kind: 'answers' | 'waits' = 'answers', name?: string): Promise<Rows> {
     return new Promise((resolve, reject) => {
-      this.#toBeTold.add(reject);
-      asked.then(resolve, reject).finally(() => this.#toBeTold.delete(reject));
+      if (this.isEnded) return reject(new Error('the connection ended'));
+      const config = name === undefined ? { text, values } : { name, text, values };
+      this.#statements.push({ config, kind, resolve, reject });
+      if (this.#statements.length === 1) this.#send(this.#statements[0] as Statement);
     });
+  }
+
+  #send(statement: Statement): void {
+    const sent = now();
+    const timer = statement.kind === 'waits' ? undefined : setTimeout(() => this.#giveUp(statement), this.lossAfter);
+    this.client.query(statement.config, (error: unknown, result: Rows) => {
+      clearTimeout(timer);
+      // Ended meanwhile, it has rejected.
+      if (this.#statements[0] !== statement) return;
+      this.#statements.shift();
+      if (error) statement.reject(error);
+      else {
+        this.lastAnswered = sent;
+        statement.resolve(result);
+      }
+      const [next] = this.#statements;
+      if (next !== undefined) this.#send(next);
+    });
+  }
+
+  #giveUp({ reject }: Statement): void {
+    if (this.isEnded) return;
+    const why = `the server has not answered within ${this.lossAfter} ms`;
+    reject(new LockEngineError(undefined, why));
+    this.end(why);
   }
 
   /** Calls back when it has ended: at once, if it has. */
   onEnd(callback: () => void): void {
     if (this.isEnded) callback();
-    else this.#toBeTold.add(callback);
+    else this.#endListeners.push(callback);
   }
 
   /**
@@ -161,8 +171,8 @@ export class Session {
     if (this.isEnded) return;
     this.isEnded = true;
     const error = new LockEngineError(undefined, `the connection to PostgreSQL ended: ${why}`);
-    for (const tell of this.#toBeTold) tell(error);
-    this.#toBeTold.clear();
+    for (const { reject } of this.#statements.splice(0)) reject(error);
+    for (const listener of this.#endListeners.splice(0)) listener();
     clearTimeout(this.#beat);
     for (const hold of [...this.holds]) hold.lost(why);
     this.holds.clear();
