@@ -18,7 +18,13 @@ const doors = Object.keys(exports)
   .filter((name) => !/package.json|prebuilds/.test(name))
   .map((name) => join('src', name, 'index.ts'));
 // What tests and benchmarks look at from inside; not in the package.
-const internals = ['native/addon', 'inspect/remove-unused', 'backends/lockfile/stale-takeover', 'etcd/connection'];
+const internals = [
+  'native/addon',
+  'inspect/remove-unused',
+  'backends/lockfile/stale-takeover',
+  'etcd/connection',
+  'etcd/watcher',
+];
 await build({
   ...both,
   entryPoints: [

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { EtcdLocks, type EtcdLocksOptions } from '../../src/etcd/index.js';
 import type { LockTimeoutError } from '../../src/index.js';
+import { engineCases } from '../suites/engine.js';
 import { lockSuite } from '../suites/lock.js';
 import { readerWriterSuite } from '../suites/reader-writer-lock.js';
 import { forkProgram } from '../support/programs.js';
@@ -98,25 +99,7 @@ describe.runIf(hasEtcd)('EtcdLocks (needs etcd and etcdctl)', () => {
     await writer.value?.release();
   });
 
-  it('a semaphore has no more holders than permits', async () => {
-    const semaphore = name();
-    const [a, b] = [locks().semaphore(semaphore, { permits: 2 }), locks().semaphore(semaphore, { permits: 2 })];
-    const held = [await a.acquire(), await b.acquire()];
-    expect([await a.tryAcquire(), await b.tryAcquire()]).toEqual([null, null]);
-    expect((await a.inspect()).holders.length).toBe(2);
-    for (const one of held) await one.release();
-    let inside = 0;
-    let most = 0;
-    const work = async (): Promise<void> => {
-      inside++;
-      most = Math.max(most, inside);
-      await new Promise((resolve) => setImmediate(resolve));
-      inside--;
-    };
-    await Promise.all(Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? a : b).withPermit(work)));
-    expect(most).toBeLessThanOrEqual(2);
-    await until(() => keys().length === 0);
-  });
+  engineCases(() => new EtcdLocks({ endpoints: server.url, ttl: 5000, prefix: 'suite/' }));
 
   it('etcdctl lock excludes us and is excluded', async () => {
     const lock = name();

@@ -5,6 +5,7 @@ import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { LockTimeoutError } from '../../src/index.js';
 import { loadAddon } from '../../src/native/addon.js';
 import { type FencedHandle, PostgresLocks, type PostgresLocksOptions, schemaSql } from '../../src/postgres/index.js';
+import { engineCases } from '../suites/engine.js';
 import { lockSuite } from '../suites/lock.js';
 import { readerWriterSuite } from '../suites/reader-writer-lock.js';
 import { root } from '../support/paths.js';
@@ -65,33 +66,8 @@ describe.runIf(hasPostgres)('PostgresLocks (needs PostgreSQL)', () => {
     readerWriterSuite('a reader/writer lock', () => shared.readerWriterLock(name()));
   });
 
-  it('two processes exclude each other, and tokens grow', async () => {
-    const lock = name();
-    const [here, there] = [locks().lock(lock), locks().lock(lock)];
-    const first = await here.acquire();
-    expect(await there.tryAcquire()).toBeNull();
-    const waiting = outcome(there.acquire());
-    await until(async () => (await here.inspect()).waiters.length === 1);
-    expect(waiting.state).toBe('pending');
-    await first.release();
-    await until(() => waiting.state === 'fulfilled');
-    expect(waiting.value?.token).toBeGreaterThan(first.token);
-    expect(first.token).toBeGreaterThan(Date.now() - 1e9);
-    await waiting.value?.release();
-    expect(await advisory()).toBe(0);
-  });
-
-  it('readers share, writers do not, across processes', async () => {
-    const lock = name();
-    const [a, b] = [locks().readerWriterLock(lock), locks().readerWriterLock(lock)];
-    const readers = [await a.acquireRead(), await b.acquireRead(), await a.acquireRead()];
-    expect(await b.tryAcquireWrite()).toBeNull();
-    const writer = a.acquireWrite();
-    for (const reader of readers) await reader.release();
-    const handle = await writer;
-    expect(await b.tryAcquireRead()).toBeNull();
-    await handle.release();
-  });
+  // Not `locks()`: a case closes its clients itself.
+  engineCases(() => new PostgresLocks({ connectionString: server.url, lossAfter: 5000 }));
 
   it('a semaphore has no more holders than permits, also of one process', async () => {
     const semaphore = name();
