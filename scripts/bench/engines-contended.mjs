@@ -42,7 +42,8 @@ const subjects = {
     };
   },
   'postgres: advisory-lock': async () => {
-    const { default: lockOf } = await import('advisory-lock');
+    const peer = 'advisory-lock'; // Not of this package: npm install --no-save advisory-lock
+    const { default: lockOf } = await import(peer);
     const lock = (lockOf.default ?? lockOf)(values.postgres)('bench');
     return async () => {
       const unlock = await lock.lock();

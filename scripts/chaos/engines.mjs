@@ -1,9 +1,11 @@
-// Chaos on the engines: processes that contend for one lock of each are killed, stopped, cut off and told to give up,
-// at random; then their logs are checked. Needs servers that run:
-//   node scripts/chaos/engines.mjs --etcd URL --postgres URL [--seconds 600] [--seed N]
-// A holder calls check() before each write, as a program should that must not write twice. Checked: the tokens of the
-// writes, in the order of time over all processes, never go back; no token is granted twice; nothing is left on the
-// servers.
+// Chaos on the engines, with servers of its own: three nodes of etcd, a PostgreSQL primary and its standby, PgBouncer.
+//   node scripts/chaos/engines.mjs [--seconds 600] [--seed N]
+// Processes that contend for one lock of each are killed, stopped, cut off, and told to give up; nodes of etcd are killed
+// and stopped; the primary is killed or stopped and its standby promoted; then the logs are checked. Connections are cut
+// and swallowed by a proxy of each process. A holder calls check() before each write, as a program should that must not
+// write twice. Checked: the tokens of the writes, in the order of time over all processes, never go back; no token is
+// granted twice; when all is mended each process is granted the lock once more; nothing is left on the servers. Told:
+// how many neighbouring grants were out of the order of their requests, and what was wrong then.
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { appendFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -17,19 +19,24 @@ import pg from 'pg';
 import { EtcdLocks } from '../../dist/etcd/index.js';
 import { PostgresLocks } from '../../dist/postgres/index.js';
 import { randomOf } from './drive.mjs';
+import { missing, startEtcd, startPgBouncer, startPostgres } from './servers.mjs';
 
 const { values } = parseArgs({
   options: {
     etcd: { type: 'string' },
     postgres: { type: 'string' },
-    seconds: { type: 'string', default: '600' },
-    seed: { type: 'string', default: String(Date.now() % 1e6) },
     actor: { type: 'string' },
     folder: { type: 'string' },
+    seconds: { type: 'string', default: '600' },
+    seed: { type: 'string', default: String(Date.now() % 1e6) },
   },
 });
 const ACTORS = 4;
 const TTL = 5000;
+/** By when each process is granted the lock once more. */
+const LAST_MS = 60_000;
+/** Neighbouring grants that were asked for in the other order count from here. */
+const OUT_OF_ORDER_MS = 20;
 /**
  * How long, in ms, a holder may not know yet that its lock is another's. PostgreSQL has no lease: it frees the lock at once
  * when a connection is cut, and grants it in the moment in which the holder learns of that.
@@ -38,7 +45,7 @@ const UNKNOWING_MS = { etcd: 0, postgres: 100 };
 const now = () => Number(process.hrtime.bigint()) / 1e6;
 const locksOf = (engine, url) =>
   engine === 'etcd'
-    ? new EtcdLocks({ endpoints: url, ttl: TTL, prefix: 'chaos/', callTimeout: 1000 })
+    ? new EtcdLocks({ endpoints: url.split(','), ttl: TTL, prefix: 'chaos/', callTimeout: 1000 })
     : new PostgresLocks({ connectionString: url, lossAfter: TTL });
 
 if (values.actor !== undefined) await actor(values.actor, values.folder);
@@ -56,12 +63,13 @@ async function actor(engine, folder) {
     const controller = new AbortController();
     if (random() < 0.3) setTimeout(random() * 50).then(() => controller.abort());
     let handle;
+    const asked = now();
     try {
       handle = await lock.acquire({ timeout: 50 + random() * 3000, signal: controller.signal });
     } catch {
       continue;
     }
-    record('grant', handle.token);
+    record('grant', handle.token, asked, now(), process.pid);
     for (let writes = 1 + random() * 5; writes > 0; writes--) {
       try {
         handle.check();
@@ -74,73 +82,175 @@ async function actor(engine, folder) {
     }
     await Promise.race([handle.release(), setTimeout(1000)]);
   }
+  try {
+    const handle = await lock.acquire({ timeout: LAST_MS });
+    record('last', process.pid);
+    await handle.release();
+  } catch (error) {
+    record('refused', process.pid, error.message);
+  }
   await Promise.race([locks.close(), setTimeout(2000)]);
 }
 
 async function main() {
+  const lacks = missing();
+  if (lacks !== undefined) {
+    console.log(`skipped: ${lacks} is not installed`);
+    return;
+  }
   const folder = mkdtempSync(join(tmpdir(), 'chaos-engines-'));
   const random = randomOf(Number(values.seed));
-  const engines = ['etcd', 'postgres'].filter((engine) => values[engine] !== undefined);
-  const end = performance.now() + Number(values.seconds) * 1000;
-  const counts = { kills: 0, stops: 0, cuts: 0, 'swallowed connections': 0 };
+  const [etcd, postgres] = await Promise.all([startEtcd(), startPostgres()]);
+  const toPrimary = await proxyTo(() => postgres.pair.primary.port);
+  const bouncer = await startPgBouncer(toPrimary.port);
+  /** When what was wrong: `[from, to, slot]`, of a server without a slot. */
+  const faults = [];
+  const counts = {};
+  const count = (what) => {
+    counts[what] = (counts[what] ?? 0) + 1;
+  };
   const slots = [];
-  for (const engine of engines) {
+  for (const engine of ['etcd', 'postgres']) {
     for (let i = 0; i < ACTORS; i++) {
-      const slot = { engine, proxy: await proxyTo(new URL(values[engine])), child: undefined, busy: false };
+      const targets =
+        engine === 'etcd'
+          ? etcd.servers.map(
+              ({ port }) =>
+                () =>
+                  port,
+            )
+          : [i % 2 === 0 ? () => postgres.pair.primary.port : () => bouncer.server.port];
+      const proxies = await Promise.all(targets.map(proxyTo));
+      const url = proxies
+        .map(({ port }) =>
+          engine === 'etcd' ? `http://127.0.0.1:${port}` : `postgresql://postgres@127.0.0.1:${port}/postgres`,
+        )
+        .join(',');
+      const slot = { engine, proxies, child: undefined, busy: false };
       slot.start = () => {
-        const words = ['--actor', engine, '--folder', folder, `--${engine}`, slot.proxy.url];
+        const words = ['--actor', engine, '--folder', folder, `--${engine}`, url];
         slot.child = fork(fileURLToPath(import.meta.url), words, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
+        slot.pids = [...(slot.pids ?? []), slot.child.pid];
       };
       slot.start();
       slots.push(slot);
     }
   }
+  const underWay = new Set();
+  /** Something is wrong for a while, and then mended. */
+  const fault = (what, slot, begin, mend, longest = TTL * 1.6) => {
+    count(what);
+    if (slot !== undefined) slot.busy = true;
+    const from = now();
+    const going = (async () => {
+      const made = await begin();
+      await setTimeout(random() * longest);
+      await mend(made);
+      faults.push([from, now(), slot]);
+      if (slot !== undefined) slot.busy = false;
+    })();
+    underWay.add(going);
+    going.finally(() => underWay.delete(going));
+    return going;
+  };
+  let serversMend = Promise.resolve();
+  let isServerDown = false;
+  const serverFault = () => {
+    if (isServerDown) return;
+    isServerDown = true;
+    const node = etcd.servers[Math.floor(random() * etcd.servers.length)];
+    const dice = random();
+    if (dice < 0.3)
+      serversMend = fault(
+        'etcd nodes killed',
+        undefined,
+        () => node.kill(),
+        () => node.start(),
+      );
+    else if (dice < 0.6) {
+      const stop = () => node.child.kill('SIGSTOP');
+      serversMend = fault('etcd nodes stopped', undefined, stop, () => node.child.kill('SIGCONT'));
+    } else if (dice < 0.7) {
+      const restart = async () => {
+        bouncer.server.start();
+      };
+      serversMend = fault('PgBouncer killed', undefined, () => bouncer.server.kill(), restart, 1000);
+    } else {
+      const how = random() < 0.5 ? 'kill' : 'stop';
+      const begin = () => postgres.failOver(how);
+      serversMend = fault(`PostgreSQL failovers (${how})`, undefined, begin, async (mend) => {
+        // Connections to the old primary, which may be stopped, are those of a machine that is gone.
+        toPrimary.cut();
+        await mend();
+      });
+    }
+    serversMend.finally(() => {
+      isServerDown = false;
+    });
+  };
+
+  const end = performance.now() + Number(values.seconds) * 1000;
+  let nextServerFault = performance.now() + 3000;
   while (performance.now() < end) {
     await setTimeout(100 + random() * 500);
+    if (performance.now() > nextServerFault) {
+      nextServerFault = performance.now() + 4000 + random() * 10_000;
+      serverFault();
+    }
     const slot = slots[Math.floor(random() * slots.length)];
     if (slot.busy) continue;
     const dice = random();
+    const proxy = slot.proxies[Math.floor(random() * slot.proxies.length)];
     if (dice < 0.3) {
-      counts.kills++;
-      slot.child.kill('SIGKILL');
-      await once(slot.child, 'exit');
-      slot.start();
+      const kill = async () => {
+        slot.child.kill('SIGKILL');
+        await once(slot.child, 'exit');
+      };
+      fault('processes killed', slot, kill, () => slot.start(), 0);
     } else if (dice < 0.55) {
-      counts.stops++;
-      slot.busy = true;
-      slot.child.kill('SIGSTOP');
-      setTimeout(random() * TTL * 1.6).then(() => {
-        slot.child.kill('SIGCONT');
-        slot.busy = false;
-      });
+      const stop = () => slot.child.kill('SIGSTOP');
+      fault('processes stopped', slot, stop, () => slot.child.kill('SIGCONT'));
     } else if (dice < 0.8) {
-      counts['swallowed connections']++;
-      slot.busy = true;
-      slot.proxy.swallow();
-      setTimeout(random() * TTL * 1.6).then(() => {
-        slot.proxy.cut();
-        slot.busy = false;
-      });
-    } else {
-      counts.cuts++;
-      slot.proxy.cut();
-    }
+      fault(
+        'networks that swallow',
+        slot,
+        () => proxy.swallow(),
+        () => proxy.cut(),
+      );
+    } else
+      fault(
+        'connections cut',
+        slot,
+        () => proxy.cut(),
+        () => {},
+        0,
+      );
   }
-  while (slots.some(({ busy }) => busy)) await setTimeout(50);
+  await Promise.all(underWay);
+  // All is mended. Each actor is granted the lock once more: no wait is left on a lock that is free.
   writeFileSync(join(folder, 'stop'), '');
-  await Promise.all(slots.map(({ child }) => child.exitCode ?? child.signalCode ?? once(child, 'exit')));
+  const last = slots.map(async ({ child }) => {
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+  });
+  await Promise.race([Promise.all(last), setTimeout(LAST_MS * 2)]);
+  for (const { child } of slots) child.kill('SIGKILL');
   console.log(`${values.seconds} s, seed ${values.seed}: ${JSON.stringify(counts)}`);
   let failures = 0;
-  for (const engine of engines) {
-    const violations = [...check(engine, folder), ...(await left(engine))];
+  const urls = {
+    etcd: etcd.servers.map(({ port }) => `http://127.0.0.1:${port}`).join(','),
+    postgres: `postgresql://postgres@127.0.0.1:${postgres.pair.primary.port}/postgres`,
+  };
+  for (const engine of ['etcd', 'postgres']) {
+    const violations = [...check(engine, folder, slots, faults), ...(await left(engine, urls[engine]))];
     failures += violations.length;
     for (const one of violations) console.log(`${engine}: ${one}`);
   }
+  await Promise.all([etcd.end(), postgres.end(), bouncer.end()]);
   rmSync(folder, { recursive: true });
   process.exitCode = failures === 0 ? 0 : 1;
 }
 
-function check(engine, folder) {
+function check(engine, folder, slots, faults) {
   const lines = readdirSync(folder)
     .filter((name) => name.startsWith(`${engine}-`))
     .flatMap((name) => readFileSync(join(folder, name), 'utf8').trim().split('\n'))
@@ -150,31 +260,68 @@ function check(engine, folder) {
   const writes = of('write').map(([, token, at]) => ({ token: Number(token), at: Number(at) }));
   writes.sort((a, b) => a.at - b.at);
   const violations = [];
+  let unknowing = 0;
   if (new Set(grants).size !== grants.length) violations.push('a token was granted twice');
   for (const [i, { token, at }] of writes.entries()) {
     const before = writes[i - 1];
     if (before === undefined || token >= before.token) continue;
     const first = writes.find((one) => one.token > token);
     const late = at - first.at;
-    const text = `token ${token} wrote ${late.toFixed(1)} ms after the first write of a greater one`;
-    if (late > UNKNOWING_MS[engine]) violations.push(text);
-    else console.log(`${engine}: ${text}: a store that looks at the token refuses it`);
+    if (late <= UNKNOWING_MS[engine]) unknowing++;
+    else violations.push(`token ${token} wrote ${late.toFixed(1)} ms after the first write of a greater one`);
   }
+  const last = new Set(of('last').map(([, pid]) => Number(pid)));
+  for (const { child, engine: own } of slots) {
+    if (own === engine && !last.has(child.pid))
+      violations.push(`a wait was left on a free lock (process ${child.pid})`);
+  }
+  for (const [, pid, ...why] of of('refused')) violations.push(`process ${pid} was not granted it: ${why.join(' ')}`);
+  order(engine, of('grant'), slots, faults);
   console.log(
-    `${engine}: ${grants.length} grants, ${writes.length} writes, ${of('told').length} holders were told in time`,
+    `${engine}: ${grants.length} grants, ${writes.length} writes, ${of('told').length} holders were told in time, ` +
+      `${unknowing} writes in the moment of the loss, which a store refuses by their tokens`,
   );
   return violations;
 }
 
+/** Which neighbouring grants were asked for in the other order, as their processes saw it; and what was wrong then. */
+function order(engine, lines, slots, faults) {
+  const grants = lines
+    .map(([, token, asked, granted, pid]) => ({ token: +token, asked: +asked, granted: +granted, pid: +pid }))
+    .sort((a, b) => a.granted - b.granted);
+  let [inverted, withFault, first, byToken] = [0, 0, 0, 0];
+  const firstOf = new Map();
+  for (const one of grants) if (!firstOf.has(one.pid)) firstOf.set(one.pid, one);
+  for (const [i, one] of grants.entries()) {
+    const before = grants[i - 1];
+    if (before === undefined || before.asked - one.asked <= OUT_OF_ORDER_MS) continue;
+    inverted++;
+    if (before.token < one.token) byToken++;
+    const slot = slots.find(({ pids }) => pids.includes(one.pid));
+    const isAtFault = faults.some(
+      ([from, to, whose]) => (whose === undefined || whose === slot) && from < one.granted && to > one.asked - TTL,
+    );
+    if (isAtFault) withFault++;
+    else if (firstOf.get(one.pid) === one) first++;
+  }
+  const inQueue =
+    engine === 'etcd' ? `; in etcd's queue, by their tokens, ${inverted - byToken} were out of order` : '';
+  console.log(
+    `${engine}: ${inverted} of ${grants.length} neighbouring grants were out of the order of their requests by more than ` +
+      `${OUT_OF_ORDER_MS} ms: ${withFault} while the process that asked first, or a server, was stopped, killed or cut ` +
+      `off, ${first} where that had no connection yet${inQueue}`,
+  );
+}
+
 /** What is left on the server once the leases and connections of killed processes are over. */
-async function left(engine) {
-  const locks = locksOf(engine, values[engine]);
+async function left(engine, url) {
+  const locks = locksOf(engine, url);
   const look = async () => {
     if (engine === 'etcd') {
       const { holders, waiters } = await locks.inspect('chaos');
       return holders.length + waiters.length;
     }
-    const client = new pg.Client(values.postgres);
+    const client = new pg.Client(url);
     await client.connect();
     const { rows } = await client.query("SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory'");
     await client.end();
@@ -193,7 +340,7 @@ async function proxyTo(target) {
   const sockets = new Set();
   let isSwallowing = false;
   const server = createServer((client) => {
-    const upstream = connect(Number(target.port), target.hostname);
+    const upstream = connect(target(), '127.0.0.1');
     for (const [from, to] of [
       [client, upstream],
       [upstream, client],
@@ -208,9 +355,6 @@ async function proxyTo(target) {
     }
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
-  const url = new URL(target);
-  url.port = String(server.address().port);
-  url.hostname = '127.0.0.1';
   const cut = () => {
     isSwallowing = false;
     for (const socket of sockets) socket.destroy();
@@ -218,5 +362,5 @@ async function proxyTo(target) {
   const swallow = () => {
     isSwallowing = true;
   };
-  return { url: url.href, cut, swallow };
+  return { port: server.address().port, cut, swallow };
 }

@@ -1,0 +1,233 @@
+// Servers of one's own for the chaos on engines: three nodes of etcd; a PostgreSQL primary with a standby that takes its
+// place, and PgBouncer in front of whichever is the primary.
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { randomInt } from 'node:crypto';
+import { once } from 'node:events';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+
+/** What must be there; the first that is not, or undefined. */
+export function missing() {
+  if (binaries() === undefined) return 'PostgreSQL';
+  for (const [name, ...args] of [
+    ['etcd', '--version'],
+    ['pgbouncer', '--version'],
+  ])
+    if (spawnSync(name, args).status !== 0) return name;
+  return undefined;
+}
+
+async function until(look) {
+  for (const end = performance.now() + 60_000; ; await setTimeout(50)) {
+    if (await look()) return;
+    if (performance.now() > end) throw new Error(`a server did not start: ${look}`);
+  }
+}
+
+/** Below the ports of outgoing connections, which might else be given one while its server is down. */
+async function freePort() {
+  for (;;) {
+    const port = randomInt(10_000, 32_000);
+    const server = createServer().listen(port, '127.0.0.1');
+    const isFree = await once(server, 'listening').then(
+      () => true,
+      () => false,
+    );
+    if (!isFree) continue;
+    server.close();
+    await once(server, 'close');
+    return port;
+  }
+}
+
+function childrenOf(pid) {
+  try {
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number);
+  } catch {
+    return [];
+  }
+}
+
+/** A server process, which may be killed, stopped and started again. */
+class Server {
+  constructor(port, start) {
+    this.port = port;
+    this.start = () => {
+      this.child = start();
+    };
+  }
+
+  /** To all its processes: a machine that stops or dies has none that goes on. */
+  signal(signal) {
+    for (const pid of [this.child.pid, ...childrenOf(this.child.pid)]) {
+      try {
+        process.kill(pid, signal);
+      } catch {
+        // It has ended meanwhile.
+      }
+    }
+  }
+
+  async kill() {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
+    const exit = once(this.child, 'exit');
+    this.signal('SIGKILL');
+    await exit;
+  }
+}
+
+export async function startEtcd() {
+  const folder = mkdtempSync(join(tmpdir(), 'chaos-etcd-'));
+  const nodes = [];
+  for (const name of ['a', 'b', 'c']) nodes.push({ name, client: await freePort(), peer: await freePort() });
+  const url = (port) => `http://127.0.0.1:${port}`;
+  const cluster = nodes.map(({ name, peer }) => `${name}=${url(peer)}`).join(',');
+  const servers = nodes.map(({ name, client, peer }) => {
+    const clients = ['--listen-client-urls', url(client), '--advertise-client-urls', url(client)];
+    const peers = ['--listen-peer-urls', url(peer), '--initial-advertise-peer-urls', url(peer)];
+    const args = ['--name', name, '--data-dir', join(folder, name), ...clients, ...peers, '--initial-cluster', cluster];
+    return new Server(client, () => spawn('etcd', args, { cwd: folder, stdio: 'ignore' }));
+  });
+  for (const server of servers) server.start();
+  const isHealthy = async ({ port }) => {
+    const answer = await fetch(`${url(port)}/health`).catch(() => undefined);
+    return answer?.ok === true;
+  };
+  for (const server of servers) await until(() => isHealthy(server));
+  const end = async () => {
+    await Promise.all(servers.map((server) => server.kill()));
+    rmSync(folder, { recursive: true, force: true });
+  };
+  return { servers, end };
+}
+
+function binaries() {
+  const base = '/usr/lib/postgresql';
+  const versions = existsSync(base) ? readdirSync(base).sort((a, b) => Number(b) - Number(a)) : [];
+  return versions.map((version) => join(base, version, 'bin')).find((bin) => existsSync(join(bin, 'initdb')));
+}
+
+/** PostgreSQL and PgBouncer refuse to run as root. */
+function user() {
+  if (process.getuid() !== 0) return {};
+  const id = (flag) => Number(execFileSync('id', [flag, 'postgres'], { encoding: 'utf8' }));
+  return { uid: id('-u'), gid: id('-g') };
+}
+
+export async function startPostgres() {
+  const folder = mkdtempSync(join(tmpdir(), 'chaos-postgres-'));
+  const own = (path) => user().uid !== undefined && chownSync(path, user().uid, user().gid);
+  own(folder);
+  const bin = binaries();
+  const run = (name, ...args) =>
+    execFileSync(join(bin, name), args, {
+      ...user(),
+      cwd: folder,
+      stdio: ['ignore', 'pipe', 'ignore'],
+      encoding: 'utf8',
+    });
+  const psql = (port, text) => run('psql', '-h', '127.0.0.1', '-p', `${port}`, '-U', 'postgres', '-Atc', text).trim();
+  const isReady = ({ port }) =>
+    spawnSync(join(bin, 'pg_isready'), ['-h', '127.0.0.1', '-p', String(port)]).status === 0;
+  let count = 0;
+  const folderFor = () => {
+    const data = join(folder, `data-${++count}`);
+    mkdirSync(data);
+    own(data);
+    chmodSync(data, 0o700);
+    return data;
+  };
+  const serverIn = async (data) => {
+    const port = await freePort();
+    const settings = [`port=${port}`, 'listen_addresses=127.0.0.1', 'fsync=off', 'unix_socket_directories='];
+    const args = ['-D', data, ...settings.flatMap((one) => ['-c', one])];
+    const server = new Server(port, () =>
+      spawn(join(bin, 'postgres'), args, { ...user(), cwd: folder, stdio: 'ignore' }),
+    );
+    server.data = data;
+    server.start();
+    await until(() => isReady(server));
+    return server;
+  };
+  const standbyOf = async (primary) => {
+    const data = folderFor();
+    const from = ['-h', '127.0.0.1', '-p', String(primary.port), '-U', 'postgres'];
+    run('pg_basebackup', ...from, '-D', data, '-R', '-X', 'stream', '-c', 'fast');
+    return serverIn(data);
+  };
+
+  const first = folderFor();
+  run('initdb', '-D', first, '-A', 'trust', '-U', 'postgres', '--no-sync', '-E', 'UTF8');
+  const pair = { primary: await serverIn(first), standby: undefined };
+  pair.standby = await standbyOf(pair.primary);
+
+  /** The primary is gone for good, or stopped; the standby takes its place, and gets a standby of its own. */
+  const failOver = async (how) => {
+    const old = pair.primary;
+    if (how === 'kill') await old.kill();
+    else old.signal('SIGSTOP');
+    psql(pair.standby.port, 'SELECT pg_promote()');
+    await until(() => psql(pair.standby.port, 'SELECT pg_is_in_recovery()') === 'f');
+    pair.primary = pair.standby;
+    return async () => {
+      await old.kill();
+      rmSync(old.data, { recursive: true, force: true });
+      pair.standby = await standbyOf(pair.primary);
+    };
+  };
+  const end = async () => {
+    await Promise.all([pair.primary.kill(), pair.standby.kill()]);
+    rmSync(folder, { recursive: true, force: true });
+  };
+  return { pair, failOver, psql, end };
+}
+
+/** In session mode, to a server at a port. */
+export async function startPgBouncer(target) {
+  const folder = mkdtempSync(join(tmpdir(), 'chaos-pgbouncer-'));
+  const port = await freePort();
+  const [config, users] = [join(folder, 'pgbouncer.ini'), join(folder, 'users.txt')];
+  writeFileSync(users, '"postgres" ""\n');
+  const lines = [
+    '[databases]',
+    `* = host=127.0.0.1 port=${target} user=postgres`,
+    '[pgbouncer]',
+    'listen_addr = 127.0.0.1',
+    `listen_port = ${port}`,
+    'auth_type = any',
+    `auth_file = ${users}`,
+    'pool_mode = session',
+    'default_pool_size = 50',
+    'server_login_retry = 1',
+    'unix_socket_dir =',
+  ];
+  writeFileSync(config, lines.join('\n'));
+  for (const path of [folder, config, users]) if (user().uid !== undefined) chownSync(path, user().uid, user().gid);
+  const server = new Server(port, () => spawn('pgbouncer', [config], { ...user(), cwd: folder, stdio: 'ignore' }));
+  server.start();
+  const accepts = () =>
+    new Promise((resolve) => {
+      const socket = connect(port, '127.0.0.1');
+      socket.once('connect', () => resolve(socket.destroy() && true));
+      socket.once('error', () => resolve(false));
+    });
+  await until(accepts);
+  const end = async () => {
+    await server.kill();
+    rmSync(folder, { recursive: true, force: true });
+  };
+  return { server, end };
+}
