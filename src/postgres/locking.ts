@@ -22,6 +22,10 @@ export interface Locked {
 }
 
 export class Locking {
+  /** Sessions that wait, and how many times in a row the server did not say so. */
+  readonly #suspicious = new Map<Session, number>();
+  #looks: ReturnType<typeof setInterval> | undefined;
+
   constructor(
     private readonly control: Control,
     private readonly schema: string,
@@ -139,20 +143,31 @@ export class Locking {
    * does not, twice in a row, and has not told so, is ended on both sides.
    */
   #look(session: Session): () => void {
-    let suspicious = 0;
-    const look = async (): Promise<void> => {
-      const control = await this.control.session();
-      const { rows } = await control.query(
-        `SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND locktype = 'advisory' AND NOT granted) AS waits`,
-        [session.pid],
-      );
-      suspicious = rows[0].waits === true ? 0 : suspicious + 1;
-      if (suspicious < 2 || session.isEnded) return;
-      session.end('the server does not answer on this connection');
-      await control.query('SELECT pg_terminate_backend($1)', [session.pid]);
-    };
-    const timer = unref(setInterval(() => void look().catch(() => {}), LOOK_MS));
-    return () => clearInterval(timer);
+    this.#suspicious.set(session, 0);
+    // One timer for all waits, which ends itself: to make one for each takes as long as much else that a wait does.
+    this.#looks ??= unref(setInterval(() => this.#lookAtAll(), LOOK_MS));
+    return () => this.#suspicious.delete(session);
+  }
+
+  #lookAtAll(): void {
+    for (const session of this.#suspicious.keys()) void this.#lookAt(session).catch(() => {});
+    if (this.#suspicious.size > 0) return;
+    clearInterval(this.#looks);
+    this.#looks = undefined;
+  }
+
+  async #lookAt(session: Session): Promise<void> {
+    const control = await this.control.session();
+    const { rows } = await control.query(
+      `SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND locktype = 'advisory' AND NOT granted) AS waits`,
+      [session.pid],
+    );
+    const before = this.#suspicious.get(session);
+    if (before === undefined) return; // It has been granted meanwhile.
+    this.#suspicious.set(session, rows[0].waits === true ? 0 : before + 1);
+    if (rows[0].waits === true || before === 0 || session.isEnded) return;
+    session.end('the server does not answer on this connection');
+    await control.query('SELECT pg_terminate_backend($1)', [session.pid]);
   }
 }
 
