@@ -119,6 +119,34 @@ describe.runIf(hasPostgres)('PostgresLocks (needs PostgreSQL)', () => {
     expect(await advisory()).toBe(0);
   });
 
+  it('a grant takes two statements, free or contended: one that locks and draws the token, one that unlocks', async () => {
+    let statements = 0;
+    const connect = async (): Promise<pg.Client> => {
+      const client = await query();
+      const { query: plain } = client;
+      client.query = function (this: pg.Client, ...args: unknown[]) {
+        statements++;
+        return (plain as (...all: unknown[]) => unknown).apply(this, args);
+      } as never;
+      return client;
+    };
+    const [free, contended] = [name(), name()];
+    const [a, b] = [locks({ connectionString: undefined, connect }), locks({ connectionString: undefined, connect })];
+    const grants = rounds(100, 1000);
+    const work = async (lock: ReturnType<PostgresLocks['lock']>): Promise<void> => {
+      for (let i = 0; i < grants; i++) await (await lock.acquire()).release();
+    };
+    await (await a.lock(free).acquire()).release(); // Connected, and probed.
+    statements = 0;
+    await work(a.lock(free));
+    // Some more: every three seconds the connections are asked whether they live.
+    expect(statements).toBeLessThanOrEqual(2 * grants + 10);
+    await (await b.lock(free).acquire()).release();
+    statements = 0;
+    await Promise.all([work(a.lock(contended)), work(b.lock(contended))]);
+    expect(statements / (2 * grants)).toBeLessThan(2.3);
+  });
+
   it('random aborts leave no lock, and the connections go on', async () => {
     const lock = name();
     const [here, there] = [locks(), locks()];
