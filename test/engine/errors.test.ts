@@ -152,6 +152,7 @@ const ofEtcdWithUsers: Row[] = [
     what: 'a wrong password',
     comes: 'rejects',
     says: /authentication failed/,
+    always: true,
     make: async () => etcd((await guarded()).url, { username: 'root', password: 'wrong' }),
   },
   {
@@ -286,6 +287,7 @@ const ofPgBouncer: Row[] = [
     what: 'a proxy in transaction pooling mode',
     comes: 'rejects',
     says: /transaction pooling/,
+    always: true,
     make: async () => postgres(await startPgBouncer(await PostgresServer.start(), 'transaction')),
   },
   {
