@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { EtcdLocks, type EtcdLocksOptions } from '../../src/etcd/index.js';
 import type { LockTimeoutError } from '../../src/index.js';
-import { engineCases } from '../suites/engine.js';
+import { engineTests } from '../suites/engine.js';
 import { lockSuite } from '../suites/lock.js';
 import { readerWriterSuite } from '../suites/reader-writer-lock.js';
 import { forkProgram } from '../support/programs.js';
@@ -99,7 +99,7 @@ describe.runIf(hasEtcd)('EtcdLocks (needs etcd and etcdctl)', () => {
     await writer.value?.release();
   });
 
-  engineCases(() => new EtcdLocks({ endpoints: server.url, ttl: 5000, prefix: 'suite/' }));
+  engineTests(() => new EtcdLocks({ endpoints: server.url, ttl: 5000, prefix: 'suite/' }));
 
   it('etcdctl lock excludes us and is excluded', async () => {
     const lock = name();

@@ -5,7 +5,7 @@ import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { LockTimeoutError } from '../../src/index.js';
 import { loadAddon } from '../../src/native/addon.js';
 import { type FencedHandle, PostgresLocks, type PostgresLocksOptions, schemaSql } from '../../src/postgres/index.js';
-import { engineCases } from '../suites/engine.js';
+import { engineTests } from '../suites/engine.js';
 import { lockSuite } from '../suites/lock.js';
 import { readerWriterSuite } from '../suites/reader-writer-lock.js';
 import { root } from '../support/paths.js';
@@ -67,7 +67,7 @@ describe.runIf(hasPostgres)('PostgresLocks (needs PostgreSQL)', () => {
   });
 
   // Not `locks()`: a case closes its clients itself.
-  engineCases(() => new PostgresLocks({ connectionString: server.url, lossAfter: 5000 }));
+  engineTests(() => new PostgresLocks({ connectionString: server.url, lossAfter: 5000 }));
 
   it('a semaphore has no more holders than permits, also of one process', async () => {
     const semaphore = name();

@@ -1,8 +1,8 @@
-/** What every lock service does: the cases that the package has for other engines too. */
+/** What every lock service does: the tests that the package has for other engines too. */
 import { it } from 'vitest';
-import { type EngineSuiteOptions, engineSuite } from '../../src/testing/engine/index.js';
+import { engineSuite } from '../../src/testing/engine/index.js';
 import { rounds } from '../support/scale.js';
 
-export function engineCases(open: EngineSuiteOptions['open']): void {
-  for (const { name, run } of engineSuite({ open, waiters: rounds(50, 1000), aborts: rounds(50, 300) })) it(name, run);
+export function engineTests(makeEngine: Parameters<typeof engineSuite>[1]): void {
+  engineSuite(it, makeEngine, { waiters: rounds(50, 1000), aborts: rounds(50, 300) });
 }

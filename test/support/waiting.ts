@@ -8,13 +8,14 @@ const LONGEST_PAUSE_MS = 10;
  * Waits for a state: looks at once, then again after a turn of the event loop, then after pauses that grow to 10 ms,
  * and are no shorter than a look, so that a wait costs no processor that the processes waited for need.
  */
-export async function until<T>(look: () => T | Promise<T>): Promise<Exclude<T, false | null | undefined>> {
+export async function until<T>(look: () => T | Promise<T>): Promise<Exclude<T, false | null | undefined | '' | 0>> {
   const place = new Error('the state that was waited for did not come');
   const end = performance.now() + LIMIT_MS;
   for (let pause = 0; ; pause = Math.min(pause === 0 ? 0.25 : pause * 2, LONGEST_PAUSE_MS)) {
     const looked = performance.now();
     const seen = await look();
-    if (seen !== false && seen !== null && seen !== undefined) return seen as Exclude<T, false | null | undefined>;
+    // Not what is empty: the output of a program that has found nothing yet, a number that is none.
+    if (seen) return seen as Exclude<T, false | null | undefined | '' | 0>;
     if (performance.now() > end) throw place;
     const looking = performance.now() - looked;
     await new Promise<void>((resolve) => {

@@ -1,51 +1,77 @@
-/**
- * fairlock/testing/engine: what every lock service behind this library must do, as cases that any test runner runs.
- *
- *     import { engineSuite } from 'fairlock/testing/engine';
- *     for (const { name, run } of engineSuite({ open: () => new MyLocks(url) })) test(name, run);
- */
+/** fairlock/testing/engine: what every lock service behind this library must do, for any test runner. */
 import assert from 'node:assert/strict';
 import type { Engine } from '../../engine/engine.js';
-import type { EngineLocks } from '../../engine/engine-locks.js';
+import { EngineLocks } from '../../engine/engine-locks.js';
 import type { FencedHandle } from '../../engine/index.js';
+import { within } from '../../engine/retry.js';
+import { Deadline } from '../../timers.js';
 
+type ClosableEngine = Engine & { close?(): Promise<void> };
 type Locks = EngineLocks<Engine & { close(): Promise<void> }>;
+type Test = (name: string, run: () => Promise<void>) => unknown;
+
+/** `test` of node:test, `it` of vitest, Jest or Mocha; or an object that has one of them. */
+export type TestRunner = Test | { readonly test: Test } | { readonly it: Test };
 
 export interface EngineSuiteOptions {
-  /** A client of its own of the service, as another process would have. Closed by the case that opened it. */
-  open(): Locks | Promise<Locks>;
   /** How many waiters the case of a long queue has. @default 50 */
   waiters?: number | undefined;
   /** How many aborts the case of aborts has. @default 50 */
   aborts?: number | undefined;
-  /** How long, in ms, a state may take to come. @default 30000 */
+  /** How long, in ms, a test may take: an engine that is wrong may never grant. @default 60000 */
   limit?: number | undefined;
 }
 
-export interface EngineCase {
-  readonly name: string;
-  /** Rejects with an AssertionError of node:assert, or with what the service threw. */
-  run(): Promise<void>;
+/** For an engine without a class of locks around it. */
+class LocksOf extends EngineLocks<Engine & { close(): Promise<void> }> {
+  constructor(engine: ClosableEngine) {
+    const close = async (): Promise<void> => engine.close?.();
+    super(new Proxy(engine, { get: (target, key) => (key === 'close' ? close : boundTo(target, key)) }) as never, 1000);
+  }
 }
 
-/** The cases need nothing but the service; each uses names of its own. Run them one after the other or at once. */
-export function engineSuite({ open, waiters = 50, aborts = 50, limit = 30_000 }: EngineSuiteOptions): EngineCase[] {
-  const cases: EngineCase[] = [];
-  const until = (look: () => boolean | Promise<boolean>): Promise<void> => untilWithin(limit, look);
+function boundTo(target: object, key: string | symbol): unknown {
+  const value = Reflect.get(target, key, target) as unknown;
+  return typeof value === 'function' ? value.bind(target) : value;
+}
+
+/**
+ * Gives the runner a test for each thing that an engine must do: exclusion, order, tokens, timeouts and aborts that leave
+ * nothing, readers, semaphores, records, `close`. They need nothing but the service, and use names of their own. What
+ * needs the service itself (its death, a lost connection) is not among them.
+ *
+ *     import test from 'node:test';
+ *     engineSuite(test, () => new MyEngine(url));
+ *
+ * A test rejects with an AssertionError of node:assert, or with what the engine threw.
+ *
+ * @param makeEngine an engine, or the locks of one, with connections of its own, as another process would have; closed by
+ *   the test that made it
+ */
+export function engineSuite(
+  runner: TestRunner,
+  makeEngine: () => ClosableEngine | Locks | Promise<ClosableEngine | Locks>,
+  { waiters = 50, aborts = 50, limit = 60_000 }: EngineSuiteOptions = {},
+): void {
+  const test = typeof runner === 'function' ? runner : 'test' in runner ? runner.test : runner.it;
+  const until = (look: () => Promise<boolean>): Promise<void> => untilWithin(limit, look);
+  const open = async (): Promise<Locks> => {
+    const made = await makeEngine();
+    return 'tryAcquire' in made ? new LocksOf(made) : made;
+  };
 
   /** @param clients how many processes, so to speak, take part */
   const add = (name: string, clients: number, body: (lock: string, ...all: Locks[]) => Promise<void>): void => {
-    cases.push({
-      name,
-      run: async () => {
-        const all: Locks[] = [];
-        try {
-          for (let i = 0; i < clients; i++) all.push(await open());
-          await body(`fairlock suite ${process.pid} ${++names}`, ...all);
-        } finally {
-          await Promise.all(all.map((one) => one.close()));
-        }
-      },
+    test(name, async () => {
+      const all: Locks[] = [];
+      try {
+        for (let i = 0; i < clients; i++) all.push(await open());
+        const late = (): Error =>
+          new assert.AssertionError({ message: `it has not come to an end within ${limit} ms` });
+        await within(limit, body(`fairlock suite ${process.pid} ${++names}`, ...all), late);
+      } finally {
+        await Promise.all(all.map((one) => one.close()));
+      }
     });
   };
 
@@ -175,6 +201,7 @@ export function engineSuite({ open, waiters = 50, aborts = 50, limit = 30_000 }:
     const own = await b.lock(`${name} own`).acquire();
     const held = await a.lock(name).acquire();
     const refused = assert.rejects(b.lock(name).acquire(), { code: 'ERR_LOCK_CLOSED' });
+    refused.catch(() => {}); // It is awaited below, unless something else fails before.
     await until(async () => (await a.inspect(name)).waiters.length === 1);
     const closing = b.close();
     await refused;
@@ -193,8 +220,6 @@ export function engineSuite({ open, waiters = 50, aborts = 50, limit = 30_000 }:
     assert.equal(await b.read('key'), 'two €');
     assert.equal(await b.read('another'), undefined);
   });
-
-  return cases;
 }
 
 type Semaphore = ReturnType<Locks['semaphore']>;
@@ -205,9 +230,8 @@ async function turnOfLoop(): Promise<void> {
   await new Promise<void>((resolve) => setImmediate(resolve));
 }
 
-async function untilWithin(limit: number, look: () => boolean | Promise<boolean>): Promise<void> {
+async function untilWithin(limit: number, look: () => Promise<boolean>): Promise<void> {
   const error = new assert.AssertionError({ message: `the state that was waited for did not come within ${limit} ms` });
-  for (const end = performance.now() + limit; !(await look()); await turnOfLoop()) {
-    if (performance.now() > end) throw error;
-  }
+  const deadline = new Deadline(limit);
+  for (; !(await look()); await turnOfLoop()) if (deadline.left === 0) throw error;
 }
