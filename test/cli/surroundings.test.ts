@@ -120,7 +120,8 @@ describe.runIf(hasFlock)('fairlock run leaves its surroundings as they are', () 
         stdio: ['ignore', 'pipe', 'inherit'],
       }),
     );
-    const child = await until(() => spawnSync('pgrep', ['-P', String(outer.pid)], { encoding: 'utf8' }).stdout.trim());
+    const children = `/proc/${outer.pid}/task/${outer.pid}/children`;
+    const child = await until(() => readFileSync(children, 'utf8').trim());
     await until(
       () => waitsFor(file).includes('-> FLOCK') && readFileSync(`/proc/${child}/cmdline`, 'utf8').includes('fairlock'),
     );

@@ -9,10 +9,10 @@ import { readerWriterSuite } from '../suites/reader-writer-lock.js';
 import { forkProgram } from '../support/programs.js';
 import { TcpProxy } from '../support/proxy.js';
 import { rounds } from '../support/scale.js';
-import { EtcdServer, hasEtcd } from '../support/servers.js';
+import { EtcdServer, hasEtcd, hasEtcdctl } from '../support/servers.js';
 import { outcome, until } from '../support/waiting.js';
 
-describe.runIf(hasEtcd)('EtcdLocks (needs etcd and etcdctl)', () => {
+describe.runIf(hasEtcd && hasEtcdctl)('EtcdLocks (needs etcd and etcdctl)', () => {
   let server: EtcdServer;
   const open: EtcdLocks[] = [];
 

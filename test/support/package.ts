@@ -29,8 +29,8 @@ export function linkInto(folder: string, ...others: string[]): void {
 }
 
 export function packInto(folder: string): Packed {
-  const [{ filename, size, files }] = JSON.parse(
-    npm(root, 'pack', '--json', '--ignore-scripts', '--pack-destination', folder),
-  );
+  const said = JSON.parse(npm(root, 'pack', '--json', '--ignore-scripts', '--pack-destination', folder)) as object;
+  // A list of packages, and from npm 12 on an object of them.
+  const [{ filename, size, files }] = Object.values(said) as [Omit<Packed, 'tarball'> & { filename: string }];
   return { tarball: join(folder, filename), size, files };
 }
