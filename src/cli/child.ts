@@ -76,7 +76,7 @@ function stdioOf(fd: number | undefined, surroundings: Surroundings): StdioOptio
 }
 
 /** Whether a Ctrl-C at this process's terminal would go to this process: then it has gone to the command too. */
-function isInForeground(): boolean {
+export function isInForeground(): boolean {
   const stat = statOf('self');
   if (stat === undefined) return isatty(0);
   const [, , pgrp, , , tpgid] = stat;

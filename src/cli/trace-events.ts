@@ -40,13 +40,17 @@ export interface Span {
   outcome?: 'cancelled' | 'lost' | 'died' | 'not over' | undefined;
 }
 
-/** The spans of one record, a process killed in the midst of a line included. */
-export function spansOf(record: string, traceEnd: number): Span[] {
-  const lines = record
-    .split('\n')
-    .slice(0, -1)
-    .map((line) => JSON.parse(line) as Recorded);
-  const { process, command } = (lines[0] ?? { process: '?', command: '' }) as Recorder;
+/** How the record of a thread is called, in the folder of the records. */
+export const RECORD = /^\d+\.\d+$/;
+
+/**
+ * The spans of one record. Lines may be torn, or missing: of a process that was killed in the midst of one, or on a disk
+ * that was full for a while.
+ * @param name of the record: the thread that wrote it
+ */
+export function spansOf(record: string, traceEnd: number, name = '?'): Span[] {
+  const lines = record.split('\n').flatMap(parsed);
+  const { process = name, command = '' } = lines.find((line): line is Recorder => 'process' in line) ?? {};
   const waits = new Map<number, Span>();
   const holds = new Map<number, Span>();
   const spans: Span[] = [];
@@ -58,7 +62,8 @@ export function spansOf(record: string, traceEnd: number): Span[] {
   const end = (span: Span | undefined, at: number, outcome?: Span['outcome']): void => {
     if (span?.outcome === 'not over') Object.assign(span, { end: at, outcome });
   };
-  for (const event of lines.slice(1) as TraceEvent[]) {
+  for (const event of lines) {
+    if (!('what' in event)) continue;
     const { what, at, request = -1, hold = -1 } = event;
     if (what === 'request') waits.set(request, begin('wait', event));
     else if (what === 'cancel') end(waits.get(request), at, 'cancelled');
@@ -70,6 +75,17 @@ export function spansOf(record: string, traceEnd: number): Span[] {
     }
   }
   return spans;
+}
+
+function parsed(line: string): Recorded[] {
+  try {
+    const value = JSON.parse(line) as Partial<Recorder & TraceEvent> | null;
+    if (typeof value?.process === 'string' || (typeof value?.at === 'number' && typeof value.path === 'string'))
+      return [value as Recorded];
+  } catch {
+    // Torn.
+  }
+  return [];
 }
 
 /**

@@ -12,11 +12,16 @@ const holds = new WeakMap<object, number>();
 let count = 0;
 let file: number | undefined;
 
+/** The last line is torn, or may be. */
+let isTorn = false;
+
 function write(line: Recorded): void {
+  const text = `${isTorn ? '\n' : ''}${JSON.stringify(line)}\n`;
+  isTorn = true;
   try {
-    writeSync(file as number, `${JSON.stringify(line)}\n`);
+    isTorn = writeSync(file as number, text) < Buffer.byteLength(text);
   } catch {
-    // The trace is no reason to fail.
+    // A full disk, say. The trace is no reason to fail.
   }
 }
 

@@ -9,7 +9,7 @@ import { needPlatformThatTells, statusOf } from './lock-status.js';
 import { say } from './output.js';
 import { reasonOf } from './reasons.js';
 import { surroundings } from './surroundings.js';
-import { closeOpenSpans, now, type Span, spansOf, TRACE_FOLDER } from './trace-events.js';
+import { closeOpenSpans, now, RECORD, type Span, spansOf, TRACE_FOLDER } from './trace-events.js';
 import { page } from './trace-page.js';
 
 const SAMPLE_MS = 20;
@@ -43,7 +43,7 @@ export async function trace(words: readonly string[], { out, watch, seconds }: T
     const env = { ...process.env, [TRACE_FOLDER]: folder, NODE_OPTIONS: `${before} ${hook}`.trim() };
     const code = await runCommand({ file, args, env, surroundings: around }, () => UNAVAILABLE);
     const end = now();
-    const spans = readdirSync(folder).flatMap((name) => spansOf(readFileSync(join(folder, name), 'utf8'), end));
+    const spans = readdirSync(folder).flatMap((name) => recorded(folder, name, end));
     closeOpenSpans(spans);
     write(
       out,
@@ -54,6 +54,16 @@ export async function trace(words: readonly string[], { out, watch, seconds }: T
     return code;
   } finally {
     rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function recorded(folder: string, name: string, end: number): Span[] {
+  if (!RECORD.test(name)) return []; // The command's own: the folder is in its environment.
+  try {
+    return spansOf(readFileSync(join(folder, name), 'utf8'), end, name);
+  } catch (error) {
+    say(`cannot read ${join(folder, name)}: ${reasonOf(error)}`);
+    return [];
   }
 }
 

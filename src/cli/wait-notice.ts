@@ -5,6 +5,7 @@ import { constants } from 'node:os';
 import { clearLine, cursorTo } from 'node:readline';
 import { isatty } from 'node:tty';
 import { cut, printable } from '../printable.js';
+import { isInForeground } from './child.js';
 import { statusOf } from './lock-status.js';
 import { say } from './output.js';
 import { ago } from './reasons.js';
@@ -33,6 +34,8 @@ export function announceWait(
       say(describe(Infinity));
       return;
     }
+    // A job in the background would draw over what the one in the foreground shows.
+    if (!isInForeground()) return;
     drawn = true;
     wipe();
     process.stderr.write(describe((process.stderr.columns || 80) - 1));
@@ -44,7 +47,7 @@ export function announceWait(
   const end = (): void => {
     clearInterval(timer);
     for (const signal of FATAL) process.off(signal, die);
-    if (drawn && terminal) wipe();
+    if (drawn && isInForeground()) wipe();
   };
   // As fatal as without a listener. With one also for process 1, which has no default actions, and SIGUSR1, which would
   // start Node's debugger.

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { statusOf } from '../../src/cli/lock-status.js';
 import { InterProcessLock } from '../../src/index.js';
 import { hasFcntl, hasFlock, hasParking } from '../support/capabilities.js';
 import { CLI, testFolder } from '../support/paths.js';
@@ -334,6 +335,33 @@ describe.runIf(hasParking)('at a terminal', () => {
     holder.child.stdin.end();
     await until(() => seen().includes('exited 0'));
     expect(seen().slice(seen().lastIndexOf(' 1 waiting'))).toContain(`${WIPE}granted`);
+  });
+
+  it('in the background it does not draw over what the foreground shows', async () => {
+    const [file, other] = [path(), path()];
+    const holder = await held(OURS, file);
+    const job = `set -m; "$0" "$1" run "$2" true & read line; exit 0`;
+    const terminal = new LineProgram('python3', [
+      program('terminal.py'),
+      'bash',
+      '-c',
+      job,
+      process.execPath,
+      CLI,
+      file,
+    ]);
+    let shown = '';
+    terminal.child.stdout.on('data', (text) => {
+      shown += text;
+    });
+    await until(() => statusOf(file).waiters.length === 1);
+    // One that began later, and is in the foreground, has drawn its line twice by now.
+    const later = await waitAtTerminal(other);
+    await until(() => later.seen().split('waiting for').length > 2);
+    expect(shown).not.toContain('waiting for');
+    for (const one of [holder, later.holder]) one.child.stdin.end();
+    terminal.child.stdin.write('\n');
+    await until(() => shown.includes('exited 0'));
   });
 
   it.runIf(isSoak)('interrupted while it waits, takes the line away and never starts the command', async () => {

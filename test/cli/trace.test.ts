@@ -39,6 +39,15 @@ describe('what was written down', () => {
     ]);
   });
 
+  it('lines that are torn, or missing, cost only themselves', () => {
+    const whole = record('1.0', { at: 1, what: 'grant', hold: 1 }, { at: 5, what: 'release', hold: 1 });
+    const [first, grant, release] = whole.split('\n') as [string, string, string];
+    const spans = (text: string) => spansOf(text, 10, '1.0').map(({ process, begin, end }) => [process, begin, end]);
+    expect(spans([first, grant, release, ''].join('\n'))).toEqual([['1.0', 1, 5]]);
+    expect(spans([first.slice(0, 9), grant, grant.slice(0, 7), release, ''].join('\n'))).toEqual([['1.0', 1, 5]]);
+    expect(spans([grant, `${release.slice(0, 9)}${grant}`, 'null', '{}', ''].join('\n'))).toEqual([['1.0', 1, 10]]);
+  });
+
   it('a hold that no process ended is over when the next one is granted', () => {
     const spans = [
       ...spansOf(record('1.0', { at: 1, what: 'grant', hold: 1 }), 10),
@@ -74,6 +83,13 @@ describe.runIf(hasParking)('fairlock trace', () => {
     expect(page).toMatch(/<title>\d+ waited for \d+, [\d.]+ m?s; from/);
     expect(page).toContain('&#60;b&#62;&#38;.lock');
     expect(page).not.toMatch(/<b>|src=|href=/);
+  });
+
+  it('files of the command in the folder of the records are left out, and its exit code is passed on', async () => {
+    const out = path('page.html');
+    const foreign = 'cd "$FAIRLOCK_TRACE_FOLDER" && echo x > notes && mkdir 1.0 && echo "{" > 2.0; exit 7';
+    const { code, stderr } = await run(process.execPath, [CLI, 'trace', '-o', out, '--', 'sh', '-c', foreign]);
+    expect([code, stderr]).toEqual([7, expect.stringContaining(`0 waits and holds are in ${out}`)]);
   });
 
   it('looks at the locks of other programs', async () => {
