@@ -82,9 +82,10 @@ export class PostgresEngine implements Engine {
     signal: AbortSignal,
     trouble: (error: unknown) => void = () => {},
   ): Promise<EngineGrant> {
+    let isTrouble = false;
     for (const delay of backOff()) {
       try {
-        const session = this.#contended.isLikely(request) ? this.#pool.takeIdle() : undefined;
+        const session = !isTrouble && this.#contended.isLikely(request) ? this.#pool.takeIdle() : undefined;
         if (session !== undefined) return await this.#waitOn(session, request, signal);
         const granted = await this.#tryOnce(request);
         this.#contended.seen(request, granted === null);
@@ -95,6 +96,7 @@ export class PostgresEngine implements Engine {
       } catch (error) {
         const told = this.#engineError(request, error);
         if (signal.aborted || isFatal(error)) throw told;
+        isTrouble = true;
         trouble(told);
         await pause(delay, signal); // An outage: the lock is waited for until it is over.
       }
@@ -179,6 +181,7 @@ export class PostgresEngine implements Engine {
 
   async #waitOn(session: Session, request: EngineRequest, signal: AbortSignal): Promise<EngineGrant> {
     try {
+      await this.#sameServer(session);
       signal.throwIfAborted();
       const { name, mode, permits } = request;
       const locked = await (permits === undefined
@@ -189,6 +192,21 @@ export class PostgresEngine implements Engine {
       this.#pool.giveBack(session);
       throw error;
     }
+  }
+
+  /**
+   * 1. This process tries a lock on the old primary, by the control session: another process holds it there. 2. The name
+   * of the server leads to a new primary from now on; the old one is stopped, or cut off, and its connections do not know.
+   * 3. A connection that is made now reaches the new primary, where the lock is free, while the holder may work on for
+   * `lossAfter`. So a lock is waited for only on the server on which the control session is, whose time of grace is over.
+   */
+  async #sameServer(session: Session): Promise<void> {
+    const control = await this.#control.session();
+    await this.#control.grace();
+    if (control.server === session.server) return;
+    const why = 'this connection has reached another server than those before it (a failover?)';
+    session.end(why);
+    throw new LockEngineError(undefined, why);
   }
 
   /**

@@ -43,6 +43,8 @@ interface Statement {
 export class Session {
   /** The server's process. */
   pid = 0;
+  /** Which server it is: since when it runs. */
+  server = '';
   /** When the last query that was answered was sent: the session lived then. */
   lastAnswered: Moment = now();
   isEnded = false;
@@ -75,10 +77,11 @@ export class Session {
       );
       const application = `fairlock ${process.pid}@${hostname()}`.slice(0, 63);
       const { rows } = await session.query(
-        "SELECT pg_backend_pid() AS pid, set_config('application_name', $1, false)",
+        "SELECT pg_backend_pid() AS pid, pg_postmaster_start_time()::text AS server, set_config('application_name', $1, false)",
         [application],
       );
       session.pid = rows[0].pid;
+      session.server = rows[0].server;
       return session;
     } catch (error) {
       session.end(messageOf(error));

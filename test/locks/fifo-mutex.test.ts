@@ -35,7 +35,7 @@ it('leaves no timer when granted, and waits longer than a Node timer can', async
   expect(clock.timers).toBe(0);
 });
 
-it('a waiter costs a few hundred bytes', async () => {
+it('a waiter costs about a kilobyte', async () => {
   const mutex = new FifoMutex();
   const holder = await mutex.acquire();
   globalThis.gc?.();
@@ -44,7 +44,8 @@ it('a waiter costs a few hundred bytes', async () => {
   const waiters = Array.from({ length: 100_000 }, () => mutex.acquire());
   globalThis.gc?.();
   const each = (process.memoryUsage().heapUsed - before) / waiters.length;
-  expect(each).toBeLessThan(1000);
+  // 870 to 1 000 were seen: promises cost more where a program, or a test before this one, looks at async contexts.
+  expect(each).toBeLessThan(1500);
   holder.release();
   for (const waiter of waiters) (await waiter).release();
 });

@@ -1,4 +1,5 @@
 /** Waits that end, and say why they go on: connections that are dead or refused, slots, failovers, pools of one. */
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import pg from 'pg';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type FencedHandle, PostgresLocks, type PostgresLocksOptions } from '../../src/postgres/index.js';
@@ -219,5 +220,35 @@ describe.runIf(hasPostgres)('PostgreSQL: waits that end (needs PostgreSQL)', () 
     await before.close();
     await after.close();
     await standby.kill('SIGKILL');
+  });
+
+  it.runIf(isSoak)('a connection that reaches another server than the others did is not waited on', async () => {
+    const old = await PostgresServer.start();
+    let { url } = old;
+    const connect = async (): Promise<pg.Client> => {
+      const client = new pg.Client(url);
+      client.on('error', () => {});
+      await client.connect();
+      return client;
+    };
+    const [holder, here] = [locks({ connectionString: old.url }), locks({ connectionString: undefined, connect })];
+    await (await here.lock('other').acquire()).release(); // The schema is there.
+    const promoted = await old.standby();
+    await promoted.promote();
+    const held = await holder.lock('job').acquire();
+    const told: string[] = [];
+    const onOutage = (message: unknown): void => void told.push(String((message as { error: unknown }).error));
+    subscribe('fairlock:outage', onOutage);
+    // The name of the server leads to the promoted one, which knows nothing of the lock; the old one runs on.
+    url = promoted.url;
+    const waiting = outcome(here.lock('job').acquire());
+    await until(() => told.some((one) => one.includes('another server')) || waiting.state !== 'pending');
+    expect(waiting.state).toBe('pending');
+    held.check();
+    unsubscribe('fairlock:outage', onOutage);
+    await old.kill('SIGKILL');
+    await until(() => waiting.state === 'fulfilled');
+    expect(() => held.check()).toThrow(expect.objectContaining({ code: 'ERR_LOCK_LOST' }));
+    await waiting.value?.release();
   });
 });
