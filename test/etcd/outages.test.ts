@@ -1,10 +1,14 @@
 /** Waits that end, and say why they go on: tokens that are too old, endpoints that hang, a full disk, a wrong address. */
+import { execFileSync } from 'node:child_process';
 import { afterEach, describe, expect, it } from 'vitest';
 import { EtcdLocks, type EtcdLocksOptions, type FencedHandle } from '../../src/etcd/index.js';
+import { testFolder } from '../support/paths.js';
 import { TcpProxy } from '../support/proxy.js';
-import { isSoak } from '../support/scale.js';
+import { isSoak, some } from '../support/scale.js';
 import { EtcdServer, freePort, hasEtcd, hasEtcdctl } from '../support/servers.js';
 import { outcome, until } from '../support/waiting.js';
+
+const { path } = testFolder();
 
 describe.runIf(hasEtcd)('etcd: waits that end (needs etcd)', () => {
   const open: EtcdLocks[] = [];
@@ -12,16 +16,24 @@ describe.runIf(hasEtcd)('etcd: waits that end (needs etcd)', () => {
     for (const one of open.splice(0)) await one.close();
   });
 
+  /** Tokens that are signed, not kept, and say which state of the users they are of. */
+  function jwt(): string {
+    const [key, pub] = [path('key.pem'), path('pub.pem')];
+    execFileSync('openssl', ['genrsa', '-out', key, '2048'], { stdio: 'ignore' });
+    execFileSync('openssl', ['rsa', '-in', key, '-pubout', '-out', pub], { stdio: 'ignore' });
+    return `jwt,pub-key=${pub},priv-key=${key},sign-method=RS256,ttl=5m`;
+  }
+
   function locks(options: EtcdLocksOptions): EtcdLocks {
     const made = new EtcdLocks({ ttl: 60_000, ...options });
     open.push(made);
     return made;
   }
 
-  it.runIf(hasEtcdctl)(
-    'users and roles that are changed: calls, releases and waits go on with a new token',
-    async () => {
-      const server = await EtcdServer.start();
+  it.runIf(hasEtcdctl).each(some(['simple', 'jwt']))(
+    'users and roles that are changed: calls, releases and waits go on with a new token (%s)',
+    async (kind) => {
+      const server = await EtcdServer.start('--auth-token', kind === 'jwt' ? jwt() : kind);
       server.ctl('user', 'add', 'root:secret');
       server.ctl('user', 'grant-role', 'root', 'root');
       server.ctl('auth', 'enable');
@@ -53,21 +65,31 @@ describe.runIf(hasEtcd)('etcd: waits that end (needs etcd)', () => {
     await until(async () => (await root.inspect('job')).holders.length === 0);
   });
 
-  it.runIf(isSoak).each([2, 3])(
-    'of %d endpoints the first hangs while a request waits: it is granted by another',
-    async (count) => {
+  it.runIf(isSoak).each(['hangs', 'refuses', 'has no address', 'is slow'])(
+    'of 2, 3, 4 endpoints one %s while a request waits, whichever it is: it is granted',
+    async (how) => {
       const server = await EtcdServer.start();
-      const proxies = await Promise.all(Array.from({ length: count }, () => TcpProxy.to(server.port)));
-      const endpoints = proxies.map(({ port }) => `http://127.0.0.1:${port}`);
-      const here = locks({ endpoints, callTimeout: 1000 });
-      const held = await locks({ endpoints: server.url }).lock('a').acquire();
-      const waiting = outcome(here.lock('a').acquire());
-      await until(async () => (await here.inspect('a')).waiters.length === 1);
-      proxies[0]?.swallow();
-      await held.release();
-      await until(() => waiting.state === 'fulfilled');
-      await (waiting.value as FencedHandle).release();
-      proxies[0]?.cut();
+      const other = locks({ endpoints: server.url });
+      const granted = async (count: number, which: number): Promise<void> => {
+        const proxies = await Promise.all(Array.from({ length: count }, () => TcpProxy.to(server.port)));
+        const endpoints = proxies.map(({ port }) => `http://127.0.0.1:${port}`);
+        if (how === 'refuses') endpoints[which] = `http://127.0.0.1:${await freePort()}`;
+        if (how === 'has no address') endpoints[which] = 'http://nowhere.invalid:2379';
+        const proxy = proxies[which] as TcpProxy;
+        if (how === 'is slow') proxy.slowDown(200);
+        const here = locks({ endpoints, callTimeout: 2000 });
+        const name = `${how} ${count} ${which}`;
+        const held = await other.lock(name).acquire();
+        const waiting = outcome(here.lock(name).acquire());
+        await until(async () => (await other.inspect(name)).waiters.length === 1);
+        if (how === 'hangs') proxy.swallow();
+        await held.release();
+        await until(() => waiting.state === 'fulfilled');
+        await (waiting.value as FencedHandle).release();
+        proxy.cut();
+      };
+      const all = [2, 3, 4].flatMap((count) => Array.from({ length: count }, (_, which) => granted(count, which)));
+      await Promise.all(all);
     },
   );
 

@@ -8,6 +8,7 @@ export class TcpProxy {
   /** Of connections that are dead, and do not look so. */
   readonly #dead = new WeakSet<Socket>();
   #isSwallowing = false;
+  #delay = 0;
 
   private constructor(readonly port: number) {}
 
@@ -23,7 +24,9 @@ export class TcpProxy {
       ] as const) {
         proxy.#sockets.add(from);
         from.on('data', (data) => {
-          if (!proxy.#isSwallowing && !proxy.#dead.has(from)) to.write(data);
+          if (proxy.#isSwallowing || proxy.#dead.has(from)) return;
+          if (proxy.#delay === 0) to.write(data);
+          else setTimeout(() => to.write(data), proxy.#delay);
         });
         from.on('close', () => {
           proxy.#sockets.delete(from);
@@ -37,6 +40,11 @@ export class TcpProxy {
       proxy.cut();
     });
     return proxy;
+  }
+
+  /** Everything takes so many ms longer, each way. */
+  slowDown(ms: number): void {
+    this.#delay = ms;
   }
 
   swallow(): void {
