@@ -251,4 +251,48 @@ describe.runIf(hasPostgres)('PostgreSQL: waits that end (needs PostgreSQL)', () 
     expect(() => held.check()).toThrow(expect.objectContaining({ code: 'ERR_LOCK_LOST' }));
     await waiting.value?.release();
   });
+
+  it.runIf(isSoak)('an abort after a failover ends its own wait, and no process of another server', async () => {
+    const old = await PostgresServer.start();
+    let { url } = old;
+    /** What the promoted server is asked. */
+    const statements: string[] = [];
+    const connect = async (): Promise<pg.Client> => {
+      const client = new pg.Client(url);
+      client.on('error', () => {});
+      await client.connect();
+      const { query } = client;
+      if (url !== old.url)
+        client.query = function (this: pg.Client, ...args: unknown[]) {
+          statements.push(JSON.stringify(args[0]));
+          return (query as (...all: unknown[]) => unknown).apply(this, args);
+        } as never;
+      return client;
+    };
+    const [holder, here] = [locks({ connectionString: old.url }), locks({ connectionString: undefined, connect })];
+    const held = await holder.lock('job').acquire();
+    const promoted = await old.standby();
+    await promoted.promote();
+    const controller = new AbortController();
+    const waiting = outcome(here.lock('job').acquire({ signal: controller.signal }));
+    const waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    await until(() => old.psql(waits) === '1');
+    // The connection that cancels waits is lost, and made anew to the promoted server: its numbers are of other processes.
+    url = promoted.url;
+    old.psql(
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'fairlock %'
+       AND state = 'idle' AND pid NOT IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory')`,
+    );
+    await until(() => {
+      void here.inspect('free').catch(() => {}); // By the connection that was lost, or makes it anew.
+      return statements.length > 0;
+    });
+    controller.abort();
+    await until(() => old.psql(waits) === '0');
+    expect(waiting.state).toBe('rejected');
+    expect(statements).not.toContainEqual(expect.stringMatching(/pg_(cancel|terminate)_backend/));
+    expect(statements.length).toBeGreaterThan(0);
+    held.check();
+    await held.release();
+  });
 });
