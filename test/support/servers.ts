@@ -24,13 +24,17 @@ import { until } from './waiting.js';
 /** Below these lie the ports that systems give to outgoing connections: from 32768, or from 49152. */
 const [FIRST_PORT, LAST_PORT] = [10_000, 32_000];
 
+/** Test files that run at the same time have ports of their own: one that is free now may be another's a moment later. */
+const worker = Number(process.env.VITEST_POOL_ID ?? 0);
+const WORKERS = 16;
+
 /**
  * Not any free port, for that may go to an outgoing connection while a server of the test is down: a client that tries
  * to reach it might even be connected to itself.
  */
 export async function freePort(): Promise<number> {
   for (;;) {
-    const port = randomInt(FIRST_PORT, LAST_PORT);
+    const port = randomInt(FIRST_PORT / WORKERS, LAST_PORT / WORKERS) * WORKERS + (worker % WORKERS);
     const server = createServer().listen(port, '127.0.0.1');
     const isFree = await once(server, 'listening').then(
       () => true,
@@ -103,9 +107,8 @@ export class PostgresServer {
     this.#process = child;
     await until(() => runs(child) && accepts(this.port));
     // It accepts connections before it serves them.
-    await until(
-      () => spawnSync(join(bin ?? '', 'pg_isready'), ['-h', '127.0.0.1', '-p', String(this.port)]).status === 0,
-    );
+    const isReady = ['-h', '127.0.0.1', '-p', String(this.port)];
+    await until(() => runs(child) && spawnSync(join(bin ?? '', 'pg_isready'), isReady).status === 0);
   }
 
   /** Who may connect, and how they prove it: the lines of pg_hba.conf. */
