@@ -5,7 +5,7 @@ import { execFile, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
-import { machine, median, table } from './support.mjs';
+import { machine, median, now, quantile, table } from './support.mjs';
 
 const { values, positionals } = parseArgs({
   options: {
@@ -20,10 +20,22 @@ const { values, positionals } = parseArgs({
 });
 /** A process is warm after so many grants, or so many ms. */
 const [WARM_GRANTS, WARM_MS] = [3000, 15_000];
-const now = () => Number(process.hrtime.bigint()) / 1e6;
-const quantile = (numbers, q) => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length * q)] ?? Number.NaN;
 
-/** Each makes an object with `acquire(name)`, which resolves to a function that releases. */
+async function locksOf(engine) {
+  if (engine === 'etcd') return new (await import('../../dist/etcd/index.js')).EtcdLocks({ endpoints: values.etcd });
+  const { PostgresLocks } = await import('../../dist/postgres/index.js');
+  return new PostgresLocks({ connectionString: values.postgres, lossAfter: 5000 });
+}
+
+const fairlock = (engine) => async () => {
+  const lock = (await locksOf(engine)).lock('bench');
+  return async () => {
+    const handle = await lock.acquire();
+    return () => handle.release();
+  };
+};
+
+/** Each makes a function that acquires, and resolves to one that releases. */
 const subjects = {
   /** What a program writes by hand: a session lock, and no token. */
   'postgres: bare': async () => {
@@ -35,14 +47,7 @@ const subjects = {
       return () => client.query('SELECT pg_advisory_unlock($1::bigint)', [4711]);
     };
   },
-  'postgres: fairlock': async () => {
-    const { PostgresLocks } = await import('../../dist/postgres/index.js');
-    const lock = new PostgresLocks({ connectionString: values.postgres, lossAfter: 5000 }).lock('bench');
-    return async () => {
-      const handle = await lock.acquire();
-      return () => handle.release();
-    };
-  },
+  'postgres: fairlock': fairlock('postgres'),
   'postgres: advisory-lock': async () => {
     const peer = 'advisory-lock'; // Not of this package: npm install --no-save advisory-lock
     const { default: lockOf } = await import(peer);
@@ -81,14 +86,7 @@ const subjects = {
       return () => connection.call('KV', 'DeleteRange', { key });
     };
   },
-  'etcd: fairlock': async () => {
-    const { EtcdLocks } = await import('../../dist/etcd/index.js');
-    const lock = new EtcdLocks({ endpoints: values.etcd }).lock('bench');
-    return async () => {
-      const handle = await lock.acquire();
-      return () => handle.release();
-    };
-  },
+  'etcd: fairlock': fairlock('etcd'),
   'etcd: etcdctl lock': async () => {
     const run = promisify(execFile);
     const env = { ...process.env, ETCDCTL_API: '3' };
@@ -212,11 +210,7 @@ console.log(
 /** Many waiters in one process. */
 const WAITERS = 1000;
 for (const name of wanted.filter((one) => one.endsWith('fairlock'))) {
-  const { EtcdLocks } = await import('../../dist/etcd/index.js');
-  const { PostgresLocks } = await import('../../dist/postgres/index.js');
-  const locks = name.startsWith('etcd')
-    ? new EtcdLocks({ endpoints: values.etcd })
-    : new PostgresLocks({ connectionString: values.postgres, lossAfter: 5000 });
+  const locks = await locksOf(name.split(':')[0]);
   const lock = locks.lock('many');
   const held = await lock.acquire();
   const all = Array.from({ length: WAITERS }, () => lock.withLock(() => {}));

@@ -9,7 +9,7 @@ import pg from 'pg';
 import { EtcdLocks } from '../../dist/etcd/index.js';
 import { Connection } from '../../dist/internal/etcd/connection.js';
 import { PostgresLocks } from '../../dist/postgres/index.js';
-import { machine, median, table } from './support.mjs';
+import { machine, median, now, quantile, table } from './support.mjs';
 
 const { values } = parseArgs({
   options: { etcd: { type: 'string' }, postgres: { type: 'string' }, seconds: { type: 'string', default: '3' } },
@@ -21,8 +21,6 @@ const locksOf = (engine) =>
   engine === 'etcd'
     ? new EtcdLocks({ endpoints: values.etcd, ttl: 5000 })
     : new PostgresLocks({ connectionString: values.postgres, lossAfter: 5000 });
-const now = () => Number(process.hrtime.bigint()) / 1e6;
-const quantile = (numbers, q) => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length * q)];
 
 /** A process of the benchmark: contends until it is told to stop, or holds. */
 if (process.send !== undefined) {

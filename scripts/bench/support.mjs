@@ -29,6 +29,15 @@ export function table(head, rows) {
   return drawn.toString();
 }
 
+/** Milliseconds, of the clock that all processes share. */
+export function now() {
+  return Number(process.hrtime.bigint()) / 1e6;
+}
+
+export function quantile(values, q) {
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length * q)] ?? Number.NaN;
+}
+
 export function median(values) {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.floor(sorted.length / 2)];

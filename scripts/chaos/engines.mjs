@@ -106,9 +106,6 @@ async function main() {
   /** When what was wrong: `[from, to, slot]`, of a server without a slot. */
   const faults = [];
   const counts = {};
-  const count = (what) => {
-    counts[what] = (counts[what] ?? 0) + 1;
-  };
   const slots = [];
   for (const engine of ['etcd', 'postgres']) {
     for (let i = 0; i < ACTORS; i++) {
@@ -121,11 +118,7 @@ async function main() {
             )
           : [i % 2 === 0 ? () => postgres.pair.primary.port : () => bouncer.server.port];
       const proxies = await Promise.all(targets.map(proxyTo));
-      const url = proxies
-        .map(({ port }) =>
-          engine === 'etcd' ? `http://127.0.0.1:${port}` : `postgresql://postgres@127.0.0.1:${port}/postgres`,
-        )
-        .join(',');
+      const url = urlOf(engine, proxies);
       const slot = { engine, proxies, child: undefined, busy: false };
       slot.start = () => {
         const words = ['--actor', engine, '--folder', folder, `--${engine}`, url];
@@ -139,7 +132,7 @@ async function main() {
   const underWay = new Set();
   /** Something is wrong for a while, and then mended. */
   const fault = (what, slot, begin, mend, longest = TTL * 1.6) => {
-    count(what);
+    counts[what] = (counts[what] ?? 0) + 1;
     if (slot !== undefined) slot.busy = true;
     const from = now();
     const going = (async () => {
@@ -153,49 +146,47 @@ async function main() {
     going.finally(() => underWay.delete(going));
     return going;
   };
-  let serversMend = Promise.resolve();
-  let isServerDown = false;
   const serverFault = () => {
-    if (isServerDown) return;
-    isServerDown = true;
     const node = etcd.servers[Math.floor(random() * etcd.servers.length)];
+    const ofServer = (what, begin, mend, longest) => fault(what, undefined, begin, mend, longest);
     const dice = random();
-    if (dice < 0.3)
-      serversMend = fault(
-        'etcd nodes killed',
-        undefined,
-        () => node.kill(),
-        () => node.start(),
-      );
-    else if (dice < 0.6) {
+    if (dice < 0.3) {
+      const kill = () => node.kill();
+      return ofServer('etcd nodes killed', kill, () => node.start());
+    }
+    if (dice < 0.6) {
       const stop = () => node.child.kill('SIGSTOP');
-      serversMend = fault('etcd nodes stopped', undefined, stop, () => node.child.kill('SIGCONT'));
-    } else if (dice < 0.7) {
-      const restart = async () => {
-        bouncer.server.start();
-      };
-      serversMend = fault('PgBouncer killed', undefined, () => bouncer.server.kill(), restart, 1000);
-    } else {
-      const how = random() < 0.5 ? 'kill' : 'stop';
-      const begin = () => postgres.failOver(how);
-      serversMend = fault(`PostgreSQL failovers (${how})`, undefined, begin, async (mend) => {
+      return ofServer('etcd nodes stopped', stop, () => node.child.kill('SIGCONT'));
+    }
+    if (dice < 0.7) {
+      const kill = () => bouncer.server.kill();
+      return ofServer('PgBouncer killed', kill, () => bouncer.server.start(), 1000);
+    }
+    const how = random() < 0.5 ? 'kill' : 'stop';
+    return ofServer(
+      `PostgreSQL failovers (${how})`,
+      () => postgres.failOver(how),
+      async (mend) => {
         // Connections to the old primary, which may be stopped, are those of a machine that is gone.
         toPrimary.cut();
         await mend();
-      });
-    }
-    serversMend.finally(() => {
-      isServerDown = false;
-    });
+      },
+    );
   };
 
   const end = performance.now() + Number(values.seconds) * 1000;
   let nextServerFault = performance.now() + 3000;
+  let isServerDown = false;
   while (performance.now() < end) {
     await setTimeout(100 + random() * 500);
     if (performance.now() > nextServerFault) {
       nextServerFault = performance.now() + 4000 + random() * 10_000;
-      serverFault();
+      if (!isServerDown) {
+        isServerDown = true;
+        serverFault().finally(() => {
+          isServerDown = false;
+        });
+      }
     }
     const slot = slots[Math.floor(random() * slots.length)];
     if (slot.busy) continue;
@@ -236,10 +227,7 @@ async function main() {
   for (const { child } of slots) child.kill('SIGKILL');
   console.log(`${values.seconds} s, seed ${values.seed}: ${JSON.stringify(counts)}`);
   let failures = 0;
-  const urls = {
-    etcd: etcd.servers.map(({ port }) => `http://127.0.0.1:${port}`).join(','),
-    postgres: `postgresql://postgres@127.0.0.1:${postgres.pair.primary.port}/postgres`,
-  };
+  const urls = { etcd: urlOf('etcd', etcd.servers), postgres: urlOf('postgres', [postgres.pair.primary]) };
   for (const engine of ['etcd', 'postgres']) {
     const violations = [...check(engine, folder, slots, faults), ...(await left(engine, urls[engine]))];
     failures += violations.length;
@@ -333,6 +321,12 @@ async function left(engine, url) {
   }
   await locks.close();
   return count === 0 ? [] : [`${count} locks are left`];
+}
+
+function urlOf(engine, servers) {
+  const url = ({ port }) =>
+    engine === 'etcd' ? `http://127.0.0.1:${port}` : `postgresql://postgres@127.0.0.1:${port}/postgres`;
+  return servers.map(url).join(',');
 }
 
 /** Forwards until it is told to swallow; no connection is closed then. */

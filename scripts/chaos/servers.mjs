@@ -1,27 +1,16 @@
 // Servers of one's own for the chaos on engines: three nodes of etcd; a PostgreSQL primary with a standby that takes its
 // place, and PgBouncer in front of whichever is the primary.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
-import {
-  chmodSync,
-  chownSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
-import { connect, createServer } from 'node:net';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { accepts, configurePgBouncer, freePort, giveToServer, postgresBinaries, serverUser } from './server-tools.mjs';
 
 /** What must be there; the first that is not, or undefined. */
 export function missing() {
-  if (binaries() === undefined) return 'PostgreSQL';
+  if (postgresBinaries() === undefined) return 'PostgreSQL';
   for (const [name, ...args] of [
     ['etcd', '--version'],
     ['pgbouncer', '--version'],
@@ -34,22 +23,6 @@ async function until(look) {
   for (const end = performance.now() + 60_000; ; await setTimeout(50)) {
     if (await look()) return;
     if (performance.now() > end) throw new Error(`a server did not start: ${look}`);
-  }
-}
-
-/** Below the ports of outgoing connections, which might else be given one while its server is down. */
-async function freePort() {
-  for (;;) {
-    const port = randomInt(10_000, 32_000);
-    const server = createServer().listen(port, '127.0.0.1');
-    const isFree = await once(server, 'listening').then(
-      () => true,
-      () => false,
-    );
-    if (!isFree) continue;
-    server.close();
-    await once(server, 'close');
-    return port;
   }
 }
 
@@ -114,27 +87,13 @@ export async function startEtcd() {
   return { servers, end };
 }
 
-function binaries() {
-  const base = '/usr/lib/postgresql';
-  const versions = existsSync(base) ? readdirSync(base).sort((a, b) => Number(b) - Number(a)) : [];
-  return versions.map((version) => join(base, version, 'bin')).find((bin) => existsSync(join(bin, 'initdb')));
-}
-
-/** PostgreSQL and PgBouncer refuse to run as root. */
-function user() {
-  if (process.getuid() !== 0) return {};
-  const id = (flag) => Number(execFileSync('id', [flag, 'postgres'], { encoding: 'utf8' }));
-  return { uid: id('-u'), gid: id('-g') };
-}
-
 export async function startPostgres() {
   const folder = mkdtempSync(join(tmpdir(), 'chaos-postgres-'));
-  const own = (path) => user().uid !== undefined && chownSync(path, user().uid, user().gid);
-  own(folder);
-  const bin = binaries();
+  giveToServer(folder);
+  const bin = postgresBinaries();
   const run = (name, ...args) =>
     execFileSync(join(bin, name), args, {
-      ...user(),
+      ...serverUser(),
       cwd: folder,
       stdio: ['ignore', 'pipe', 'ignore'],
       encoding: 'utf8',
@@ -146,7 +105,7 @@ export async function startPostgres() {
   const folderFor = () => {
     const data = join(folder, `data-${++count}`);
     mkdirSync(data);
-    own(data);
+    giveToServer(data);
     chmodSync(data, 0o700);
     return data;
   };
@@ -155,7 +114,7 @@ export async function startPostgres() {
     const settings = [`port=${port}`, 'listen_addresses=127.0.0.1', 'fsync=off', 'unix_socket_directories='];
     const args = ['-D', data, ...settings.flatMap((one) => ['-c', one])];
     const server = new Server(port, () =>
-      spawn(join(bin, 'postgres'), args, { ...user(), cwd: folder, stdio: 'ignore' }),
+      spawn(join(bin, 'postgres'), args, { ...serverUser(), cwd: folder, stdio: 'ignore' }),
     );
     server.data = data;
     server.start();
@@ -199,32 +158,18 @@ export async function startPostgres() {
 export async function startPgBouncer(target) {
   const folder = mkdtempSync(join(tmpdir(), 'chaos-pgbouncer-'));
   const port = await freePort();
-  const [config, users] = [join(folder, 'pgbouncer.ini'), join(folder, 'users.txt')];
-  writeFileSync(users, '"postgres" ""\n');
-  const lines = [
-    '[databases]',
-    `* = host=127.0.0.1 port=${target} user=postgres`,
-    '[pgbouncer]',
-    'listen_addr = 127.0.0.1',
-    `listen_port = ${port}`,
-    'auth_type = any',
-    `auth_file = ${users}`,
-    'pool_mode = session',
-    'default_pool_size = 50',
-    'server_login_retry = 1',
-    'unix_socket_dir =',
-  ];
-  writeFileSync(config, lines.join('\n'));
-  for (const path of [folder, config, users]) if (user().uid !== undefined) chownSync(path, user().uid, user().gid);
-  const server = new Server(port, () => spawn('pgbouncer', [config], { ...user(), cwd: folder, stdio: 'ignore' }));
+  const config = configurePgBouncer(folder, {
+    port,
+    target,
+    mode: 'session',
+    connections: 50,
+    others: ['server_login_retry = 1'],
+  });
+  const server = new Server(port, () =>
+    spawn('pgbouncer', [config], { ...serverUser(), cwd: folder, stdio: 'ignore' }),
+  );
   server.start();
-  const accepts = () =>
-    new Promise((resolve) => {
-      const socket = connect(port, '127.0.0.1');
-      socket.once('connect', () => resolve(socket.destroy() && true));
-      socket.once('error', () => resolve(false));
-    });
-  await until(accepts);
+  await until(() => accepts(port));
   const end = async () => {
     await server.kill();
     rmSync(folder, { recursive: true, force: true });

@@ -11,7 +11,7 @@ import {
 } from './engine-lock.js';
 import { keepingAlive } from './retry.js';
 
-export abstract class EngineLocks<E extends Engine & { close(): Promise<void> }> implements AsyncDisposable {
+export abstract class EngineLocks<E extends Engine = Engine> implements AsyncDisposable {
   readonly #queues = new EngineQueues();
 
   protected constructor(
@@ -45,9 +45,9 @@ export abstract class EngineLocks<E extends Engine & { close(): Promise<void> }>
    * Ends the connections, and what they hold or as soon as it is released: see the service. Waiters, and requests from
    * now on, reject with `LockClosedError`.
    */
-  close(): Promise<void> {
+  async close(): Promise<void> {
     this.#queues.close();
-    return this.engine.close();
+    await this.engine.close?.();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -44,4 +44,6 @@ export interface Engine {
   readRecord(name: string, key: string): Promise<string | undefined>;
   /** Only by the holder of the lock. On disk, or its like, when it resolves. */
   writeRecord(name: string, key: string, text: string): Promise<void>;
+  /** Ends the connections; of what is held, see the service. */
+  close?(): Promise<void>;
 }

@@ -3,7 +3,7 @@
  * when it is needed, probed once, and made anew when it ends.
  */
 import type { Client } from 'pg';
-import { LockClosedError, messageOf } from '../errors.js';
+import { LockClosedError, LockEngineError, messageOf } from '../errors.js';
 import { Deadline, setTimeout } from '../timers.js';
 import { probe } from './probe.js';
 import { quoted, schemaSql, tokenSequence } from './schema.js';
@@ -43,6 +43,19 @@ export class Control {
       if (this.#session === opening) this.#session = undefined;
     });
     return opening;
+  }
+
+  /**
+   * The session as it is or is made anew, on the server on which another one is: only there the numbers of processes, and
+   * what is locked, are the same.
+   * @throws that has reached another server; it is ended
+   */
+  async sessionBeside(other: Session): Promise<Session> {
+    const control = await this.session();
+    if (control.server === other.server) return control;
+    const why = 'this connection has reached another server than those before or after it (a failover?)';
+    other.end(why);
+    throw new LockEngineError(undefined, why);
   }
 
   /** A further session. */

@@ -1,5 +1,6 @@
 /** The advisory lock behind a name. */
 import { createHash } from 'node:crypto';
+import { Recent } from './recent.js';
 
 /** `bigint`: one key of 64 bits; a pair: two of 32 bits. PostgreSQL keeps the two kinds apart. */
 export type PostgresKey = bigint | readonly [number, number];
@@ -9,14 +10,12 @@ export function keyOf(name: string): bigint {
   const known = keys.get(name);
   if (known !== undefined) return known;
   const key = createHash('sha256').update(`fairlock\0${name}`).digest().readBigInt64BE(0);
-  if (keys.size === MOST_KEYS) keys.clear();
   keys.set(name, key);
   return key;
 }
 
 /** Those that were asked for lately: a hash takes as long as all else that is done here for an acquisition. */
-const keys = new Map<string, bigint>();
-const MOST_KEYS = 1000;
+const keys = new Recent<bigint>();
 
 /** One for each permit of a semaphore. */
 export function permitKeys(name: string, permits: number): bigint[] {

@@ -8,8 +8,6 @@ import { type PostgresKey, parametersOf } from './keys.js';
 import { tokenSequence } from './schema.js';
 import type { Session } from './session.js';
 
-/** The number of its process means another one there, or none. */
-const ANOTHER_SERVER = 'the process has connected to another server since (a failover?)';
 /** The server's word for a statement that was cancelled. */
 const CANCELLED = '57014';
 /** How often, in ms, it is looked whether a wait still waits. */
@@ -68,11 +66,8 @@ export class Locking {
     const cancel = (): void => {
       // From another connection; should it come too late, the lock that was granted is unlocked below.
       cancelling = this.control
-        .session()
-        .then((control) => {
-          if (control.server !== session.server) throw new Error(ANOTHER_SERVER);
-          return control.query('SELECT pg_cancel_backend($1)', [session.pid]);
-        })
+        .sessionBeside(session)
+        .then((control) => control.query('SELECT pg_cancel_backend($1)', [session.pid]))
         .catch((error) => session.end(messageOf(error)));
     };
     signal.addEventListener('abort', cancel, { once: true });
@@ -162,8 +157,7 @@ export class Locking {
   }
 
   async #lookAt(session: Session): Promise<void> {
-    const control = await this.control.session();
-    if (control.server !== session.server) return session.end(ANOTHER_SERVER);
+    const control = await this.control.sessionBeside(session);
     const { rows } = await control.query(
       `SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND locktype = 'advisory' AND NOT granted) AS waits`,
       [session.pid],

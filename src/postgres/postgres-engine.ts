@@ -14,6 +14,7 @@ import { type Locked, Locking } from './locking.js';
 import { Permits } from './permits.js';
 import { Pool } from './pool.js';
 import { PostgresGrant } from './postgres-grant.js';
+import { Recent } from './recent.js';
 import { noSchema, quoted } from './schema.js';
 import type { Session } from './session.js';
 
@@ -201,12 +202,8 @@ export class PostgresEngine implements Engine {
    * `lossAfter`. So a lock is waited for only on the server on which the control session is, whose time of grace is over.
    */
   async #sameServer(session: Session): Promise<void> {
-    const control = await this.#control.session();
+    await this.#control.sessionBeside(session);
     await this.#control.grace();
-    if (control.server === session.server) return;
-    const why = 'this connection has reached another server than those before it (a failover?)';
-    session.end(why);
-    throw new LockEngineError(undefined, why);
   }
 
   /**
@@ -272,7 +269,7 @@ const WITHOUT_A_TRY = 32;
 
 /** Locks that were contended when they were last tried: a try that fails again is a round trip for nothing. */
 class Contended {
-  readonly #left = new Map<string, number>();
+  readonly #left = new Recent<number>();
 
   isLikely({ name, permits }: EngineRequest): boolean {
     const left = permits === undefined ? this.#left.get(name) : undefined;

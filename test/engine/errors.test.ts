@@ -171,6 +171,11 @@ async function server(prepare: (made: PostgresServer) => unknown): Promise<Postg
   return made;
 }
 
+function wantPassword(made: PostgresServer): void {
+  made.psql(`ALTER ROLE postgres PASSWORD 'secret'`);
+  made.admit('host all all 127.0.0.1/32 scram-sha-256');
+}
+
 const ofPostgres: Row[] = [
   {
     what: 'no server at the address',
@@ -226,10 +231,7 @@ const ofPostgres: Row[] = [
     comes: 'rejects',
     says: /password must be a string/,
     make: async () => {
-      const made = await server(async (one) => {
-        one.psql(`ALTER ROLE postgres PASSWORD 'secret'`);
-        one.admit('host all all 127.0.0.1/32 scram-sha-256');
-      });
+      const made = await server(wantPassword);
       return postgres(made.url);
     },
   },
@@ -238,10 +240,7 @@ const ofPostgres: Row[] = [
     comes: 'rejects',
     says: /password authentication failed/,
     make: async () => {
-      const made = await server(async (one) => {
-        one.psql(`ALTER ROLE postgres PASSWORD 'secret'`);
-        one.admit('host all all 127.0.0.1/32 scram-sha-256');
-      });
+      const made = await server(wantPassword);
       return postgres(made.url.replace('postgres@', 'postgres:wrong@'));
     },
   },

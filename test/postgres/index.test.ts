@@ -9,6 +9,7 @@ import { engineTests } from '../suites/engine.js';
 import { lockSuite } from '../suites/lock.js';
 import { readerWriterSuite } from '../suites/reader-writer-lock.js';
 import { root } from '../support/paths.js';
+import { connectedTo } from '../support/postgres-client.js';
 import { forkProgram, runScript } from '../support/programs.js';
 import { TcpProxy } from '../support/proxy.js';
 import { isSoak, rounds } from '../support/scale.js';
@@ -121,15 +122,7 @@ describe.runIf(hasPostgres)('PostgresLocks (needs PostgreSQL)', () => {
 
   it('a grant takes two statements, free or contended: one that locks and draws the token, one that unlocks', async () => {
     let statements = 0;
-    const connect = async (): Promise<pg.Client> => {
-      const client = await query();
-      const { query: plain } = client;
-      client.query = function (this: pg.Client, ...args: unknown[]) {
-        statements++;
-        return (plain as (...all: unknown[]) => unknown).apply(this, args);
-      } as never;
-      return client;
-    };
+    const connect = (): Promise<pg.Client> => connectedTo(server.url, () => void statements++);
     const [free, contended] = [name(), name()];
     const [a, b] = [locks({ connectionString: undefined, connect }), locks({ connectionString: undefined, connect })];
     const grants = rounds(100, 1000);

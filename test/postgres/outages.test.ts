@@ -4,6 +4,7 @@ import pg from 'pg';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type FencedHandle, PostgresLocks, type PostgresLocksOptions } from '../../src/postgres/index.js';
 import { keyOf } from '../../src/postgres/keys.js';
+import { connectedTo } from '../support/postgres-client.js';
 import { TcpProxy } from '../support/proxy.js';
 import { isSoak } from '../support/scale.js';
 import { hasPgBouncer, hasPostgres, PostgresServer, startPgBouncer } from '../support/servers.js';
@@ -225,12 +226,7 @@ describe.runIf(hasPostgres)('PostgreSQL: waits that end (needs PostgreSQL)', () 
   it.runIf(isSoak)('a connection that reaches another server than the others did is not waited on', async () => {
     const old = await PostgresServer.start();
     let { url } = old;
-    const connect = async (): Promise<pg.Client> => {
-      const client = new pg.Client(url);
-      client.on('error', () => {});
-      await client.connect();
-      return client;
-    };
+    const connect = (): Promise<pg.Client> => connectedTo(url);
     const [holder, here] = [locks({ connectionString: old.url }), locks({ connectionString: undefined, connect })];
     await (await here.lock('other').acquire()).release(); // The schema is there.
     const promoted = await old.standby();
@@ -257,18 +253,8 @@ describe.runIf(hasPostgres)('PostgreSQL: waits that end (needs PostgreSQL)', () 
     let { url } = old;
     /** What the promoted server is asked. */
     const statements: string[] = [];
-    const connect = async (): Promise<pg.Client> => {
-      const client = new pg.Client(url);
-      client.on('error', () => {});
-      await client.connect();
-      const { query } = client;
-      if (url !== old.url)
-        client.query = function (this: pg.Client, ...args: unknown[]) {
-          statements.push(JSON.stringify(args[0]));
-          return (query as (...all: unknown[]) => unknown).apply(this, args);
-        } as never;
-      return client;
-    };
+    const connect = (): Promise<pg.Client> =>
+      connectedTo(url, url === old.url ? undefined : (statement) => statements.push(JSON.stringify(statement)));
     const [holder, here] = [locks({ connectionString: old.url }), locks({ connectionString: undefined, connect })];
     const held = await holder.lock('job').acquire();
     const promoted = await old.standby();

@@ -1,71 +1,28 @@
 /** Real servers for the tests of engines, on free ports of the loopback, ended with the tests. */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
-import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
-import {
-  appendFileSync,
-  chmodSync,
-  chownSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
-import { connect, createServer } from 'node:net';
+import { appendFileSync, chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { isRoot } from './capabilities.js';
+import {
+  accepts,
+  configurePgBouncer,
+  freePort,
+  giveToServer,
+  postgresBinaries,
+  serverUser,
+} from '../../scripts/chaos/server-tools.mjs';
 import { atFileEnd } from './ends.js';
 import { until } from './waiting.js';
 
-/** Below these lie the ports that systems give to outgoing connections: from 32768, or from 49152. */
-const [FIRST_PORT, LAST_PORT] = [10_000, 32_000];
+export { freePort };
 
-/** Test files that run at the same time have ports of their own: one that is free now may be another's a moment later. */
-const worker = Number(process.env.VITEST_POOL_ID ?? 0);
-const WORKERS = 16;
-
-/**
- * Not any free port, for that may go to an outgoing connection while a server of the test is down: a client that tries
- * to reach it might even be connected to itself.
- */
-export async function freePort(): Promise<number> {
-  for (;;) {
-    const port = randomInt(FIRST_PORT / WORKERS, LAST_PORT / WORKERS) * WORKERS + (worker % WORKERS);
-    const server = createServer().listen(port, '127.0.0.1');
-    const isFree = await once(server, 'listening').then(
-      () => true,
-      () => false,
-    );
-    if (!isFree) continue;
-    server.close();
-    await once(server, 'close');
-    return port;
-  }
-}
-
-/** Where Debian and others keep the servers that are not in the path. */
-function binaries(): string | undefined {
-  const base = '/usr/lib/postgresql';
-  const versions = existsSync(base) ? readdirSync(base).sort((a, b) => Number(b) - Number(a)) : [];
-  return versions.map((version) => join(base, version, 'bin')).find((folder) => existsSync(join(folder, 'initdb')));
-}
-
-const bin = binaries();
+const bin = postgresBinaries();
 export const hasPostgres = bin !== undefined;
 export const hasPgBouncer = spawnSync('pgbouncer', ['--version']).status === 0;
 export const hasEtcd = spawnSync('etcd', ['--version']).status === 0;
 export const hasEtcdctl = spawnSync('etcdctl', ['version'], { env: { ...process.env, ETCDCTL_API: '3' } }).status === 0;
-
-/** PostgreSQL refuses to run as root. */
-function postgresUser(): { uid: number; gid: number } | Record<string, never> {
-  if (!isRoot) return {};
-  const id = (flag: string): number => Number(execFileSync('id', [flag, 'postgres'], { encoding: 'utf8' }));
-  return { uid: id('-u'), gid: id('-g') };
-}
 
 export class PostgresServer {
   readonly #folder = mkdtempSync(join(tmpdir(), 'fairlock-postgres-'));
@@ -79,13 +36,12 @@ export class PostgresServer {
 
   static async start(address?: string): Promise<PostgresServer> {
     const server = new PostgresServer(await freePort(), address);
-    const { uid, gid } = postgresUser();
-    if (uid !== undefined && gid !== undefined) chownSync(server.#folder, uid, gid);
+    giveToServer(server.#folder);
     const data = join(server.#folder, 'data');
     mkdirSync(data);
-    if (uid !== undefined && gid !== undefined) chownSync(data, uid, gid);
+    giveToServer(data);
     const args = ['-D', data, '-A', 'trust', '-U', 'postgres', '--no-sync', '-E', 'UTF8'];
-    execFileSync(join(bin ?? '', 'initdb'), args, { ...postgresUser(), cwd: server.#folder, stdio: 'ignore' });
+    execFileSync(join(bin ?? '', 'initdb'), args, { ...serverUser(), cwd: server.#folder, stdio: 'ignore' });
     if (address !== undefined) appendFileSync(join(data, 'pg_hba.conf'), `host all all ${address}/24 trust\n`);
     atFileEnd(async () => {
       await server.kill('SIGKILL');
@@ -103,7 +59,7 @@ export class PostgresServer {
     const addresses = ['127.0.0.1', ...(this.address === undefined ? [] : [this.address])];
     const settings = [`port=${this.port}`, `listen_addresses=${addresses}`, 'fsync=off', 'unix_socket_directories='];
     const args = ['-D', join(this.#folder, 'data'), ...settings.flatMap((one) => ['-c', one])];
-    const child = spawn(join(bin ?? '', 'postgres'), args, { ...postgresUser(), cwd: this.#folder, stdio: 'ignore' });
+    const child = spawn(join(bin ?? '', 'postgres'), args, { ...serverUser(), cwd: this.#folder, stdio: 'ignore' });
     this.#process = child;
     await until(() => runs(child) && accepts(this.port));
     // It accepts connections before it serves them.
@@ -121,8 +77,7 @@ export class PostgresServer {
   /** From now on it offers TLS. Returns the certificate, which is its own authority. */
   async secure(certificate: Certificate = {}): Promise<Buffer> {
     const { cert, key } = makeCertificate(this.#folder, certificate);
-    const { uid, gid } = postgresUser();
-    if (uid !== undefined && gid !== undefined) for (const file of [cert, key]) chownSync(file, uid, gid);
+    giveToServer(cert, key);
     chmodSync(key, 0o600);
     for (const [name, value] of Object.entries({ ssl_cert_file: cert, ssl_key_file: key, ssl: 'on' })) {
       this.psql(`ALTER SYSTEM SET ${name} = '${value}'`);
@@ -135,12 +90,11 @@ export class PostgresServer {
   /** A copy that follows this one, asynchronously. */
   async standby(): Promise<PostgresServer> {
     const standby = new PostgresServer(await freePort(), undefined);
-    const { uid, gid } = postgresUser();
-    if (uid !== undefined && gid !== undefined) chownSync(standby.#folder, uid, gid);
+    giveToServer(standby.#folder);
     const data = join(standby.#folder, 'data');
     const from = ['-h', '127.0.0.1', '-p', String(this.port), '-U', 'postgres'];
     const args = [...from, '-D', data, '-R', '-X', 'stream', '-c', 'fast'];
-    execFileSync(join(bin ?? '', 'pg_basebackup'), args, { ...postgresUser(), cwd: standby.#folder, stdio: 'ignore' });
+    execFileSync(join(bin ?? '', 'pg_basebackup'), args, { ...serverUser(), cwd: standby.#folder, stdio: 'ignore' });
     atFileEnd(async () => {
       await standby.kill('SIGKILL');
       rmSync(standby.#folder, { recursive: true, force: true });
@@ -179,17 +133,6 @@ function runs(child: ChildProcess): boolean {
   const { exitCode, signalCode, spawnfile } = child;
   if (exitCode !== null || signalCode !== null) throw new Error(`${spawnfile} ended: ${exitCode ?? signalCode}`);
   return true;
-}
-
-function accepts(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1');
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', () => resolve(false));
-  });
 }
 
 interface Certificate {
@@ -309,28 +252,8 @@ export async function startPgBouncer(
 ): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), 'fairlock-pgbouncer-'));
   const port = await freePort();
-  const config = join(folder, 'pgbouncer.ini');
-  const users = join(folder, 'users.txt');
-  writeFileSync(users, '"postgres" ""\n');
-  writeFileSync(
-    config,
-    [
-      '[databases]',
-      `* = host=127.0.0.1 port=${server.port} user=postgres`,
-      '[pgbouncer]',
-      `listen_addr = 127.0.0.1`,
-      `listen_port = ${port}`,
-      'auth_type = any',
-      `auth_file = ${users}`,
-      `pool_mode = ${mode}`,
-      `default_pool_size = ${connections}`,
-      'unix_socket_dir =',
-      'ignore_startup_parameters = extra_float_digits',
-    ].join('\n'),
-  );
-  const { uid, gid } = postgresUser();
-  if (uid !== undefined && gid !== undefined) for (const one of [folder, config, users]) chownSync(one, uid, gid);
-  const child = spawn('pgbouncer', [config], { ...postgresUser(), cwd: folder, stdio: 'ignore' });
+  const config = configurePgBouncer(folder, { port, target: server.port, mode, connections });
+  const child = spawn('pgbouncer', [config], { ...serverUser(), cwd: folder, stdio: 'ignore' });
   atFileEnd(async () => {
     child.kill('SIGKILL');
     await once(child, 'exit');

@@ -6,8 +6,6 @@ import type { FencedHandle } from '../../engine/index.js';
 import { within } from '../../engine/retry.js';
 import { Deadline } from '../../timers.js';
 
-type ClosableEngine = Engine & { close?(): Promise<void> };
-type Locks = EngineLocks<Engine & { close(): Promise<void> }>;
 type Test = (name: string, run: () => Promise<void>) => unknown;
 
 /** `test` of node:test, `it` of vitest, Jest or Mocha; or an object that has one of them. */
@@ -23,16 +21,10 @@ export interface EngineSuiteOptions {
 }
 
 /** For an engine without a class of locks around it. */
-class LocksOf extends EngineLocks<Engine & { close(): Promise<void> }> {
-  constructor(engine: ClosableEngine) {
-    const close = async (): Promise<void> => engine.close?.();
-    super(new Proxy(engine, { get: (target, key) => (key === 'close' ? close : boundTo(target, key)) }) as never, 1000);
+class LocksOf extends EngineLocks {
+  constructor(engine: Engine) {
+    super(engine, 1000);
   }
-}
-
-function boundTo(target: object, key: string | symbol): unknown {
-  const value = Reflect.get(target, key, target) as unknown;
-  return typeof value === 'function' ? value.bind(target) : value;
 }
 
 /**
@@ -50,20 +42,20 @@ function boundTo(target: object, key: string | symbol): unknown {
  */
 export function engineSuite(
   runner: TestRunner,
-  makeEngine: () => ClosableEngine | Locks | Promise<ClosableEngine | Locks>,
+  makeEngine: () => Engine | EngineLocks | Promise<Engine | EngineLocks>,
   { waiters = 50, aborts = 50, limit = 60_000 }: EngineSuiteOptions = {},
 ): void {
   const test = typeof runner === 'function' ? runner : 'test' in runner ? runner.test : runner.it;
   const until = (look: () => Promise<boolean>): Promise<void> => untilWithin(limit, look);
-  const open = async (): Promise<Locks> => {
+  const open = async (): Promise<EngineLocks> => {
     const made = await makeEngine();
     return 'tryAcquire' in made ? new LocksOf(made) : made;
   };
 
   /** @param clients how many processes, so to speak, take part */
-  const add = (name: string, clients: number, body: (lock: string, ...all: Locks[]) => Promise<void>): void => {
+  const add = (name: string, clients: number, body: (lock: string, ...all: EngineLocks[]) => Promise<void>): void => {
     test(name, async () => {
-      const all: Locks[] = [];
+      const all: EngineLocks[] = [];
       try {
         for (let i = 0; i < clients; i++) all.push(await open());
         const late = (): Error =>
@@ -222,7 +214,7 @@ export function engineSuite(
   });
 }
 
-type Semaphore = ReturnType<Locks['semaphore']>;
+type Semaphore = ReturnType<EngineLocks['semaphore']>;
 
 let names = 0;
 
