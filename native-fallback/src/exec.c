@@ -4,22 +4,29 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <unistd.h>
-
-extern char **environ;
 
 static int pass_on(int fd) {
   int flags = fcntl(fd, F_GETFD);
   return flags < 0 ? errno : fcntl(fd, F_SETFD, flags & ~FD_CLOEXEC) != 0 ? errno : 0;
 }
 
-int replace_process(const program *next) {
+static bool is_among(int number, const int *numbers, int count) {
+  for (int i = 0; i < count; i++)
+    if (numbers[i] == number) return true;
+  return false;
+}
+
+void default_signals(const int *ignored, int count) {
   // What Node ignores or handles must not be ignored by the program: SIGPIPE first of all.
   sigset_t none;
-  for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
-  for (int i = 0; i < next->ignored_count; i++) signal(next->ignored[i], SIG_IGN);
+  for (int number = 1; number < NSIG; number++) signal(number, is_among(number, ignored, count) ? SIG_IGN : SIG_DFL);
   sigemptyset(&none);
   pthread_sigmask(SIG_SETMASK, &none, NULL);
+}
+
+int replace_process(const program *next) {
   // Node marks even these close-on-exec at its start; one that is closed stays closed.
   for (int standard = 0; standard <= 2; standard++) pass_on(standard);
   for (int i = 0; i < next->inherited_count; i++) pass_on(next->inherited[i]);
@@ -27,8 +34,7 @@ int replace_process(const program *next) {
   int aside = next->fd == next->as ? -1 : fcntl(next->as, F_DUPFD_CLOEXEC, 3);
   int error = next->fd == next->as ? pass_on(next->fd) : dup2(next->fd, next->as) < 0 ? errno : 0;
   if (error == 0) {
-    environ = (char **)next->envp;
-    execvp(next->file, next->argv);
+    execvp(next->argv[0], next->argv);
     error = errno;
   }
   if (aside >= 0) {

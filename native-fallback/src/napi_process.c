@@ -15,25 +15,16 @@ static char *to_string(napi_env env, napi_value value) {
   return text;
 }
 
-static void free_strings(char **texts) {
-  for (char **one = texts; one != NULL && *one != NULL; one++) free(*one);
-  free(texts);
-}
-
-// Ended by NULL; NULL where it is no list of strings.
-static char **to_strings(napi_env env, napi_value list) {
-  uint32_t length = 0;
-  if (napi_get_array_length(env, list, &length) != napi_ok) return NULL;
-  char **texts = calloc((size_t)length + 1, sizeof *texts);
-  for (uint32_t i = 0; texts != NULL && i < length; i++) {
-    napi_value one = NULL;
-    napi_get_element(env, list, i, &one);
-    texts[i] = to_string(env, one);
-    if (texts[i] != NULL) continue;
-    free_strings(texts);
-    return NULL;
-  }
-  return texts;
+// The words of a buffer, of which each ends with a zero byte; the list ends with NULL. NULL: no such buffer, no memory.
+static char **to_words(napi_env env, napi_value buffer) {
+  char *bytes = NULL;
+  size_t length = 0, count = 0;
+  if (napi_get_buffer_info(env, buffer, (void **)&bytes, &length) != napi_ok) return NULL;
+  if (length == 0 || bytes[length - 1] != 0) return NULL;
+  for (size_t i = 0; i < length; i++) count += bytes[i] == 0;
+  char **words = calloc(count + 1, sizeof *words);
+  for (size_t i = 0, word = 0; words != NULL && word < count; i += strlen(bytes + i) + 1) words[word++] = bytes + i;
+  return words;
 }
 
 // The list's numbers; NULL if there is no memory.
@@ -50,26 +41,27 @@ static int *to_ints(napi_env env, napi_value list, int *count) {
   return numbers;
 }
 
-// exec(file, argv, envp, fd, as, inherited, ignored): becomes another program, which inherits the descriptor `fd` under
-// the number `as`, and `inherited` as they are, and ignores the signals `ignored`; returns a negative errno if that
-// fails.
-static napi_value exec(napi_env env, napi_callback_info info) {
-  ARGUMENTS(7);
-  char *file = to_string(env, arguments[0]), **argv = to_strings(env, arguments[1]),
-       **envp = to_strings(env, arguments[2]);
-  program next = {
-      .file = file, .argv = argv, .envp = envp, .fd = to_int(env, arguments[3]), .as = to_int(env, arguments[4])};
-  int *inherited = to_ints(env, arguments[5], &next.inherited_count);
-  int *ignored = to_ints(env, arguments[6], &next.ignored_count);
-  next.inherited = inherited;
-  next.ignored = ignored;
-  bool complete = file != NULL && argv != NULL && envp != NULL && inherited != NULL && ignored != NULL;
-  int error = complete ? replace_process(&next) : EINVAL;
-  free(file);
-  free(inherited);
+// defaultSignals(ignored): the signals of this process as a program finds them that is run by it, `ignored` ignored.
+static napi_value set_default_signals(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+  int count = 0, *ignored = to_ints(env, arguments[0], &count);
+  if (ignored == NULL) return throw_error(env, "out of memory");
+  default_signals(ignored, count);
   free(ignored);
-  free_strings(argv);
-  // The environment is now this process's own, and stays.
+  return NULL;
+}
+
+// exec(words, fd, as, inherited): becomes another program, which inherits the descriptor `fd` under the number `as`, and
+// `inherited` as they are; returns a negative errno if that fails.
+static napi_value exec(napi_env env, napi_callback_info info) {
+  ARGUMENTS(4);
+  char **words = to_words(env, arguments[0]);
+  program next = {.argv = words, .fd = to_int(env, arguments[1]), .as = to_int(env, arguments[2])};
+  int *inherited = to_ints(env, arguments[3], &next.inherited_count);
+  next.inherited = inherited;
+  int error = words != NULL && inherited != NULL ? replace_process(&next) : EINVAL;
+  free(inherited);
+  free(words);
   return number(env, -error);
 }
 
@@ -158,6 +150,7 @@ static napi_value threads(napi_env env, napi_callback_info info) {
 
 const binding_function process_functions[] = {
     {"exec", exec},
+    {"defaultSignals", set_default_signals},
     {"limitDescriptors", limit_descriptors},
     {"publish", publish},
     {"unpublish", unpublish},

@@ -1,15 +1,12 @@
-/** A command that is run in the foreground: signals go to it, its exit code comes from it. */
+/** A command that is run beside this process: signals go to it, its exit code comes from it. */
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { constants } from 'node:os';
-import { isatty } from 'node:tty';
-import { loadAddon, statOf } from '../inspect/index.js';
+import { loadAddon } from '../inspect/index.js';
+import { GroupWitness } from './group-witness.js';
 import { say } from './output.js';
 import { reasonOf } from './reasons.js';
-import type { Surroundings } from './surroundings.js';
-
-const PASSED_ON = ['SIGINT', 'SIGQUIT', 'SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGCONT'] as const;
-/** A terminal sends these to all processes in the foreground: passed on, they would come twice. */
-const FROM_TERMINAL = new Set<NodeJS.Signals>(['SIGINT', 'SIGQUIT']);
+import type { Signals } from './signals.js';
+import { lockDescriptor, type Surroundings } from './surroundings.js';
 
 export interface Command {
   file: string;
@@ -18,33 +15,18 @@ export interface Command {
   /** The command inherits it, as `lockDescriptor` says. */
   fd?: number | undefined;
   surroundings: Surroundings;
-}
-
-/** A command and its arguments, without the `--` before them. */
-export function wordsOfCommand(words: readonly string[]): readonly string[] {
-  return words[0] === '--' ? words.slice(1) : words;
-}
-
-/** The number under which the command has the lock: 3, or the first that did not come in. */
-export function lockDescriptor({ descriptors }: Surroundings): number {
-  for (let fd = 3; ; fd++) if (!descriptors.includes(fd)) return fd;
+  signals: Signals;
 }
 
 /** Its exit code, 128+n for a signal; `cannotRun` where it cannot be started. */
 export function runCommand(
-  { file, args, env = process.env, fd, surroundings }: Command,
+  { file, args, env = process.env, fd, surroundings, signals }: Command,
   cannotRun: (error: NodeJS.ErrnoException) => number,
 ): Promise<number> {
   const { ignored, openFiles } = surroundings;
   return new Promise((resolve) => {
-    const passOn = (signal: NodeJS.Signals): void => {
-      if (ignored.includes(signal) || (FROM_TERMINAL.has(signal) && isInForeground())) return;
-      child.kill(signal);
-    };
-    // Before the command starts: a signal that comes from now on waits for this thread, and finds the command there.
-    for (const signal of PASSED_ON) process.on(signal, passOn);
     const end = (code: number): void => {
-      for (const signal of PASSED_ON) process.off(signal, passOn);
+      signals.end();
       resolve(code);
     };
     const fail = (error: unknown): void => {
@@ -58,7 +40,9 @@ export function runCommand(
       ignored.length === 0 ? [file, args] : ['/bin/sh', ['-c', `trap "" ${traps}; exec "$@"`, 'sh', file, ...args]];
     let child: ChildProcess;
     try {
-      child = spawn(program, words, { env, stdio: stdioOf(fd, surroundings) });
+      child = signals.passTo(new GroupWitness(), () =>
+        spawn(program, words, { env, stdio: stdioOf(fd, surroundings) }),
+      );
     } catch (error) {
       return fail(error); // E2BIG, an empty name: Node throws these.
     }
@@ -73,12 +57,4 @@ function stdioOf(fd: number | undefined, surroundings: Surroundings): StdioOptio
   if (fd !== undefined) passed.set(lockDescriptor(surroundings), fd);
   const length = Math.max(2, ...passed.keys()) + 1;
   return Array.from({ length }, (_, number) => (number <= 2 ? 'inherit' : (passed.get(number) ?? 'ignore')));
-}
-
-/** Whether a Ctrl-C at this process's terminal would go to this process: then it has gone to the command too. */
-export function isInForeground(): boolean {
-  const stat = statOf('self');
-  if (stat === undefined) return isatty(0);
-  const [, , pgrp, , , tpgid] = stat;
-  return pgrp === tpgid;
 }

@@ -10,7 +10,9 @@ import { say } from './output.js';
 import { reasonOf } from './reasons.js';
 import type { RunOptions } from './run.js';
 import { checkedCommand } from './run.js';
-import { type Surroundings, surroundings } from './surroundings.js';
+import { Signals } from './signals.js';
+import { surroundings } from './surroundings.js';
+import { leaveTerminalAsItIs } from './terminal.js';
 import { announceWait } from './wait-notice.js';
 
 /** Before the notice is first shown, so that it names the holder. */
@@ -41,20 +43,22 @@ export async function runOnEngine(
   options: RunOptions,
 ): Promise<number> {
   const around = surroundings();
-  const command = checkedCommand(words, options);
+  const signals = new Signals(around.ignored);
+  leaveTerminalAsItIs();
+  const command = checkedCommand(words, options).text();
   if (!options.fork || options.fair || options.mechanism !== 'auto') {
     throw new CliError('--no-fork, --fair and --mechanism are for files, not for --etcd and --postgres', USAGE);
   }
   const locks = await locksOf(engine);
   try {
-    const handle = await acquire(locks, name, options, around);
+    const handle = await acquire(locks, name, options, signals);
     if (handle === undefined) return options.conflictExitCode;
     // The command cannot inherit such a lock: if it is lost, the command is told to end.
     handle.signal.addEventListener('abort', () => {
       say(messageOf(handle.signal.reason));
       process.kill(process.pid, 'SIGTERM');
     });
-    const code = await runCommand({ ...command, surroundings: around }, () => UNAVAILABLE);
+    const code = await runCommand({ ...command, surroundings: around, signals }, () => UNAVAILABLE);
     await handle.release();
     return code;
   } catch (error) {
@@ -70,14 +74,14 @@ async function acquire(
   locks: Locks,
   name: string,
   options: RunOptions,
-  { ignored }: Surroundings,
+  signals: Signals,
 ): Promise<LockHandle | undefined> {
   const { wait, verbose } = options;
   const began = performance.now();
   const nonblock = options.nonblock || wait === 0;
   const lock = lockOf(locks, name, options);
   const why = nonblock ? undefined : watchForReasons();
-  const endNotice = why === undefined ? () => {} : announceWait(name, why.text, verbose, ignored);
+  const endNotice = why === undefined ? () => {} : announceWait(name, why.text, verbose, signals);
   try {
     const timeout = (wait ?? Infinity) * 1000;
     const handle = why === undefined ? await lock.tryAcquire() : await lock.acquire({ timeout, ...why.options });

@@ -3,11 +3,13 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { runCommand, wordsOfCommand } from './child.js';
+import { wordsOfCommand } from './arguments.js';
+import { runCommand } from './child.js';
 import { CANNOT_CREATE, CliError, UNAVAILABLE, USAGE } from './exit-codes.js';
 import { needPlatformThatTells, statusOf } from './lock-status.js';
 import { say } from './output.js';
 import { reasonOf } from './reasons.js';
+import { Signals } from './signals.js';
 import { surroundings } from './surroundings.js';
 import { closeOpenSpans, now, RECORD, type Span, spansOf, TRACE_FOLDER } from './trace-events.js';
 import { page } from './trace-page.js';
@@ -36,12 +38,13 @@ export async function trace(words: readonly string[], { out, watch, seconds }: T
   const [file, ...args] = wordsOfCommand(words);
   if (file === undefined) throw new CliError('which command? Usage: fairlock trace -- COMMAND [ARG…]', USAGE);
   const around = surroundings();
+  const signals = new Signals(around.ignored);
   const folder = mkdtempSync(join(tmpdir(), 'fairlock-trace-'));
   try {
     const hook = `--import=${new URL('./trace-hook.js', import.meta.url).href}`;
     const before = process.env.NODE_OPTIONS ?? '';
     const env = { ...process.env, [TRACE_FOLDER]: folder, NODE_OPTIONS: `${before} ${hook}`.trim() };
-    const code = await runCommand({ file, args, env, surroundings: around }, () => UNAVAILABLE);
+    const code = await runCommand({ file, args, env, surroundings: around, signals }, () => UNAVAILABLE);
     const end = now();
     const spans = readdirSync(folder).flatMap((name) => recorded(folder, name, end));
     closeOpenSpans(spans);

@@ -2,8 +2,10 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { runCommand, wordsOfCommand } from './child.js';
+import { wordsOfCommand } from './arguments.js';
+import { runCommand } from './child.js';
 import { CliError, USAGE } from './exit-codes.js';
+import { Signals } from './signals.js';
 import { surroundings } from './surroundings.js';
 
 const CANNOT_RUN = 126;
@@ -13,10 +15,11 @@ export async function wrapper(words: readonly string[]): Promise<number> {
   const [file, ...args] = wordsOfCommand(words);
   if (file === undefined) throw new CliError('which command? Usage: fairlock wrapper -- COMMAND [ARG…]', USAGE);
   const around = surroundings();
+  const signals = new Signals(around.ignored);
   const folder = mkdtempSync(join(tmpdir(), 'fairlock-wrapper-'));
   try {
     const env = { ...process.env, OSLO_LOCK_PATH: folder };
-    return await runCommand({ file, args, env, surroundings: around }, ({ code }) =>
+    return await runCommand({ file, args, env, surroundings: around, signals }, ({ code }) =>
       code === 'ENOENT' ? NOT_FOUND : CANNOT_RUN,
     );
   } finally {

@@ -56,16 +56,13 @@ export interface Addon {
   isLocked(file: FileHandle): number;
   /** Whether another process is asking `isLocked` of a `flock` at this moment, which may be why a try failed. */
   isProbed(file: FileHandle): boolean;
-  /** Becomes another program, which inherits `fd` as `as`. Returns only if that fails, with a negated errno. */
-  exec(
-    file: string,
-    argv: string[],
-    envp: string[],
-    fd: number,
-    as: number,
-    inherited: number[],
-    ignored: number[],
-  ): number;
+  /** The actions of all signals as a program finds them that this process becomes: default, or ignored. */
+  defaultSignals(ignored: number[]): void;
+  /**
+   * Becomes the program that `words` name, each of them ended by a zero byte, which inherits `fd` as `as`. Returns only if
+   * that fails, with a negated errno.
+   */
+  exec(words: Buffer, fd: number, as: number, inherited: number[]): number;
   /** Sets the soft limit of open files; a negated errno if that is refused. */
   limitDescriptors(soft: number): number;
   /** Whether the descriptor is to be closed when this environment ends: for runtimes that do not do it themselves. */

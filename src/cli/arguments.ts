@@ -1,0 +1,29 @@
+/** The arguments as the kernel has them: Node changes bytes that are not UTF-8. */
+import { readFileSync } from 'node:fs';
+
+/** The last `count` of them, as words of bytes; undefined where the system does not show them. */
+export function lastArguments(count: number): Buffer[] | undefined {
+  try {
+    const words = [];
+    const bytes = readFileSync('/proc/self/cmdline');
+    for (let start = 0, end = 0; start < bytes.length; start = end + 1) {
+      end = bytes.indexOf(0, start);
+      words.push(bytes.subarray(start, end));
+    }
+    return count === 0 ? [] : words.slice(-count);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether Node has changed the word, which is the last, last but one, … */
+export function isChanged(word: string, fromEnd: number): boolean {
+  if (!word.includes('\ufffd')) return false;
+  const [bytes] = lastArguments(fromEnd) ?? [];
+  return bytes === undefined || !bytes.equals(Buffer.from(word));
+}
+
+/** A command and its arguments, without the `--` before them. */
+export function wordsOfCommand(words: readonly string[]): readonly string[] {
+  return words[0] === '--' ? words.slice(1) : words;
+}
