@@ -22,7 +22,8 @@ export class GroupWitness {
     end(old);
     if (seen === undefined) return undefined;
     for (const one of seen) this.#seen.add(one);
-    return this.#seen.delete(signal);
+    // A CONT takes back the TSTP that is pending.
+    return this.#seen.delete(signal) || (signal === 'SIGTSTP' && seen.includes('SIGCONT'));
   }
 
   end(): void {

@@ -54,8 +54,15 @@ export class Signals {
     const { child, witness } = this.#command;
     const hasIt = witness.wasSentToGroup(signal) ?? (FROM_TERMINAL.includes(signal) && isInForeground());
     if (!hasIt) child.kill(signal);
-    if (signal === 'SIGTSTP') process.kill(process.pid, 'SIGSTOP');
+    if (signal === 'SIGTSTP') this.#stop();
   };
+
+  /** As without a listener; here it goes on after a CONT. */
+  #stop(): void {
+    process.off('SIGTSTP', this.#onSignal);
+    process.kill(process.pid, 'SIGTSTP');
+    process.on('SIGTSTP', this.#onSignal);
+  }
 
   /**
    * As fatal as without a listener. With one also for process 1, which has no default actions, and SIGUSR1, which would

@@ -1,8 +1,8 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { constants, tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { statusOf } from '../../src/cli/lock-status.js';
 import { InterProcessLock } from '../../src/index.js';
 import { hasFcntl, hasFlock, hasParking } from '../support/capabilities.js';
@@ -14,6 +14,13 @@ import { until } from '../support/waiting.js';
 const OURS = [process.execPath, CLI, 'run'];
 const THEIRS = ['flock'];
 const hasReference = spawnSync('flock', ['--version']).status === 0;
+
+/** For a shell that splits it into words: a name of the command without spaces, wherever this package is. */
+const LINK = join(mkdtempSync(join(tmpdir(), 'fairlock-link-')), 'fairlock');
+beforeAll(() => symlinkSync(CLI, LINK));
+afterAll(() => rmSync(dirname(LINK), { recursive: true }));
+const SHELL_WORDS = `${process.execPath} ${LINK} run`;
+const LOCKS = [...(hasReference ? ['flock'] : []), SHELL_WORDS, `${SHELL_WORDS} -o`];
 
 /** To the start of the line, and clear it. */
 const WIPE = '\u001b[1G\u001b[2K';
@@ -110,7 +117,9 @@ describe.runIf(hasReference && hasParking)('beside flock(1), for each invocation
         const holder = state === 'free' ? undefined : await held(THEIRS, file, ...(state === 'shared' ? ['-s'] : []));
         const { code, signal, stdout, stderr } = await call(one, ...args(file));
         holder?.child.stdin.end();
-        results.push({ code, signal, stdout, saysWhy: stderr !== '' });
+        // As a shell shows it: flock(1) ends with 128+n where its command was killed, fairlock is the command.
+        const shown = code ?? 128 + constants.signals[signal as NodeJS.Signals];
+        results.push({ code: shown, stdout, saysWhy: stderr !== '' });
       }
       expect(results[1]).toEqual(results[0]);
     },
@@ -154,46 +163,22 @@ describe.runIf(hasReference && hasParking)('beside flock(1), for each invocation
 });
 
 describe.runIf(hasFlock)('fairlock run', () => {
-  it('killed with kill -9, leaves the lock to the command; with -o it is free', async () => {
-    for (const [options, kept] of [
-      [[], true],
-      [['-o'], false],
-    ] as const) {
+  it('killed with kill -9, takes the command along; with -o the command lives on, without the lock', async () => {
+    for (const options of [[], ['-o']]) {
       const file = path();
-      const holder = new LineProgram(process.execPath, [
-        CLI,
-        'run',
-        ...options,
-        file,
-        '--',
-        'sh',
-        '-c',
-        'echo $$; exec sleep 1000',
-      ]);
+      const command = ['sh', '-c', 'echo $$; exec sleep 1000'];
+      const holder = new LineProgram(process.execPath, [CLI, 'run', ...options, file, '--', ...command]);
       const sleeper = Number(await holder.line());
-      const exited = new Promise((resolve) => holder.child.once('exit', resolve));
-      holder.child.kill('SIGKILL');
-      await exited;
-      expect(isFree(file)).toBe(!kept);
-      if (kept && hasParking)
+      expect(sleeper === holder.child.pid).toBe(options.length === 0);
+      if (options.length === 0 && hasParking)
         expect((await run(process.execPath, [CLI, 'status', file])).stdout).toMatch(
           new RegExp(`${sleeper} +sleep 1000 +holds`),
         );
-      process.kill(sleeper, 'SIGKILL');
-      await until(() => isFree(file));
-    }
-  });
-
-  it('passes signals on, and its exit code is the command’s', async () => {
-    for (const signal of some(['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1'] as const)) {
-      const script = `trap 'echo caught; exit 9' ${signal.slice(3)}; echo ready; while :; do read line || sleep 0.01; done`;
-      const child = new LineProgram(process.execPath, [CLI, 'run', path(), '--', 'sh', '-c', script]);
-      expect(await child.line()).toBe('ready');
-      const exited = new Promise((resolve) => child.child.once('exit', resolve));
-      child.child.stdin.end();
-      child.child.kill(signal);
-      expect(await child.line()).toBe('caught');
-      expect(await exited).toBe(9);
+      const exited = new Promise((resolve) => holder.child.once('exit', resolve));
+      holder.child.kill('SIGKILL');
+      await exited;
+      expect(isFree(file)).toBe(true);
+      if (options.length > 0) process.kill(sleeper, 'SIGKILL');
     }
   });
 
@@ -297,6 +282,11 @@ describe.runIf(hasFlock)('fairlock run', () => {
 describe.runIf(hasParking)('at a terminal', () => {
   const atTerminal = (...args: string[]): LineProgram =>
     new LineProgram('python3', [program('terminal.py'), process.execPath, CLI, 'run', ...args]);
+  /** A line of bash, with jobs, in which `$LOCK` is the program and `$F` a lock file. */
+  const shellAtTerminal = (line: string, lock: string): LineProgram =>
+    new LineProgram('python3', [program('terminal.py'), 'bash', '-c', `set -m; ${line}`], {
+      env: { ...process.env, LOCK: lock, F: path() },
+    });
   async function linesUntil(terminal: LineProgram, pattern: RegExp): Promise<string[]> {
     const lines: string[] = [];
     do lines.push(await terminal.line());
@@ -304,9 +294,9 @@ describe.runIf(hasParking)('at a terminal', () => {
     return lines;
   }
 
-  it('Ctrl-C reaches the command once', async () => {
+  it.each([[[]], [['-o']]])('Ctrl-C reaches the command once: %j', async (options) => {
     const script = "trap 'echo interrupted' INT; echo ready; read line; echo left; exit 3";
-    const terminal = atTerminal(path(), '--', 'bash', '-c', script);
+    const terminal = atTerminal(...options, path(), '--', 'bash', '-c', script);
     await linesUntil(terminal, /ready/);
     terminal.child.stdin.write('^C\n');
     await linesUntil(terminal, /interrupted/);
@@ -314,6 +304,40 @@ describe.runIf(hasParking)('at a terminal', () => {
     const rest = await linesUntil(terminal, /exited/);
     expect(rest.filter((line) => line.includes('interrupted'))).toEqual([]);
     expect(rest.at(-1)).toBe('exited 3');
+  });
+
+  it.each(LOCKS)('Ctrl-Z stops it as a job of the shell, and fg goes on: %s', async (lock) => {
+    const terminal = shellAtTerminal(
+      `$LOCK $F sh -c 'echo ready; read line; echo got $line'; echo stopped $?; fg`,
+      lock,
+    );
+    await linesUntil(terminal, /ready/);
+    terminal.child.stdin.write('^Z\n');
+    await linesUntil(terminal, /stopped 148/);
+    terminal.child.stdin.write('more\n');
+    await linesUntil(terminal, /got more/);
+    await linesUntil(terminal, /exited 0/);
+  });
+
+  it.each(LOCKS)('is left as the command has set it: %s', async (lock) => {
+    const terminal = shellAtTerminal('$LOCK $F stty -echo; stty -a', lock);
+    expect((await linesUntil(terminal, /exited 0/)).join(' ')).toMatch(/ -echo /);
+  });
+
+  it.each(LOCKS)('is left as the foreground has set it, while a job ends in the background: %s', async (lock) => {
+    const job = `$LOCK $F sh -c 'echo ready; read line < $F.fifo'`;
+    const terminal = shellAtTerminal(
+      `mkfifo $F.fifo; ${job} & read line; stty -echo; echo > $F.fifo; wait; stty -a`,
+      lock,
+    );
+    await linesUntil(terminal, /ready/);
+    terminal.child.stdin.write('go on\n');
+    expect((await linesUntil(terminal, /exited 0/)).join(' ')).toMatch(/ -echo /);
+  });
+
+  it('is left as it is by a run that gives up', async () => {
+    const line = 'flock $F sh -c "$LOCK -w .2 $F true & stty -echo; wait"; stty -a';
+    expect((await linesUntil(shellAtTerminal(line, SHELL_WORDS), /exited 0/)).join(' ')).toMatch(/ -echo /);
   });
 
   /** What a terminal has shown so far, of a wait for a lock that is held. */

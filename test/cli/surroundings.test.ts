@@ -37,8 +37,10 @@ function waitsFor(file: string): string {
 const DESCRIPTORS = `sh -c 'for fd in /proc/self/fd/*; do n=\${fd##*/}; t=$(readlink /proc/$$/fd/$n); case $n in 0|1|2) ;; *) case $t in "'"$F"'"|"") ;; *) echo "$n \${t%:*}" ;; esac ;; esac; done'`;
 
 const forms = [
-  ['with a process in between', OURS],
+  ['as the command', OURS],
   ['-F', NO_FORK],
+  ['--fair', `${OURS} --fair`],
+  ['--mechanism fcntl', `${OURS} --mechanism fcntl`],
 ] as const;
 
 describe.runIf(hasReference && hasFlock).each(some(forms))('what the command sees, %s', (kind, ours) => {
@@ -61,6 +63,9 @@ describe.runIf(hasReference && hasFlock).each(some(forms))('what the command see
     ['no signals ignored, SIGPIPE among them', `$LOCK $F sh -c "grep -e SigIgn -e SigBlk /proc/self/status"`],
     ['the exit code of a signal', `{ $LOCK $F sh -c 'kill -9 $$'; echo $?; } 2>/dev/null`],
     ['arguments of all kinds', `$LOCK $F printf '[%s]' '' ' ' $'a\\nb' é '*' '--' -x`],
+    ['bytes that are not UTF-8', `B=$'\\xff\\xc3' $LOCK $F sh -c 'printf "%s %s" "$B" "$1" | od -tx1' sh $'\\xfe\\n'`],
+    ['a replacement character that is one', `$LOCK $F printf %s '\ufffd'`],
+    ['-c with bytes that are not UTF-8', `$LOCK $F -c $'printf "\\xff" | od -tx1'`],
     ['a stderr that is a blocking pipe', `$LOCK $F sh -c 'grep flags /proc/self/fdinfo/2' 2>&1 | cat`],
     ['a closed stdin', `$LOCK $F sh -c 'ls -l /proc/self/fd/0 2>&1 | sed "s/.*->//"' < /dev/null`],
   ];
@@ -145,9 +150,14 @@ describe.runIf(hasFlock)('fairlock run leaves its surroundings as they are', () 
     }
   });
 
-  it('an argument that is not UTF-8 is refused, not changed', async () => {
-    const seen = await shell(`$LOCK $F printf %s $'\\xff'; echo $?`, OURS);
+  it('with -o, where Node starts the command, an argument that is not UTF-8 is refused, not changed', async () => {
+    const seen = await shell(`$LOCK -o $F printf %s $'\\xff'; echo $?`, OURS);
     expect(seen).toMatch(/^64\nfairlock: an argument is not UTF-8/);
+  });
+
+  it('a lock file whose name is not UTF-8 is refused, and none of another name is made', async () => {
+    const seen = await shell(`mkdir $F; cd $F; $LOCK $'\\xff' true; echo $?; ls | wc -l`, OURS);
+    expect(seen).toMatch(/^64\n0\nfairlock: the name of the lock file is not UTF-8/);
   });
 });
 

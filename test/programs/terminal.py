@@ -1,4 +1,4 @@
-# Runs a command at a terminal of its own. Lines on stdin are typed into it ("^C" is Ctrl-C); what it shows goes to
+# Runs a command at a terminal of its own. Lines on stdin are typed into it ("^C" is Ctrl-C, "^Z" Ctrl-Z); what it shows goes to
 # stdout; at the end a line "exited N" or "killed N".
 import fcntl, os, pty, select, struct, sys, termios
 
@@ -17,7 +17,7 @@ while terminal in sources:
         if not data:
             sources.remove(ready)
         elif ready == 0:
-            os.write(terminal, data.replace(b'^C\n', b'\x03'))
+            os.write(terminal, data.replace(b'^C\n', b'\x03').replace(b'^Z\n', b'\x1a'))
         else:
             os.write(1, data)
 status = os.waitpid(pid, 0)[1]

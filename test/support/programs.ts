@@ -195,8 +195,12 @@ export class LineProgram {
   readonly #lines: AsyncIterator<string>;
   readonly child;
 
-  constructor(command: string, args: string[]) {
-    this.child = track(spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] }));
+  constructor(
+    command: string,
+    args: string[],
+    options: { detached?: boolean; cwd?: string; env?: NodeJS.ProcessEnv } = {},
+  ) {
+    this.child = track(spawn(command, args, { ...options, stdio: ['pipe', 'pipe', 'inherit'] }));
     this.#lines = createInterface(this.child.stdout)[Symbol.asyncIterator]();
   }
 
