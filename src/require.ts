@@ -6,3 +6,13 @@ import { pathToFileURL } from 'node:url';
 export const here: string = import.meta.url ?? pathToFileURL(__filename).href;
 
 export const requireHere: NodeJS.Require = createRequire(here);
+
+/** Parts of Node that take a millisecond or two to load, when they are first used. */
+export const builtins = {
+  get crypto(): typeof import('node:crypto') {
+    return requireHere('node:crypto');
+  },
+  get workerThreads(): typeof import('node:worker_threads') {
+    return requireHere('node:worker_threads');
+  },
+};

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <unistd.h>
 
 static int pass_on(int fd) {
@@ -12,16 +11,10 @@ static int pass_on(int fd) {
   return flags < 0 ? errno : fcntl(fd, F_SETFD, flags & ~FD_CLOEXEC) != 0 ? errno : 0;
 }
 
-static bool is_among(int number, const int *numbers, int count) {
-  for (int i = 0; i < count; i++)
-    if (numbers[i] == number) return true;
-  return false;
-}
-
-void default_signals(const int *ignored, int count) {
-  // What Node ignores or handles must not be ignored by the program: SIGPIPE first of all.
+void set_signals(signal_list defaults, signal_list ignored) {
   sigset_t none;
-  for (int number = 1; number < NSIG; number++) signal(number, is_among(number, ignored, count) ? SIG_IGN : SIG_DFL);
+  for (int i = 0; i < defaults.count; i++) signal(defaults.numbers[i], SIG_DFL);
+  for (int i = 0; i < ignored.count; i++) signal(ignored.numbers[i], SIG_IGN);
   sigemptyset(&none);
   pthread_sigmask(SIG_SETMASK, &none, NULL);
 }

@@ -1,9 +1,13 @@
 #ifndef FAIRLOCK_EXEC_H
 #define FAIRLOCK_EXEC_H
 
-// All signals at their default actions, none blocked, and `ignored` ignored: what the program is to find. From here on a
-// signal ends this process as it would end the program.
-void default_signals(const int *ignored, int count);
+// Signals at their default actions or ignored, and none blocked in this thread.
+typedef struct {
+  const int *numbers;
+  int count;
+} signal_list;
+
+void set_signals(signal_list defaults, signal_list ignored);
 
 // Replaces this process by a program, with the environment as the kernel gave it to this process. Returns only if that
 // fails, with an errno.

@@ -41,14 +41,18 @@ static int *to_ints(napi_env env, napi_value list, int *count) {
   return numbers;
 }
 
-// defaultSignals(ignored): the signals of this process as a program finds them that is run by it, `ignored` ignored.
-static napi_value set_default_signals(napi_env env, napi_callback_info info) {
-  ARGUMENTS(1);
-  int count = 0, *ignored = to_ints(env, arguments[0], &count);
-  if (ignored == NULL) return throw_error(env, "out of memory");
-  default_signals(ignored, count);
-  free(ignored);
-  return NULL;
+// setSignals(defaults, ignored): the actions of signals, and that none is blocked.
+static napi_value set_signal_actions(napi_env env, napi_callback_info info) {
+  ARGUMENTS(2);
+  signal_list defaults, ignored;
+  int *of_defaults = to_ints(env, arguments[0], &defaults.count), *of_ignored = to_ints(env, arguments[1], &ignored.count);
+  defaults.numbers = of_defaults;
+  ignored.numbers = of_ignored;
+  bool complete = of_defaults != NULL && of_ignored != NULL;
+  if (complete) set_signals(defaults, ignored);
+  free(of_defaults);
+  free(of_ignored);
+  return complete ? NULL : throw_error(env, "out of memory");
 }
 
 // exec(words, fd, as, inherited): becomes another program, which inherits the descriptor `fd` under the number `as`, and
@@ -150,7 +154,7 @@ static napi_value threads(napi_env env, napi_callback_info info) {
 
 const binding_function process_functions[] = {
     {"exec", exec},
-    {"defaultSignals", set_default_signals},
+    {"setSignals", set_signal_actions},
     {"limitDescriptors", limit_descriptors},
     {"publish", publish},
     {"unpublish", unpublish},

@@ -1,34 +1,31 @@
 /** The command takes the place of this process: nothing of Node is left, and the lock is the command's. */
-import type { LockHandle } from '../index.js';
 import { loadAddon } from '../inspect/index.js';
 import { CliError, UNAVAILABLE } from './exit-codes.js';
 import { reasonOf } from './reasons.js';
-import type { Signals } from './signals.js';
-import { lockDescriptor, type Surroundings } from './surroundings.js';
+import type { Run, RunOptions } from './run.js';
+import { lockDescriptor } from './surroundings.js';
 
-/** Why this process must stay beside the command; undefined: it need not. */
-export function whyBeside(handle: LockHandle, { close, fork }: { close: boolean; fork: boolean }): string | undefined {
-  const { reason } = loadAddon();
-  if (reason !== undefined) return reason;
-  if (handle.fd === undefined) return 'a lock folder is removed after the command';
-  if (close) return 'the command does not inherit the lock';
+/** Whether it can, as far as is known before there is a lock. */
+export function mayBecome({ close, fork }: RunOptions): boolean {
   // Process 1 has no default actions: a TERM would not end most commands.
-  return fork && process.pid === 1 ? 'as process 1 it passes signals on' : undefined;
+  return loadAddon().reason === undefined && !close && !(fork && process.pid === 1);
 }
 
-/** @param words the command's, as bytes */
-export async function become(
-  words: readonly Buffer[],
-  handle: LockHandle,
-  around: Surroundings,
-  signals: Signals,
-): Promise<never> {
+/** Why this process must stay beside the command; undefined: it need not. @param fd that has the lock */
+export function whyBeside(fd: number | undefined, options: RunOptions): string | undefined {
+  if (fd === undefined) return 'a lock folder is removed after the command';
+  return mayBecome(options) ? undefined : (loadAddon().reason ?? 'it was asked to stay beside the command');
+}
+
+/** @param fd that has the lock */
+export async function become(fd: number, { command, around, signals }: Run): Promise<never> {
   const addon = loadAddon().api;
-  if (addon === undefined || handle.fd === undefined) throw new Error('whyBeside says why not');
+  if (addon === undefined) throw new Error('mayBecome says so');
+  const words = command.bytes();
   await signals.giveUp(addon);
   if (around.openFiles !== undefined) addon.limitDescriptors(around.openFiles);
   const ended = Buffer.concat(words.flatMap((word) => [word, Buffer.alloc(1)]));
-  const errno = addon.exec(ended, handle.fd, lockDescriptor(around), [...around.descriptors]);
+  const errno = addon.exec(ended, fd, lockDescriptor(around), [...around.descriptors]);
   const reason = reasonOf(Object.assign(new Error(), { errno }));
-  throw new CliError(`failed to execute ${words[0]}: ${reason}`, UNAVAILABLE);
+  throw new CliError(`failed to execute ${command.file}: ${reason}`, UNAVAILABLE);
 }

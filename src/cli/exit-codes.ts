@@ -11,12 +11,18 @@ export const CANNOT_CREATE = 73;
 /** Something was found wrong (doctor). */
 export const FAILURE = 1;
 
-/** What is meant for the user, and the code to end with. */
+/** What is meant for the user, and the code to end with. Both files of the command line have this class. */
 export class CliError extends Error {
+  readonly isForUser = true;
+
   constructor(
     message: string,
     readonly exitCode: number,
   ) {
     super(message);
   }
+}
+
+export function isForUser(error: unknown): error is CliError {
+  return (error as Partial<CliError> | undefined)?.isForUser === true;
 }

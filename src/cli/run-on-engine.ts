@@ -5,14 +5,10 @@ import { codeOf, messageOf } from '../errors.js';
 import type { AcquireOptions, LockHandle, LockParty } from '../index.js';
 import { cut, printable } from '../printable.js';
 import { runCommand } from './child.js';
-import { CliError, NO_INPUT, OS_ERROR, UNAVAILABLE, USAGE } from './exit-codes.js';
+import { CliError, isForUser, NO_INPUT, OS_ERROR, UNAVAILABLE, USAGE } from './exit-codes.js';
 import { say } from './output.js';
 import { reasonOf } from './reasons.js';
-import type { RunOptions } from './run.js';
-import { checkedCommand } from './run.js';
-import { Signals } from './signals.js';
-import { surroundings } from './surroundings.js';
-import { leaveTerminalAsItIs } from './terminal.js';
+import type { Run, RunOptions } from './run.js';
 import { announceWait } from './wait-notice.js';
 
 /** Before the notice is first shown, so that it names the holder. */
@@ -36,22 +32,15 @@ interface Locks {
 
 export type EngineChoice = { etcd: string } | { postgres: string };
 
-export async function runOnEngine(
-  engine: EngineChoice,
-  name: string,
-  words: readonly string[],
-  options: RunOptions,
-): Promise<number> {
-  const around = surroundings();
-  const signals = new Signals(around.ignored);
-  leaveTerminalAsItIs();
-  const command = checkedCommand(words, options).text();
+export async function runOnEngine(engine: EngineChoice, run: Run): Promise<number> {
+  const { options, around, signals } = run;
+  const command = run.command.text();
   if (!options.fork || options.fair || options.mechanism !== 'auto') {
     throw new CliError('--no-fork, --fair and --mechanism are for files, not for --etcd and --postgres', USAGE);
   }
   const locks = await locksOf(engine);
   try {
-    const handle = await acquire(locks, name, options, signals);
+    const handle = await acquire(locks, run);
     if (handle === undefined) return options.conflictExitCode;
     // The command cannot inherit such a lock: if it is lost, the command is told to end.
     handle.signal.addEventListener('abort', () => {
@@ -62,7 +51,7 @@ export async function runOnEngine(
     await handle.release();
     return code;
   } catch (error) {
-    if (error instanceof CliError) throw error;
+    if (isForUser(error)) throw error;
     throw new CliError(messageOf(error), OS_ERROR);
   } finally {
     await locks.close();
@@ -70,12 +59,7 @@ export async function runOnEngine(
 }
 
 /** Undefined: another process has it, for too long. @throws the service does not say so: it does not answer */
-async function acquire(
-  locks: Locks,
-  name: string,
-  options: RunOptions,
-  signals: Signals,
-): Promise<LockHandle | undefined> {
+async function acquire(locks: Locks, { file: name, options, signals }: Run): Promise<LockHandle | undefined> {
   const { wait, verbose } = options;
   const began = performance.now();
   const nonblock = options.nonblock || wait === 0;

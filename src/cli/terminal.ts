@@ -1,14 +1,18 @@
 /** The terminal that this process was started at, which is not its own. */
-import { closeSync } from 'node:fs';
-import { isatty } from 'node:tty';
+import { closeSync, fstatSync } from 'node:fs';
 import { statOf } from '../inspect/index.js';
 
 /** Whether this process is of the group that a Ctrl-C at its terminal would go to. */
 export function isInForeground(): boolean {
   const stat = statOf('self');
-  if (stat === undefined) return isatty(0);
+  if (stat === undefined) return isTerminal(0);
   const [, , pgrp, , , tpgid] = stat;
   return pgrp === tpgid;
+}
+
+/** A terminal, or a device that is harmless to be taken for one. Node's own test loads 1 ms of its network code. */
+export function isTerminal(fd: number): boolean {
+  return fstatSync(fd).isCharacterDevice();
 }
 
 /**
@@ -20,7 +24,7 @@ export function leaveTerminalAsItIs(): void {
   process.once('exit', () => {
     for (const fd of [0, 1, 2]) {
       try {
-        if (isatty(fd)) closeSync(fd);
+        if (isTerminal(fd)) closeSync(fd);
       } catch {
         // Closed.
       }

@@ -2,7 +2,6 @@
  * While a command waits for its lock: names the holder, at a terminal on a line that is redrawn and wiped at the end.
  * Nothing is said in the first second, nor, unless `verbose`, where there is no terminal.
  */
-import { isatty } from 'node:tty';
 import { printable } from '../printable.js';
 import { say } from './output.js';
 import type { Signals } from './signals.js';
@@ -15,15 +14,15 @@ type Reason = (width: number) => string | Promise<string>;
 
 /** Returns what ends it. */
 export function announceWait(name: string, reason: Reason, verbose: boolean, signals: Signals): () => void {
-  const terminal = isatty(2);
-  if (!terminal && !verbose) return () => {};
   const start = `waiting for ${printable(name)}`;
   const describe = async (width: number): Promise<string> =>
     `${start}${await reason(width - start.length)}`.slice(0, width);
   let [drawn, ended] = [false, false];
   const draw = async (): Promise<void> => {
-    if (!terminal) {
+    const { isatty } = await import('node:tty');
+    if (!isatty(2)) {
       clearInterval(timer);
+      if (!verbose) return;
       const line = await describe(Infinity);
       if (!ended) say(line);
       return;
@@ -32,6 +31,7 @@ export function announceWait(name: string, reason: Reason, verbose: boolean, sig
     if (!isInForeground()) return;
     const line = await describe((process.stderr.columns || 80) - 1);
     if (ended) return;
+    if (!drawn) signals.beforeDeath(end);
     drawn = true;
     wipe();
     process.stderr.write(line);
@@ -39,10 +39,10 @@ export function announceWait(name: string, reason: Reason, verbose: boolean, sig
   const end = (): void => {
     ended = true;
     clearInterval(timer);
+    signals.beforeDeath(undefined);
     if (drawn && isInForeground()) wipe();
   };
   const timer = setInterval(draw, EVERY_MS).unref();
-  signals.beforeDeath = end;
   return end;
 }
 

@@ -2,11 +2,11 @@
  * A record's next content: a file of its own beside the record, whose space is taken, and which is on the disk, before it
  * gets the record's name.
  */
-import { randomBytes } from 'node:crypto';
 import * as nodeFs from 'node:fs';
 import { dirname } from 'node:path';
 import { codeOf, LockLostError, messageOf } from '../errors.js';
 import { MARK } from '../inspect/index.js';
+import { builtins } from '../require.js';
 import { quietly } from './quietly.js';
 
 const { O_WRONLY, O_CREAT, O_EXCL } = nodeFs.constants;
@@ -42,7 +42,7 @@ export interface RecordOptions {
 export type Placing = 'replace' | 'create';
 
 function newName(record: string): string {
-  return `${record}.${randomBytes(8).toString('hex')}.new`;
+  return `${record}.${builtins.crypto.randomBytes(8).toString('hex')}.new`;
 }
 
 /** The name of the record of which a file is a draft. */

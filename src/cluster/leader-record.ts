@@ -1,8 +1,8 @@
 /** The record of the leader, with the fencing token: one number for each term, never the same twice. */
-import { threadId } from 'node:worker_threads';
 import { ownCommand } from '../command-line.js';
 import type { InterProcessLock, LockHandle } from '../index.js';
 import type { LockPlace } from '../inspect/index.js';
+import { builtins } from '../require.js';
 import type { RecordFs, RecordOptions } from './draft.js';
 import { quietly } from './quietly.js';
 import { RecordFile } from './record.js';
@@ -70,7 +70,12 @@ export class LeaderRecord {
     const record = this.#recordAt(checkedPlace(this.lock));
     record.sweep();
     const token = Math.max((record.read()?.token ?? 0) + 1, Date.now());
-    const leader = { pid: process.pid, thread: threadId, command: ownCommand(), since: since.toISOString() };
+    const leader = {
+      pid: process.pid,
+      thread: builtins.workerThreads.threadId,
+      command: ownCommand(),
+      since: since.toISOString(),
+    };
     record.write({ token, leader }, () => isHeld(handle));
     handle.check();
     return token;

@@ -3,12 +3,12 @@
  * way the same protocol: `read`, then (with the lock held) `reserve`, which refuses before the work is done what could
  * not be recorded after it, then `commit`.
  */
-import { createHash } from 'node:crypto';
 import { chmodSync, mkdirSync, readdirSync, statSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import type { LockRecords } from '../engine/lock.js';
 import { codeOf, messageOf } from '../errors.js';
 import type { LockPlace } from '../inspect/index.js';
+import { builtins } from '../require.js';
 import { type Draft, type Placing, type RecordFs, type RecordOptions, recordOfDraft } from './draft.js';
 import { quietly } from './quietly.js';
 import { RecordFile } from './record.js';
@@ -149,7 +149,7 @@ export class FileOutcomes implements Outcomes {
   }
 
   #recordOf(key: string, state: 'done' | 'failed', options: RecordOptions): RecordFile<Entry> {
-    const name = createHash('sha256').update(key).digest('hex').slice(0, 40);
+    const name = builtins.crypto.createHash('sha256').update(key).digest('hex').slice(0, 40);
     return new RecordFile<Entry>(
       join(this.#folder, state === 'done' ? name : `${name}.failed`),
       FORMAT,

@@ -1,11 +1,11 @@
 /** A lock file that is open. */
 import { closeSync } from 'node:fs';
-import { isMainThread } from 'node:worker_threads';
 import { loadAddon } from '../native/addon.js';
 import type { NativeFile } from '../native/native-file.js';
+import { builtins } from '../require.js';
 
 /** Bun leaves the descriptors of a Worker open when it ends, so what they lock would stay locked. */
-const LEFT_OPEN = 'bun' in process.versions && !isMainThread;
+const LEFT_OPEN = 'bun' in process.versions && !builtins.workerThreads.isMainThread;
 
 export class OpenFile {
   /** Which locks may use it while it is in the descriptor cache. */

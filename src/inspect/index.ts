@@ -10,6 +10,7 @@ export { parseSiblingName, siblingPath, sidecarOf } from '../files/sibling-files
 export { type Addon, loadAddon } from '../native/addon.js';
 export { libc } from '../native/binary.js';
 export { publish, published } from '../native/thread-registry.js';
+export { firstTry } from './first-try.js';
 export { Look, mountOf } from './lock-list.js';
 export { atOnce } from './looking.js';
 export { linkOf, list, read } from './proc.js';

@@ -1,5 +1,5 @@
 /** Looks at other processes in small steps, since a look takes long where many processes have many open files. */
-import { readFile } from 'node:fs/promises';
+import fs from 'node:fs';
 import type { Inspection } from '../core/backend.js';
 import type { Parties } from '../options.js';
 import { Deadline, monotonic, setImmediate } from '../timers.js';
@@ -29,7 +29,7 @@ export async function inSmallSteps<T>(looking: Looking<T>): Promise<T> {
   for (;;) {
     const step = looking.next(text);
     if (step.done) return step.value;
-    text = step.value === undefined ? '' : await readFile(step.value, 'utf8').catch(() => '');
+    text = step.value === undefined ? '' : await fs.promises.readFile(step.value, 'utf8').catch(() => '');
     if (monotonic() - rest < SLICE_MS) continue;
     await new Promise<void>((resolve) => setImmediate(resolve));
     rest = monotonic();

@@ -56,8 +56,8 @@ export interface Addon {
   isLocked(file: FileHandle): number;
   /** Whether another process is asking `isLocked` of a `flock` at this moment, which may be why a try failed. */
   isProbed(file: FileHandle): boolean;
-  /** The actions of all signals as a program finds them that this process becomes: default, or ignored. */
-  defaultSignals(ignored: number[]): void;
+  /** Sets the actions of signals, beneath Node's, and that none is blocked in this thread. */
+  setSignals(defaults: number[], ignored: number[]): void;
   /**
    * Becomes the program that `words` name, each of them ended by a zero byte, which inherits `fd` as `as`. Returns only if
    * that fails, with a negated errno.

@@ -2,10 +2,9 @@
  * fs-ext: `flockSync` and nothing else of it; its other calls block libuv's threads or do not work (see
  * docs/mechanisms.md).
  */
-import { isMainThread } from 'node:worker_threads';
 import { codeOf, errnoOf, systemError } from '../errors.js';
 import type { LockMode } from '../options.js';
-import { requireHere } from '../require.js';
+import { builtins, requireHere } from '../require.js';
 import { loader } from './loader.js';
 
 const LOCK_SH = 1;
@@ -26,7 +25,7 @@ export interface FsExtCalls {
 export const loadFsExt = loader('fs-ext', (): FsExtCalls => {
   if (process.platform === 'win32') throw new Error('Windows has no flock(2)');
   // Loaded in a Worker after the main thread has loaded it, fs-ext kills the process when that Worker ends.
-  if (!isMainThread) throw new Error('fs-ext is unsafe in Workers');
+  if (!builtins.workerThreads.isMainThread) throw new Error('fs-ext is unsafe in Workers');
   const fsExt = requireHere('fs-ext') as FsExt;
   if (typeof fsExt.flockSync !== 'function') throw new Error('fs-ext has no flockSync');
   return {

@@ -3,7 +3,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { expandOptions } from '../../src/cli/abbreviations.js';
+import { expandOptions } from '../../src/cli/run-options.js';
 import { hasFlock, hasNamespaces, hasParking } from '../support/capabilities.js';
 import { CLI, testFolder } from '../support/paths.js';
 import { holdByFlock, LineProgram, run, track } from '../support/programs.js';

@@ -10,11 +10,16 @@ import type { LockMode } from '../../options.js';
 import { AddonCalls, type LockCalls } from './lock-calls.js';
 import { lockFileExCalls } from './lock-file-ex.js';
 
+/** Set by the build of the command line. */
+declare const FAIRLOCK_CLI: boolean | undefined;
+
 /** @throws {LockUnsupportedError} no native layer loads */
 export function flockCalls(options: LockFileOptions): LockCalls {
   if (process.platform === 'win32') return lockFileExCalls(options);
-  const { api: fsExt, reason: noFsExt } = loadFsExt();
   const { api: addon, reason: noAddon } = loadAddon();
+  // The command line needs the addon in any case, to become its command: then one library is enough.
+  const isEnough = addon !== undefined && typeof FAIRLOCK_CLI !== 'undefined';
+  const { api: fsExt, reason: noFsExt } = isEnough ? { reason: 'not needed' } : loadFsExt();
   const byAddon = addon === undefined ? undefined : new AddonCalls(options, addon, undefined);
   if (fsExt !== undefined) return new FlockByFsExt(options, fsExt, byAddon);
   if (byAddon !== undefined) return byAddon;

@@ -1,5 +1,4 @@
 /** How a lock of the kernel is stolen: by a new file in the place of the one that is locked. */
-import { randomUUID } from 'node:crypto';
 import { renameSync, rmSync } from 'node:fs';
 import { constants } from 'node:os';
 import { systemError } from '../../errors.js';
@@ -7,6 +6,7 @@ import { type LockFileOptions, openLockFile } from '../../files/lock-file.js';
 import type { OpenFile } from '../../files/open-file.js';
 import { siblingPath } from '../../files/sibling-files.js';
 import type { Addon } from '../../native/addon.js';
+import { builtins } from '../../require.js';
 import type { LockCalls } from './lock-calls.js';
 import { takeRemovalLock } from './removal-lock.js';
 
@@ -23,7 +23,7 @@ const TRIES = 10;
 export function replaceFile(options: LockFileOptions, calls: LockCalls): OpenFile {
   const { path } = options;
   // Not by pid: two PID namespaces have processes of one number.
-  const hidden = siblingPath(path, `steal-${randomUUID()}`);
+  const hidden = siblingPath(path, `steal-${builtins.crypto.randomUUID()}`);
   const fresh = openLockFile({ ...options, path: hidden });
   try {
     calls.prepare(fresh);

@@ -1,0 +1,37 @@
+/**
+ * For `fairlock run`: a `flock` that is free, in the least time, without what serves several requests of a process, and
+ * those that wait, which takes longer to load than the lock to get. Whatever is not a plain grant, an error too, is left
+ * to the lock that is tried next, in the same way and with all that belongs to it.
+ */
+import { resolve } from 'node:path';
+import { type LockFileOptions, openLockFile } from '../files/lock-file.js';
+import { GRANTED, loadAddon } from '../native/addon.js';
+import { NativeFile } from '../native/native-file.js';
+import type { LockMode } from '../options.js';
+
+/** An open file that has the lock, and is at the path. */
+export function firstTry(path: string, mode: LockMode): number | undefined {
+  const { api: addon } = loadAddon();
+  if (addon === undefined || path === '') return undefined;
+  // flock(1) locks what it is given, data and directories too, and makes no folders.
+  const file: LockFileOptions = {
+    path: resolve(path),
+    mode: 0o666,
+    followSymlinks: true,
+    dataFile: true,
+    makesFolders: () => false,
+  };
+  try {
+    const open = openLockFile(file, { directories: true });
+    try {
+      const native = new NativeFile(addon, open.fd, { ...file, range: undefined });
+      if (native.tryLock(mode) === GRANTED) return open.fd;
+    } catch {
+      // The library says it.
+    }
+    open.close();
+  } catch {
+    // Likewise.
+  }
+  return undefined;
+}
