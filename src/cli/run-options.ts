@@ -48,10 +48,12 @@ export function readRun([first, ...words]: readonly string[]): RunCall | undefin
   if (file === undefined) return undefined;
   try {
     const { values, tokens } = parseArgs({ args: options, options: OPTIONS, strict: true, tokens: true });
+    const valued = tokens.flatMap((one) => (one.kind === 'option' && one.value !== undefined ? one.name : []));
+    if (new Set(valued).size < valued.length) return undefined; // One of the values may be wrong.
     // flock(1) takes the last of them.
     const mode = tokens.flatMap((one) => (one.kind === 'option' && MODES.includes(one.name) ? one.name : [])).at(-1);
     const { etcd, postgres, mechanism = 'auto' } = values;
-    const wait = seconds(values.wait ?? values.timeout);
+    const [wait, timeout] = [seconds(values.wait), seconds(values.timeout)];
     const permits = wholeNumber(values.permits);
     const conflictExitCode = exitCode(values['conflict-exit-code'] ?? '1');
     const known = MECHANISMS.find((name) => name === mechanism);
@@ -64,7 +66,7 @@ export function readRun([first, ...words]: readonly string[]): RunCall | undefin
       options: {
         shared: mode === 'shared',
         nonblock: values.nonblocking === true || values.nb === true,
-        wait,
+        wait: wait ?? timeout,
         conflictExitCode,
         close: values.close === true,
         fork: values['no-fork'] !== true,

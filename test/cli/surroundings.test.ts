@@ -3,7 +3,6 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { expandOptions } from '../../src/cli/run-options.js';
 import { hasFlock, hasNamespaces, hasParking } from '../support/capabilities.js';
 import { CLI, testFolder } from '../support/paths.js';
 import { holdByFlock, LineProgram, run, track } from '../support/programs.js';
@@ -162,43 +161,6 @@ describe.runIf(hasFlock)('fairlock run leaves its surroundings as they are', () 
 });
 
 describe('options of run', () => {
-  it.each([
-    [
-      ['run', '--nonb', 'f', '--', 'x', '--sh'],
-      ['run', '--nonblocking', 'f', '--', 'x', '--sh'],
-    ],
-    [
-      ['run', '--nonblock', 'f'],
-      ['run', '--nonblocking', 'f'],
-    ],
-    [
-      ['run', '--time', '3', '--sh', 'f', '--sh'],
-      ['run', '--timeout', '3', '--shared', 'f', '--sh'],
-    ],
-    [
-      ['run', '--conf=7', 'f'],
-      ['run', '--conflict-exit-code=7', 'f'],
-    ],
-    [
-      ['run', '-w', '--sh', 'f'],
-      ['run', '-w', '--sh', 'f'],
-    ],
-    [
-      ['run', '--c', 'f'],
-      ['run', '--c', 'f'],
-    ],
-    [
-      ['run', '--nb', 'f'],
-      ['run', '--nb', 'f'],
-    ],
-    [
-      ['status', '--js'],
-      ['status', '--js'],
-    ],
-  ])('abbreviated as getopt takes them: %j', (given, spelled) => {
-    expect(expandOptions(given)).toEqual(spelled);
-  });
-
   it.runIf(hasReference && hasFlock)('-w 0 does not wait, and says what flock says', async () => {
     const file = path();
     const holder = await holdByFlock(file);

@@ -29,7 +29,10 @@ export function commands(end: (code: number) => void, version: string): Command 
       writeErr: toStderr,
       outputError: (text, write) => write(text.replace(/^error: /, 'fairlock: ')),
     });
-  registerRun(program, end);
+  registerRun(program, async (call) => {
+    const { runCall } = await import('../run.js');
+    end(await runCall(call));
+  });
   registerStatus(program, end);
   registerLocked(program, end);
   registerGc(program, end);

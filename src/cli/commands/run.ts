@@ -2,7 +2,7 @@
 import { type Command, Option } from 'commander';
 import { CliError, USAGE } from '../exit-codes.js';
 import type { RunOptions } from '../run.js';
-import { engineOf, exitCode, seconds, wholeNumber } from '../run-options.js';
+import { engineOf, exitCode, type RunCall, seconds, wholeNumber } from '../run-options.js';
 import { reader } from './option-reader.js';
 
 const EXIT_CODES = `
@@ -27,7 +27,7 @@ type GivenToRun = Pick<RunOptions, 'conflictExitCode' | 'fork' | 'mechanism'> &
     postgres?: string;
   };
 
-export function registerRun(program: Command, end: (code: number) => void): void {
+export function registerRun(program: Command, call: (call: RunCall) => Promise<void>): void {
   /** flock(1) takes the last of them. */
   let shared = false;
   program
@@ -74,7 +74,6 @@ export function registerRun(program: Command, end: (code: number) => void): void
     .addHelpText('after', EXIT_CODES)
     .action(async (file: string, words: string[], given: GivenToRun) => {
       if (given.command !== undefined) throw new CliError('-c comes after FILE', USAGE);
-      const { runCall } = await import('../run.js');
       const { conflictExitCode, close = false, fork, verbose = false, fair = false, mechanism, permits } = given;
       const nonblock = given.nonblocking === true || given.nb === true;
       const wait = given.wait ?? given.timeout;
@@ -82,6 +81,6 @@ export function registerRun(program: Command, end: (code: number) => void): void
       const { etcd, postgres } = given;
       if (etcd !== undefined && postgres !== undefined)
         throw new CliError('--etcd and --postgres are incompatible', USAGE);
-      end(await runCall({ file, words, options, engine: engineOf(etcd, postgres) }));
+      await call({ file, words, options, engine: engineOf(etcd, postgres) });
     });
 }
