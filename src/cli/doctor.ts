@@ -115,6 +115,9 @@ function layerFindings(): Finding[] {
   return (['fs-ext', 'native-fallback'] as const).map((what) => {
     const { loaded, reason = '' } = layers()[what];
     if (loaded) return { what, ok: true, detail: 'loads' };
+    // Not an application's fault, and nothing to do, where the addon does its part.
+    if (what === 'fs-ext' && isAddonThere && reason.includes(`Cannot find module '${what}'`))
+      return { what, ok: false, optional: true, detail: 'optional, not installed' };
     const detail = `does not load: ${reason.split('\n')[0]}`;
     const advice = reason.includes('FAIRLOCK_DISABLE') ? 'unset FAIRLOCK_DISABLE, to have it' : needed[what];
     return { what, ok: false, optional: what === 'fs-ext', detail, advice };

@@ -1,4 +1,5 @@
 /** The processes that hold a path or wait for it, whatever they lock it with. */
+import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { InterProcessLock, type MechanismName } from '../index.js';
 import {
@@ -16,6 +17,9 @@ import {
 } from '../inspect/index.js';
 import type { LockParty, Parties } from '../options.js';
 import { CliError, UNAVAILABLE } from './exit-codes.js';
+import { reasonOf } from './reasons.js';
+
+const LIST = '/proc/locks';
 
 export interface Party {
   /**
@@ -39,10 +43,15 @@ export interface LockStatus {
   waiters: Party[];
 }
 
-/** @throws {CliError} elsewhere than on Linux */
+/** @throws {CliError} elsewhere than on Linux, and where /proc is not there */
 export function needPlatformThatTells(): void {
   if (process.platform !== 'linux')
     throw new CliError(`${process.platform} does not tell which processes hold a lock`, UNAVAILABLE);
+  try {
+    readFileSync(LIST);
+  } catch (error) {
+    throw new CliError(`cannot look which processes hold a lock: ${LIST}: ${reasonOf(error)}`, UNAVAILABLE);
+  }
 }
 
 /** @param look shared by all files that are looked at together */

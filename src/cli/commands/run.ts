@@ -34,8 +34,8 @@ export function registerRun(program: Command, call: (call: RunCall) => Promise<v
     .command('run')
     .summary('run a command while holding a lock, as flock(1) does')
     .description(
-      'Run COMMAND while holding the lock FILE (a file, which is made if need be, or a directory).\nThe ' +
-        'command inherits the lock: it stays locked if fairlock is killed.',
+      'Run COMMAND while holding the lock FILE (a file, which is made if need be, or a directory).\nCOMMAND ' +
+        'takes the place of fairlock, and has the lock until it ends.',
     )
     .usage('[OPTION…] FILE -- COMMAND [ARG…]\n       fairlock run [OPTION…] FILE -c STRING')
     .argument('<file>')
