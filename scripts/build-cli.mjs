@@ -49,6 +49,31 @@ const builds = [
     outdir,
   }),
 ];
+// The page of `fairlock trace` has this and the data of the trace in it.
+builds.push(
+  await build({
+    absWorkingDir: root,
+    entryPoints: { 'trace-view': 'src/cli/trace-view/main.ts' },
+    outdir,
+    bundle: true,
+    minify: true,
+    format: 'iife',
+    target: 'es2022',
+    metafile: true,
+  }),
+  await build({
+    absWorkingDir: root,
+    stdin: {
+      contents: "@import 'uplot/dist/uPlot.min.css'; @import './style.css';",
+      loader: 'css',
+      resolveDir: join(root, 'src/cli/trace-view'),
+    },
+    outfile: join(outdir, 'trace-view.css'),
+    bundle: true,
+    minify: true,
+    metafile: true,
+  }),
+);
 writeFileSync(join(outdir, 'package.json'), '{ "type": "commonjs" }\n');
 
 const included = new Set(

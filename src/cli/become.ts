@@ -4,11 +4,14 @@ import { CliError, UNAVAILABLE } from './exit-codes.js';
 import { reasonOf } from './reasons.js';
 import type { Run, RunOptions } from './run.js';
 import { lockDescriptor } from './surroundings.js';
+import { TRACE_FOLDER } from './trace-events.js';
 
 /** Whether it can, as far as is known before there is a lock. */
 export function mayBecome({ close, fork }: RunOptions): boolean {
-  // Process 1 has no default actions: a TERM would not end most commands.
-  return loadAddon().reason === undefined && !close && !(fork && process.pid === 1);
+  // Process 1 has no default actions: a TERM would not end most commands. Where a trace is made, this process tells of the
+  // end of the hold.
+  const mustStay = close || (fork && (process.pid === 1 || process.env[TRACE_FOLDER] !== undefined));
+  return loadAddon().reason === undefined && !mustStay;
 }
 
 /** Why this process must stay beside the command; undefined: it need not. @param fd that has the lock */

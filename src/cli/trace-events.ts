@@ -102,15 +102,3 @@ export function closeOpenSpans(spans: readonly Span[]): void {
     if (next < span.end) Object.assign(span, { end: next, outcome: 'died' });
   }
 }
-
-/** The holds of others that a wait lay beside: those that it was for. */
-export function waitedFor(wait: Span, spans: readonly Span[]): Span[] {
-  return spans.filter(
-    (span) =>
-      span.kind === 'hold' &&
-      span.path === wait.path &&
-      span.begin < wait.end &&
-      span.end > wait.begin &&
-      !(wait.shared && span.shared),
-  );
-}

@@ -9,6 +9,8 @@ import { now, type Recorded, TRACE_FOLDER, type TraceEvent } from './trace-event
 
 const folder = process.env[TRACE_FOLDER];
 const holds = new WeakMap<object, number>();
+/** Holds that are not over, by number: what `record` was told of them. */
+const open = new Map<number, Partial<LockGrantEvent>>();
 let count = 0;
 let file: number | undefined;
 
@@ -40,7 +42,15 @@ function record(what: TraceEvent['what'], { path, mode, request, hold }: Partial
   if (hold !== undefined && !holds.has(hold)) holds.set(hold, ++count);
   const number = hold === undefined ? undefined : holds.get(hold);
   write({ at, what, path, shared: mode === 'shared', request, hold: number });
+  if (number !== undefined && what === 'grant')
+    open.set(number, { path, ...(mode && { mode }), ...(hold && { hold }) });
+  if (number !== undefined && what === 'release') open.delete(number);
 }
+
+// The kernel releases what a process holds at its end; one that is killed does not come here.
+process.on('exit', () => {
+  for (const event of open.values()) record('release', event);
+});
 
 for (const what of ['request', 'cancel', 'grant', 'release', 'loss'] as const)
   subscribe(`fairlock:${what}`, (message) => record(what, message as LockGrantEvent));

@@ -12,7 +12,8 @@ import { reasonOf } from './reasons.js';
 import { Signals } from './signals.js';
 import { surroundings } from './surroundings.js';
 import { closeOpenSpans, now, RECORD, type Span, spansOf, TRACE_FOLDER } from './trace-events.js';
-import { page } from './trace-page.js';
+import { page, traceData } from './trace-page.js';
+import { traceEvents } from './trace-view/trace-event-format.js';
 
 const SAMPLE_MS = 20;
 
@@ -111,7 +112,8 @@ async function sampled(paths: readonly string[], seconds: number): Promise<Span[
 
 function write(out: string, spans: readonly Span[], title: string, note: string): void {
   try {
-    writeFileSync(out, page(spans, { title, note }));
+    const data = traceData(spans, { title, note });
+    writeFileSync(out, out.endsWith('.json') ? JSON.stringify(traceEvents(data)) : page(data));
   } catch (error) {
     throw new CliError(`cannot write ${out}: ${reasonOf(error)}`, CANNOT_CREATE);
   }
