@@ -1,24 +1,14 @@
 /** `fairlock status`: holders and waiters. */
 import { readdirSync, statSync } from 'node:fs';
-import { join, relative } from 'node:path';
-import { clearScreenDown, cursorTo } from 'node:readline';
-import { setTimeout } from 'node:timers/promises';
+import { join } from 'node:path';
 import { Look, lockedAmong, parseSiblingName } from '../inspect/index.js';
-import { cut, printable } from '../printable.js';
 import { CliError, NO_INPUT } from './exit-codes.js';
 import { type LockStatus, needPlatformThatTells, type Party, statusOf } from './lock-status.js';
 import { printJson, printLines } from './output.js';
 import { ago, reasonOf } from './reasons.js';
+import { nameOf, nobody, shownCommand, tableOf } from './status-table.js';
 
-const EVERY_MS = 1000;
 const HEAD = ['FILE', 'PID', 'COMMAND', 'STATE', 'MODE', 'MECHANISM', 'STARTED'];
-/** Drawn by none, as ps(1) does. */
-const EDGES = ['top', 'bottom', 'left', 'mid', 'right'];
-const BORDERS = [
-  ...EDGES,
-  ...['top-mid', 'top-left', 'top-right', 'bottom-mid', 'bottom-left', 'bottom-right'],
-  ...['left-mid', 'mid-mid', 'right-mid'],
-];
 
 export async function status(
   paths: readonly string[],
@@ -30,18 +20,14 @@ export async function status(
     const look = new Look();
     return paths.flatMap((path) => (isFolder(path, look) ? busyIn(path, look) : [statusOf(path, look)]));
   };
-  for (;;) {
-    const found = find();
-    const text = json ? undefined : await asTable(found);
-    if (watch && process.stdout.isTTY) {
-      cursorTo(process.stdout, 0, 0);
-      clearScreenDown(process.stdout);
-    }
-    if (text === undefined) printJson(found);
-    else printLines(text);
-    if (!watch) return 0;
-    await setTimeout(EVERY_MS);
+  if (watch) {
+    const { watch: watchLocks } = await import('./watch.js');
+    return watchLocks(find, json);
   }
+  const found = find();
+  if (json) printJson(found);
+  else printLines(await asTable(found));
+  return 0;
 }
 
 function isFolder(path: string, look: Look): boolean {
@@ -73,30 +59,11 @@ async function asTable(found: readonly LockStatus[]): Promise<string> {
     ...holders.map((party) => row(path, party, 'holds')),
     ...waiters.map((party, i) => row(path, party, `waits #${i + 1}`)),
   ]);
-  if (rows.length === 0) return 'no process holds or waits\n';
-  const { default: Table } = await import('cli-table3');
-  const chars = Object.fromEntries([...BORDERS.map((name) => [name, '']), ['middle', '  ']]);
-  const table = new Table({
-    head: HEAD,
-    chars,
-    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
-  });
-  table.push(...rows);
-  return `${table.toString().replace(/ +$/gm, '')}\n`;
+  return rows.length === 0 ? nobody : tableOf(HEAD, rows);
 }
 
-function row(path: string, { pid, command, mode, mechanism, started }: Party, state: string): string[] {
-  // So that a row fits a line.
-  const room = Math.max(20, (process.stdout.columns || 120) - 80);
+function row(path: string, party: Party, state: string): string[] {
+  const { pid, mode, mechanism, started } = party;
   const since = started === undefined ? '?' : ago(started);
-  const name = printable(relative('', path) || '.');
-  return [
-    name,
-    String(pid ?? '?'),
-    cut(printable(command ?? (pid === undefined && mechanism !== 'lockfile' ? 'not visible from here' : '?')), room),
-    state,
-    mode ?? '?',
-    mechanism,
-    since,
-  ];
+  return [nameOf(path), String(pid ?? '?'), shownCommand(party, 80), state, mode ?? '?', mechanism, since];
 }

@@ -7,6 +7,7 @@ import { wordsOfCommand } from './arguments.js';
 import { runCommand } from './child.js';
 import { CANNOT_CREATE, CliError, UNAVAILABLE, USAGE } from './exit-codes.js';
 import { needPlatformThatTells, statusOf } from './lock-status.js';
+import { Observer } from './observer.js';
 import { say } from './output.js';
 import { reasonOf } from './reasons.js';
 import { Signals } from './signals.js';
@@ -75,7 +76,7 @@ function recorded(folder: string, name: string, end: number): Span[] {
 async function sampled(paths: readonly string[], seconds: number): Promise<Span[]> {
   needPlatformThatTells();
   const spans: Span[] = [];
-  const open = new Map<string, Span>();
+  const observer = new Observer();
   let going = true;
   const stop = (): void => {
     going = false;
@@ -84,27 +85,12 @@ async function sampled(paths: readonly string[], seconds: number): Promise<Span[
   say(`looking at ${paths.join(', ')}; Ctrl-C ends it`);
   for (const end = now() + seconds * 1000; going && now() < end; await setTimeout(SAMPLE_MS)) {
     const at = now();
-    const seen = new Set<string>();
-    for (const path of paths) {
-      const { holders, waiters } = statusOf(path);
-      for (const [kind, party] of [
-        ...holders.map((one) => ['hold', one] as const),
-        ...waiters.map((one) => ['wait', one] as const),
-      ]) {
-        const { pid, command = '', mode } = party;
-        const key = JSON.stringify([path, kind, pid]);
-        seen.add(key);
-        let span = open.get(key);
-        if (span === undefined) {
-          const process = pid === undefined ? 'not seen' : `${pid}.0`;
-          span = { process, command, path, kind, shared: mode === 'shared' || mode === 'permit', begin: at, end: at };
-          open.set(key, span);
-          spans.push(span);
-        }
-        span.end = at + SAMPLE_MS;
-      }
-    }
-    for (const key of open.keys()) if (!seen.has(key)) open.delete(key);
+    spans.push(
+      ...observer.see(
+        paths.map((path) => statusOf(path)),
+        at,
+      ).begun,
+    );
   }
   process.off('SIGINT', stop);
   return spans;

@@ -1,9 +1,10 @@
+import { spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { LockStatus } from '../../src/cli/lock-status.js';
 import { InterProcessLock, InterProcessReaderWriterLock, InterProcessSemaphore } from '../../src/index.js';
-import { hasFcntl } from '../support/capabilities.js';
+import { hasFcntl, hasNamespaces } from '../support/capabilities.js';
 import { CLI, testFolder } from '../support/paths.js';
 import { Actor, LineProgram, run } from '../support/programs.js';
 import { some } from '../support/scale.js';
@@ -86,6 +87,44 @@ describe.runIf(hasFcntl)('fairlock status', () => {
     await until(async () => (await watching.line()).includes(`${process.pid}`));
     handle.release();
     await until(async () => (await watching.line()) === 'no process holds or waits');
+  });
+
+  it('watched, says since when, and how long holds and waits took', async () => {
+    const file = path();
+    (await new InterProcessLock(file).acquire()).release();
+    const watching = new LineProgram(process.execPath, [CLI, 'status', '--watch', file]);
+    await until(async () => (await watching.line()) === 'no process holds or waits');
+    const handle = await new InterProcessLock(file).acquire();
+    const waiter = Actor.start();
+    await waiter.call('create', 'InterProcessLock', file);
+    const waiting = waiter.call('acquire');
+    await until(async () => /waits #1 +[\d.]+ (ms|s) /.test(await watching.line()));
+    handle.release();
+    await waiting;
+    await until(async () => / 1 +[\d.]+ (ms|s) +[\d.]+ (ms|s) +1 +[\d.]+ (ms|s)/.test(await watching.line()));
+  });
+
+  it('watched as JSON, says since when', async () => {
+    const file = path();
+    const handle = await new InterProcessLock(file).acquire();
+    const watching = new LineProgram(process.execPath, [CLI, 'status', '--watch', '--json', file]);
+    await until(async () => /"seenSince": "20/.test(await watching.line()));
+    expect(await watching.line()).toContain('"atLeast": true');
+    handle.release();
+  });
+
+  it.runIf(hasNamespaces)('without /proc says that it cannot look, not that no process holds', async () => {
+    const file = path();
+    const handle = await new InterProcessLock(file).acquire();
+    const hidden = 'mount -t tmpfs none /proc && exec "$0" "$1" status "$2"';
+    const {
+      status: code,
+      stderr,
+      stdout,
+    } = spawnSync('unshare', ['--mount', 'sh', '-c', hidden, process.execPath, CLI, file], { encoding: 'utf8' });
+    expect([code, stdout]).toEqual([69, '']);
+    expect(stderr).toMatch(/cannot look which processes hold a lock: .*no such file or directory/);
+    handle.release();
   });
 
   it('says what is not there', async () => {
