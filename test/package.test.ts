@@ -150,7 +150,7 @@ describe('the packed tarball, installed with install scripts disabled', () => {
     const kinds = [
       /^(README|CHANGELOG)\.md$|^LICENSE$|^package\.json$/,
       /^docs\/[\w-]+\.(md|svg)$/,
-      /^dist\/(cjs\/)?([\w-]+\/)*[\w-]+\.(js|d\.ts)$|^dist\/cjs\/package\.json$|^dist\/cli\/LICENSES\.txt$/,
+      /^dist\/(cjs\/)?([\w-]+\/)*[\w-]+\.(js|d\.ts)$|^dist\/(cjs|cli)\/package\.json$|^dist\/cli\/(LICENSES\.txt|trace-view\.css)$|^dist\/fairlock\.1$/,
       /^native-fallback\/(README\.md|binding\.gyp|src\/\w+\.[ch]|prebuilds\/[\w-]+\.node)$/,
     ];
     expect(packed.files.filter(({ path }) => !kinds.some((kind) => kind.test(path)))).toEqual([]);
