@@ -1,5 +1,5 @@
 /** The processes that hold a path or wait for it, whatever they lock it with. */
-import { readFileSync } from 'node:fs';
+import { accessSync, constants } from 'node:fs';
 import { resolve } from 'node:path';
 import { InterProcessLock, type MechanismName } from '../index.js';
 import {
@@ -48,7 +48,7 @@ export function needPlatformThatTells(): void {
   if (process.platform !== 'linux')
     throw new CliError(`${process.platform} does not tell which processes hold a lock`, UNAVAILABLE);
   try {
-    readFileSync(LIST);
+    accessSync(LIST, constants.R_OK);
   } catch (error) {
     throw new CliError(`cannot look which processes hold a lock: ${LIST}: ${reasonOf(error)}`, UNAVAILABLE);
   }
