@@ -1,5 +1,6 @@
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
+import { SkippedReporter } from './test/support/skipped.js';
 
 const report = process.env.VITEST_REPORT;
 
@@ -29,6 +30,8 @@ export default defineConfig({
     testTimeout: process.env.FAIRLOCK_SOAK === '1' ? 300_000 : 60_000,
     hookTimeout: 60_000,
     execArgv: ['--expose-gc'],
-    ...(report === undefined ? {} : { reporters: ['default', 'json'], outputFile: { json: report } }),
+    includeTaskLocation: true, // For the reasons of what is skipped.
+    reporters: ['default', new SkippedReporter(), ...(report === undefined ? [] : ['json'])],
+    ...(report !== undefined && { outputFile: { json: report } }),
   },
 });

@@ -281,7 +281,7 @@ for (const [what, file, from, to, tests] of MUTANTS) {
     spawnSync(command, args, { cwd: copy, encoding: 'utf8', timeout, env: { ...process.env, NO_COLOR: '1' } });
   // Step by step: types and unused names may be wrong in a mutant, and it is built all the same.
   const steps = [
-    ['scripts/build-addon.mjs'],
+    ['scripts/build-native.mjs'],
     ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'],
     ['scripts/build-library.mjs'],
     ['scripts/build-cli.mjs'],

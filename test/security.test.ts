@@ -7,7 +7,7 @@ import { LeaderElection, runOnce } from '../src/cluster/index.js';
 import { REMOVAL_BYTE } from '../src/files/byte-layout.js';
 import { siblingPath, sidecarOf } from '../src/files/sibling-files.js';
 import { InterProcessLock, InterProcessReaderWriterLock } from '../src/index.js';
-import { hasFcntl, isRoot } from './support/capabilities.js';
+import { hasFcntl, hasFlock, isRoot } from './support/capabilities.js';
 import { testFolder } from './support/paths.js';
 import { LineProgram, run } from './support/programs.js';
 
@@ -97,30 +97,33 @@ for byte in (${REMOVAL_BYTE}, ${REMOVAL_BYTE + 1}): ofd(fd, fcntl.F_RDLCK, byte,
 });
 
 describe('what is told of other processes', () => {
-  it('errors, onWait and records name programs without their arguments, which may be passwords', async () => {
-    const file = path();
-    const script = `
+  it.runIf(hasFlock)(
+    'errors, onWait and records name programs without their arguments, which may be passwords',
+    async () => {
+      const file = path();
+      const script = `
       import { InterProcessLock } from 'fairlock';
       import { LeaderElection } from 'fairlock/cluster';
       await new InterProcessLock(${JSON.stringify(file)}).acquire();
       new LeaderElection(${JSON.stringify(`${file}-leader`)}).run(() => { console.log('leads'); return new Promise(() => {}); });
       setInterval(() => {}, 1000);`;
-    const holder = new LineProgram(process.execPath, ['--input-type=module', '-e', script, 'x', '--password=secret']);
-    expect(await holder.line()).toBe('leads');
-    let told: unknown;
-    const lock = new InterProcessLock(file);
-    const error = await lock
-      .acquire({ timeout: 1000, waitNotice: 0, onWait: (info) => (told = info) })
-      .catch((reason) => reason);
-    expect(error.code).toBe('ERR_LOCK_TIMEOUT');
-    const record = readFileSync(siblingPath(`${file}-leader`, 'leader'), 'utf8');
-    for (const text of [error.message, JSON.stringify(error), JSON.stringify(told), record]) {
-      expect(text).not.toContain('secret');
-      expect(text).toContain('node');
-    }
-    // Those who look at the process itself see what ps shows.
-    expect(JSON.stringify(lock.inspect())).toContain('secret');
-  });
+      const holder = new LineProgram(process.execPath, ['--input-type=module', '-e', script, 'x', '--password=secret']);
+      expect(await holder.line()).toBe('leads');
+      let told: unknown;
+      const lock = new InterProcessLock(file);
+      const error = await lock
+        .acquire({ timeout: 1000, waitNotice: 0, onWait: (info) => (told = info) })
+        .catch((reason) => reason);
+      expect(error.code).toBe('ERR_LOCK_TIMEOUT');
+      const record = readFileSync(siblingPath(`${file}-leader`, 'leader'), 'utf8');
+      for (const text of [error.message, JSON.stringify(error), JSON.stringify(told), record]) {
+        expect(text).not.toContain('secret');
+        expect(text).toContain('node');
+      }
+      // Those who look at the process itself see what ps shows.
+      expect(JSON.stringify(lock.inspect())).toContain('secret');
+    },
+  );
 
   it('records are as open as their lock file', async () => {
     const file = path();

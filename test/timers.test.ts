@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { hasFlock } from './support/capabilities.js';
 import { testFolder } from './support/paths.js';
 import { runScript } from './support/programs.js';
+import { needs } from './support/tools.js';
 
 const { path } = testFolder();
 
@@ -17,6 +18,7 @@ const NUMERIC = `
 
 describe.runIf(hasFlock)('timers', () => {
   it('that are numbers break no lock', async () => {
+    needs('flock');
     const file = path();
     const script = `
       ${NUMERIC}

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { setTimeout as work } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import Table from 'cli-table3';
-import { FifoMutex, InterProcessLock } from 'fairlock';
+import { FifoMutex, InterProcessLock, layers } from 'fairlock';
 import { BargingMutex } from './barging-mutex.mjs';
 
 const WORKERS = 4;
@@ -128,6 +128,14 @@ try {
     ]);
   }
   for (const [promise, kept] of promises) console.log(`${kept ? 'ok    ' : 'BROKEN'} ${promise}`);
+  if (strict === undefined) {
+    const { reason } = layers()['native-fallback'];
+    const run = longestRun(processes.served);
+    console.log(`-      between processes no order is promised here: one worker did ${run} jobs in a row`);
+    console.log(
+      `       (strict order needs Linux and the addon${reason === undefined ? '' : `: ${reason.split(';')[0]}`})`,
+    );
+  }
   process.exitCode = promises.every(([, kept]) => kept) ? 0 : 1;
 } finally {
   rmSync(folder, { recursive: true, force: true });

@@ -5,6 +5,7 @@ import type { LockFileOptions } from '../files/lock-file.js';
 import type { LockPlace } from '../files/lock-place.js';
 import { loadLocks } from '../native/locks.js';
 import type { InternalLockOptions } from '../options.js';
+import { printable } from '../printable.js';
 import { QueueAccess } from './fifo/queue-access.js';
 import { TicketQueue } from './fifo/ticket-queue.js';
 import { fcntlCalls } from './kernel/fcntl.js';
@@ -38,7 +39,7 @@ function kernelCalls(file: LockFileOptions, options: InternalLockOptions): LockC
     return flockCalls(file);
   } catch (error) {
     if (options.mechanism === 'flock' || codeOf(error) !== 'ERR_LOCK_UNSUPPORTED') throw error;
-    warnOfFallback(messageOf(error));
+    warnOfFallback(printable(messageOf(error)));
     return undefined;
   }
 }

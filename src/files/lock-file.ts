@@ -3,6 +3,7 @@ import { type BigIntStats, closeSync, constants, fchmodSync, fstatSync, lstatSyn
 import { constants as osConstants } from 'node:os';
 import { dirname } from 'node:path';
 import { codeOf, LockMismatchError, LockUnsupportedError, messageOf, systemError } from '../errors.js';
+import { printable } from '../printable.js';
 import { linkTarget } from './canonical-path.js';
 import { closeCachedFiles } from './descriptor-cache.js';
 import { makeFolders } from './make-folders.js';
@@ -208,7 +209,7 @@ function warnOfContent(path: string): void {
   if (warned) return;
   warned = true;
   process.emitWarning(
-    `'${path}' has content of its own and is locked itself. A program that saves it by renaming another ` +
+    `'${printable(path)}' has content of its own and is locked itself. A program that saves it by renaming another ` +
       `file over it takes the locked file away, ` +
       'and two processes may hold the lock. Lock a file beside it, with lockBeside(file), or say that it ' +
       'is meant, with the option dataFile',

@@ -30,7 +30,7 @@ function attempt<T>(layer: LayerName, load: () => T): Loaded<T> {
   try {
     return { api: load() };
   } catch (error) {
-    return { reason: messageOf(error) };
+    return { reason: messageOf(error).split('\n')[0] as string }; // Without the list of modules that asked for it.
   }
 }
 

@@ -3,12 +3,14 @@ import { hasFcntl } from '../support/capabilities.js';
 import { root } from '../support/paths.js';
 import { run } from '../support/programs.js';
 import { isSoak } from '../support/scale.js';
+import { needs } from '../support/tools.js';
 
 // Longer than other tests: faults of this kind are found by time.
 describe.runIf(hasFcntl)(
   'processes, Workers, Python and flock(1), killed, stopped and aborted, their files removed and their disk full',
   () => {
     it('every promise is kept', async () => {
+      needs('flock', 'python3');
       const chaos = `${root}scripts/chaos/chaos.mjs`;
       // In the suite the tests beside it need the processors too.
       const scale = isSoak ? ['--seconds', '120'] : ['--seconds', '30', '--calm'];

@@ -8,6 +8,7 @@ import { hasFlock, hasNamespaces, hasParking } from '../support/capabilities.js'
 import { CLI, testFolder } from '../support/paths.js';
 import { holdByFlock, LineProgram, program, track } from '../support/programs.js';
 import { rounds, some } from '../support/scale.js';
+import { needs } from '../support/tools.js';
 import { until } from '../support/waiting.js';
 
 const { path } = testFolder();
@@ -26,6 +27,7 @@ async function counting(): Promise<{
   signalled(to: number, signal: NodeJS.Signals): void;
 }> {
   const names = [...SIGNALS, 'SIGTSTP', 'SIGCONT', LAST];
+  needs('python3');
   const command = ['python3', program('signal-counter.py'), ...names];
   const beside = new LineProgram(process.execPath, [CLI, 'run', '-o', path(), '--', ...command], { detached: true });
   expect(await beside.line()).toMatch(/^ready/);
@@ -81,6 +83,7 @@ describe.runIf(hasFlock && hasWitness)('while fairlock stays beside the command,
   });
 
   it.runIf(hasNamespaces)('as process 1 it passes them on, and is not replaced', async () => {
+    needs('python3');
     const inside = new LineProgram('unshare', [
       ...['--pid', '--fork', '--kill-child', '--mount-proc'],
       ...[process.execPath, CLI, 'run', path(), '--', 'python3', program('signal-counter.py'), 'SIGTERM'],

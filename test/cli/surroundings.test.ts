@@ -7,6 +7,7 @@ import { hasFlock, hasNamespaces, hasParking } from '../support/capabilities.js'
 import { CLI, testFolder } from '../support/paths.js';
 import { holdByFlock, LineProgram, run, track } from '../support/programs.js';
 import { isSoak, some } from '../support/scale.js';
+import { needs } from '../support/tools.js';
 import { until } from '../support/waiting.js';
 
 const { folder, path } = testFolder();
@@ -166,7 +167,7 @@ describe.runIf(hasParking)('fairlock run leaves its surroundings as they are', (
       'echo "ran $1"',
     ];
     writeFileSync(script, `${lines.join('\n')}\n`, { mode: 0o755 });
-    for (const lock of some([OURS, NO_FORK, 'flock'], 2)) {
+    for (const lock of some([OURS, NO_FORK, ...(hasReference ? ['flock'] : [])], 2)) {
       const { stdout, stderr } = await run(script, ['it'], { LOCK: lock });
       expect([stderr, stdout]).toEqual(['', 'ran it\n']);
     }
@@ -202,6 +203,7 @@ describe('options of run', () => {
 
 describe.runIf(hasFlock)('what other processes are called', () => {
   it('comes to the terminal without its escapes', async () => {
+    needs('flock');
     const file = path();
     const holder = new LineProgram('bash', [
       '-c',

@@ -8,6 +8,7 @@ import { siblingPath } from '../../src/files/sibling-files.js';
 import { canMount, hasFlock, hasParking, isRoot } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
 import { Actor, run, runScript } from '../support/programs.js';
+import { needs } from '../support/tools.js';
 import { outcome, until } from '../support/waiting.js';
 
 const { folder, path } = testFolder();
@@ -251,6 +252,7 @@ describe.runIf(hasFlock)('an election', () => {
 
 describe.runIf(hasParking && isRoot)('a reader of the sidecar that locks all of it', () => {
   it('is told from a waiter: the event loop goes on, and the request is refused with its name', async () => {
+    needs('python3');
     const file = path();
     const actor = Actor.start();
     await actor.call('create', 'InterProcessLock', file, { fairness: 'fifo' });

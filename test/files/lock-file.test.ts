@@ -6,6 +6,7 @@ import { InterProcessLock } from '../../src/index.js';
 import { canMount, hasFlock, isRoot } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
 import { isFreeForFlock, program, track } from '../support/programs.js';
+import { needs } from '../support/tools.js';
 import { outcome, settle, until } from '../support/waiting.js';
 
 const { path } = testFolder();
@@ -14,6 +15,7 @@ describe.runIf(hasFlock && isRoot)('a file with a lease of another program (Samb
   it.each(['acquire', 'acquireSync'])('is waited for until the lease is given up, %s', async (how) => {
     const file = path();
     writeFileSync(file, '');
+    needs('python3');
     const leaser = track(spawn('python3', [program('leaser.py'), file], { stdio: ['pipe', 'pipe', 'inherit'] }));
     await new Promise((resolve) => leaser.stdout.once('data', resolve));
     const lock = new InterProcessLock(file, { unlinkOnRelease: true });

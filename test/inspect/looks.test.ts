@@ -8,6 +8,7 @@ import { InterProcessLock, InterProcessReaderWriterLock, InterProcessSemaphore }
 import { hasFcntl, hasFlock, hasStrace } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
 import { holdByFlock, run, runScript } from '../support/programs.js';
+import { needs } from '../support/tools.js';
 
 const { path } = testFolder();
 const cli = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
@@ -60,6 +61,7 @@ describe.runIf(hasFlock && process.platform === 'linux')('a look', () => {
   });
 
   it.runIf(hasFcntl)('isLocked does not drop the POSIX locks of this process, as to close the file would', async () => {
+    needs('python3');
     const file = path();
     writeFileSync(file, 'a database');
     const probe = `import fcntl; f = open(${JSON.stringify(file)}, 'r+'); fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)`;

@@ -21,6 +21,7 @@ import {
 import { hasFcntl, hasFlock, hasNamespaces, hasStrace, isRoot } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
 import { Actor, holdByFlock, isFreeForFlock, LineProgram, lyingFlock, run, runScript } from '../support/programs.js';
+import { needs } from '../support/tools.js';
 import { until } from '../support/waiting.js';
 
 const { folder: base, path } = testFolder();
@@ -338,6 +339,7 @@ describe.runIf(preload !== undefined && hasFcntl)('systems at their limits', () 
   };
 
   it('without a thread waits are polled, of every kind', async () => {
+    needs('flock');
     // Node ends itself where it cannot have the threads of its own pool: so those first.
     const body = `
       const { readFile } = await import('node:fs/promises');
@@ -358,6 +360,7 @@ describe.runIf(preload !== undefined && hasFcntl)('systems at their limits', () 
   });
 
   it('after a cancelled wait whose thread cannot be signalled requests poll, and nothing leaks', async () => {
+    needs('flock');
     const body = `
       const lock = new InterProcessLock(file);
       const descriptors = () => readdirSync('/proc/self/fd').length;
@@ -418,6 +421,7 @@ describe.runIf(preload !== undefined && hasFcntl)('systems at their limits', () 
   it.each(['acquire', 'acquireSync', 'wait'])(
     'a file system that locks only what is open for writing is served, %s',
     async (how) => {
+      needs('flock');
       const file = path();
       const script = `
       import { InterProcessLock } from 'fairlock';

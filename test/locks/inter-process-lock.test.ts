@@ -34,6 +34,7 @@ import { hasFcntl, hasFlock, isRoot } from '../support/capabilities.js';
 import { openDescriptors, testFolder } from '../support/paths.js';
 import { Actor, isFreeForFlock, LineProgram, program, run, track } from '../support/programs.js';
 import { rounds, some } from '../support/scale.js';
+import { needs } from '../support/tools.js';
 import { outcome, settle, until } from '../support/waiting.js';
 
 const { folder, path } = testFolder();
@@ -218,6 +219,7 @@ describe.runIf(hasFlock)('flock', () => {
   });
 
   it('a file whose descriptor was shown to a child carries no later lock: the child could release it', async () => {
+    needs('python3');
     const lock = new InterProcessLock(path());
     const handle = await lock.acquire();
     const unlock = 'import fcntl, sys; sys.stdin.readline(); fcntl.flock(3, fcntl.LOCK_UN)';

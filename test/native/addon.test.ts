@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { hasParking } from '../support/capabilities.js';
 import { root, testFolder } from '../support/paths.js';
 import { runScript } from '../support/programs.js';
+import { needs } from '../support/tools.js';
 
 const { path } = testFolder();
 
@@ -27,6 +28,7 @@ describe.runIf(hasParking)('two copies of the library in one process', () => {
     const isFree = () => spawnSync('flock', ['-n', ${JSON.stringify(file)}, 'true']).status === 0;`;
 
   it('each is told of its own waits, whichever was loaded last', async () => {
+    needs('flock');
     const file = path();
     const script = `
       ${heldElsewhere(file)}
@@ -45,6 +47,7 @@ describe.runIf(hasParking)('two copies of the library in one process', () => {
   });
 
   it('a timeout of one does not end a wait of the other', async () => {
+    needs('flock');
     const [file, other] = [path(), path()];
     const script = `
       ${heldElsewhere(file)}

@@ -3,6 +3,7 @@ import { hasFcntl } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
 import { lyingFlock, preloaded, program, run, runScript } from '../support/programs.js';
 import { rounds } from '../support/scale.js';
+import { needs } from '../support/tools.js';
 
 const { folder, path } = testFolder();
 const failing = preloaded('failing-malloc.c');
@@ -14,6 +15,7 @@ describe.runIf(hasFcntl && failing !== undefined)('an allocation of the addon th
 
   for (let at = 1; at <= MOST; at += step) {
     it(`is an error or nothing, never the end of the process: the ${at}th`, async () => {
+      needs('flock');
       const { code, signal, stdout } = await run(process.execPath, [program('short-of-memory.mjs'), folder], {
         LD_PRELOAD: failing,
         FAIL_AT: String(at),
@@ -24,6 +26,7 @@ describe.runIf(hasFcntl && failing !== undefined)('an allocation of the addon th
   }
 
   it('and all that follow', async () => {
+    needs('flock');
     const { code, signal, stdout } = await run(process.execPath, [program('short-of-memory.mjs'), folder], {
       LD_PRELOAD: failing,
       FAIL_AT: '1',
@@ -36,6 +39,7 @@ describe.runIf(hasFcntl && failing !== undefined)('an allocation of the addon th
 
 describe.runIf(hasFcntl && bigTls !== undefined)('libraries with many thread-local bytes', () => {
   it('leave room on the stack of a thread that waits', async () => {
+    needs('flock');
     const script = `
       const { InterProcessLock } = await import('fairlock');
       const { spawn } = await import('node:child_process');

@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll } from 'vitest';
+import { needs } from './tools.js';
 
 const running = new Set<ChildProcess>();
 const pools: { keepThoseThatCanGoOn(): Promise<void> }[] = [];
@@ -175,6 +176,7 @@ export interface Ran {
 
 /** Runs a program to its end. */
 export async function run(command: string, args: string[], env: NodeJS.ProcessEnv = {}, cwd?: string): Promise<Ran> {
+  needs(command);
   const child = track(
     spawn(command, args, { env: { ...process.env, ...env }, cwd, stdio: ['ignore', 'pipe', 'pipe'] }),
   );
@@ -200,6 +202,7 @@ export class LineProgram {
     args: string[],
     options: { detached?: boolean; cwd?: string; env?: NodeJS.ProcessEnv } = {},
   ) {
+    needs(command);
     this.child = track(spawn(command, args, { ...options, stdio: ['pipe', 'pipe', 'inherit'] }));
     this.#lines = createInterface(this.child.stdout)[Symbol.asyncIterator]();
   }
@@ -238,6 +241,7 @@ export async function holdByFlock(
 
 /** Whether flock(1) gets the lock at once. */
 export function isFreeForFlock(file: string): boolean {
+  needs('flock');
   return spawnSync('flock', ['-n', file, 'true']).status === 0;
 }
 

@@ -14,6 +14,7 @@ import {
   serverUser,
 } from '../../scripts/chaos/server-tools.mjs';
 import { atFileEnd } from './ends.js';
+import { needs } from './tools.js';
 import { until } from './waiting.js';
 
 export { freePort };
@@ -150,6 +151,7 @@ function makeCertificate(
   const [key, request, extensions, cert] = ['key.pem', 'request.pem', 'extensions', 'cert.pem'].map((file) =>
     join(folder, file),
   ) as [string, string, string, string];
+  needs('openssl');
   const openssl = (...args: string[]): void => void execFileSync('openssl', args, { stdio: 'ignore' });
   openssl('req', '-newkey', 'rsa:2048', '-nodes', '-keyout', key, '-out', request, '-subj', '/CN=fairlock');
   writeFileSync(extensions, `subjectAltName=${name}\nbasicConstraints=critical,CA:TRUE\n`);

@@ -9,6 +9,7 @@ import { InterProcessLock, type InterProcessReaderWriterLock } from '../../../sr
 import { canMount, hasFcntl, isRoot } from '../../support/capabilities.js';
 import { openDescriptors, testFolder } from '../../support/paths.js';
 import { Actor, lyingFlock, run, runScript } from '../../support/programs.js';
+import { needs } from '../../support/tools.js';
 
 const { path } = testFolder();
 const lying = lyingFlock();
@@ -18,8 +19,10 @@ const planted: Record<string, (sidecar: string) => void> = {
   'a folder': (sidecar) => mkdirSync(sidecar),
   'a link': (sidecar) => symlinkSync('elsewhere', sidecar),
   'a FIFO': (sidecar) => void spawnSync('mkfifo', [sidecar]),
-  'a socket': (sidecar) =>
-    void spawnSync('python3', ['-c', 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])', sidecar]),
+  'a socket': (sidecar) => {
+    needs('python3');
+    spawnSync('python3', ['-c', 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])', sidecar]);
+  },
 };
 
 async function works(make: () => InterProcessLock | InterProcessReaderWriterLock): Promise<void> {
