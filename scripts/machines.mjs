@@ -159,7 +159,7 @@ async function tryOut(
   for (const step of steps) {
     const log = join(folder, `${name.replaceAll(/\W+/g, '-')}.${step}.log`);
     const { code, text } = await run([...wrap, 'sh', '-c', STEPS[step]], { cwd: clone, env: around, log });
-    const tests = /Tests +(.*)/.exec(text)?.[1];
+    const tests = /^ +Tests +(.*)$/m.exec(text)?.[1];
     outcomes[step] = code === 0 ? (tests ?? 'ok') : `FAILED ${tests ?? `(${code})`}`;
     if (code !== 0) isWell = false;
   }

@@ -55,6 +55,7 @@ const methods = {
   },
   watch: (index = handles.length - 1) => handles[index].signal.aborted,
   setuid: (id) => {
+    layers(); // The other user may not be allowed to read the folder of this package.
     process.setgid(id);
     process.setuid(id);
   },
