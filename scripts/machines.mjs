@@ -23,6 +23,7 @@ const { values } = parseArgs({
   options: { only: { type: 'string' }, short: { type: 'boolean' }, list: { type: 'boolean' } },
 });
 const folder = mkdtempSync(join(tmpdir(), 'fairlock-machines-'));
+chmodSync(folder, 0o755); // For the rows, and the tests, of other users.
 const isRoot = process.getuid?.() === 0;
 const has = (program) => spawnSync('sh', ['-c', 'command -v "$0"', program]).status === 0;
 const NOBODY = 65_534;
@@ -88,7 +89,7 @@ const ROWS = [
   },
   { name: 'a terminal of 160 columns', env: () => ({ COLUMNS: '160' }) },
   { name: 'LANG=C, no HOME', wrap: ['env', '-u', 'HOME', 'LANG=C', 'LC_ALL=C'] },
-  { name: '256 descriptors', wrap: ['sh', '-c', 'ulimit -n 256; exec "$0" "$@"'] },
+  { name: '256 descriptors', wrap: ['sh', '-c', 'ulimit -Sn 256; exec "$0" "$@"'] },
   {
     name: 'one processor, beside a spinner',
     needs: () => (has('taskset') ? undefined : 'taskset(1)'),
@@ -146,13 +147,13 @@ async function tryOut(
   const missing = needs?.();
   if (missing !== undefined) return [name, `needs ${missing}`, '', ''];
   const home = mkdtempSync(join(folder, `${i}-`));
+  chmodSync(home, 0o755);
   const clone = join(home, where);
   spawnSync('git', ['clone', '-q', root, clone]);
   const shared = join(root, '..', 'shared');
   if (existsSync(shared)) symlinkSync(shared, join(home, 'shared'));
   const around = { ...process.env, CI: 'true', NO_COLOR: '1', ...env(home) };
   if (owner !== undefined) {
-    chmodSync(folder, 0o755);
     spawnSync('chown', ['-R', `${owner}:${owner}`, home]);
   }
   const outcomes = {};

@@ -8,7 +8,7 @@ import { siblingPath } from '../../src/files/sibling-files.js';
 import { canMount, hasFlock, hasParking, isRoot } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
 import { Actor, run, runScript } from '../support/programs.js';
-import { needs } from '../support/tools.js';
+import { needs, needsOpenTmpdir } from '../support/tools.js';
 import { outcome, until } from '../support/waiting.js';
 
 const { folder, path } = testFolder();
@@ -122,6 +122,7 @@ describe.runIf(hasFlock)('runOnce', () => {
   });
 
   it.runIf(isRoot)('in a sticky folder the record of another user is refused before fn runs', async () => {
+    needsOpenTmpdir();
     const where = path();
     mkdirSync(where);
     chmodSync(where, 0o1777);
@@ -213,6 +214,7 @@ describe.runIf(hasFlock)('an election', () => {
   it.runIf(isRoot)(
     'names no leader where the recorded pid is now of a process that cannot be looked into, and the lock is free',
     async () => {
+      needsOpenTmpdir();
       const where = path();
       mkdirSync(where);
       const file = join(where, 'lock');

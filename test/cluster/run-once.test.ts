@@ -20,6 +20,7 @@ import { hasFlock, hasParking, isRoot } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
 import { forkProgram, runScript } from '../support/programs.js';
 import { rounds } from '../support/scale.js';
+import { needsOpenTmpdir } from '../support/tools.js';
 import { until } from '../support/waiting.js';
 
 const { path } = testFolder();
@@ -321,6 +322,7 @@ describe.runIf(hasFlock)('the place of a lock', () => {
   });
 
   it.runIf(isRoot)('in a folder that may be written but not read, works all the same', async () => {
+    needsOpenTmpdir();
     const folder = path();
     mkdirSync(folder);
     chownSync(folder, 65534, 65534);

@@ -21,7 +21,7 @@ import {
 import { hasFcntl, hasFlock, hasNamespaces, hasStrace, isRoot } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
 import { Actor, holdByFlock, isFreeForFlock, LineProgram, lyingFlock, run, runScript } from '../support/programs.js';
-import { needs } from '../support/tools.js';
+import { needs, needsOpenTmpdir } from '../support/tools.js';
 import { until } from '../support/waiting.js';
 
 const { folder: base, path } = testFolder();
@@ -301,6 +301,7 @@ describe.runIf(hasFlock)('modes', () => {
       const file = join(folder, 'lock');
       writeFileSync(file, '', { mode: 0o644 });
       const other = Actor.start();
+      needsOpenTmpdir();
       await other.call('setuid', 12345);
       await other.call('create', 'InterProcessLock', file);
       expect(await other.call('tryAcquire')).toBe(true);
@@ -468,6 +469,7 @@ describe.runIf(hasFcntl)("fairness 'auto'", () => {
     writeFileSync(file, '', { mode: 0o666 });
     chmodSync(folder, 0o755);
     const other = Actor.start();
+    needsOpenTmpdir();
     await other.call('setuid', 12345);
     await other.call('create', 'InterProcessLock', file, { fairness: 'auto' });
     expect(await other.call('tryAcquire')).toBe(true);

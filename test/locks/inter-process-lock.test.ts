@@ -16,7 +16,6 @@ import {
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { describe, expect, it } from 'vitest';
@@ -34,7 +33,7 @@ import { hasFcntl, hasFlock, isRoot } from '../support/capabilities.js';
 import { openDescriptors, testFolder } from '../support/paths.js';
 import { Actor, isFreeForFlock, LineProgram, program, run, track } from '../support/programs.js';
 import { rounds, some } from '../support/scale.js';
-import { needs } from '../support/tools.js';
+import { makeSocket, needs, needsOpenTmpdir } from '../support/tools.js';
 import { outcome, settle, until } from '../support/waiting.js';
 
 const { folder, path } = testFolder();
@@ -118,10 +117,8 @@ for (const options of mechanisms) {
       execFileSync('mkfifo', [fifo]);
       await refuses(fifo, { code: 'ERR_LOCK_UNSUPPORTED', message: expect.stringContaining('FIFO') });
       const socket = path();
-      const server = createServer().listen(socket);
-      await until(() => existsSync(socket));
+      makeSocket(socket);
       await refuses(socket, { code: 'ERR_LOCK_UNSUPPORTED' });
-      server.close();
       await refuses('/dev/null', { code: 'ERR_LOCK_UNSUPPORTED' });
       const link = path();
       symlinkSync('/nowhere', link);
@@ -173,6 +170,7 @@ for (const options of mechanisms) {
       chmodSync(folder, 0o755);
       const actor = Actor.start();
       await actor.call('create', 'InterProcessLock', join(closed, 'x.lock'), options);
+      needsOpenTmpdir();
       await actor.call('setuid', 65534);
       await expect(actor.call('acquire')).rejects.toMatchObject({
         code: 'EACCES',
@@ -349,6 +347,7 @@ describe.runIf(hasFlock)('flock', () => {
     writeFileSync(file, '', { mode: 0o444 });
     const actor = Actor.start();
     await actor.call('create', 'InterProcessLock', file);
+    needsOpenTmpdir();
     await actor.call('setuid', 65534);
     expect(await actor.call('tryAcquire')).toBe(true);
     expect(new InterProcessLock(file).tryAcquire()).toBeNull();

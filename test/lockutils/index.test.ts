@@ -25,6 +25,7 @@ import {
 import { type TemporaryLockPath, temporaryLockPath } from '../../src/testing/index.js';
 import { hasFcntl, hasFlock, isRoot } from '../support/capabilities.js';
 import { LineProgram, program, run, runScript } from '../support/programs.js';
+import { needsOpenTmpdir } from '../support/tools.js';
 import { outcome, settle, until } from '../support/waiting.js';
 
 let folder: TemporaryLockPath;
@@ -315,6 +316,7 @@ describe('what would have no effect', () => {
 
 describe.runIf(isRoot)('removeExternalLockFile', () => {
   it('tells of a file that it cannot remove, and rejects nothing', async () => {
+    needsOpenTmpdir();
     const where = folder.file('of-root');
     mkdirSync(where);
     chmodSync(folder.path, 0o755);

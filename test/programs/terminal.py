@@ -6,7 +6,7 @@ pid, terminal = pty.fork()
 if pid == 0:
     os.execvp(sys.argv[1], sys.argv[1:])
 
-fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 160, 0, 0))
+fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 500, 0, 0))
 sources = [terminal, 0]
 while terminal in sources:
     for ready in select.select(sources, [], [])[0]:

@@ -1,5 +1,8 @@
 /** Programs that some tests talk to: a test that needs one which is not there is skipped, and says so (see skipped.ts). */
 import { spawnSync } from 'node:child_process';
+import { mkdtempSync, renameSync, rmdirSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { getCurrentTest } from 'vitest/suite';
 
 const known = new Map<string, boolean>();
@@ -14,4 +17,22 @@ export function isThere(tool: string): boolean {
 export function needs(...tools: string[]): void {
   const missing = tools.filter((tool) => !isThere(tool));
   if (missing.length > 0) getCurrentTest()?.context.skip(missing.join(' and '));
+}
+
+/** Skips the test that runs, unless other users can enter the temporary folder: root's own may be closed to them. */
+export function needsOpenTmpdir(): void {
+  for (let folder = tmpdir(); ; folder = dirname(folder)) {
+    if ((statSync(folder).mode & 0o001) === 0) getCurrentTest()?.context.skip('a TMPDIR that other users may enter');
+    if (folder === dirname(folder)) return;
+  }
+}
+
+/** By a short name first: the path of a socket has 107 characters at most, but it may be moved to a longer one. */
+export function makeSocket(path: string): void {
+  needs('python3');
+  const bind = 'import os, socket, sys; os.chdir(sys.argv[1]); socket.socket(socket.AF_UNIX).bind("s")';
+  const folder = mkdtempSync(`${path}-`);
+  spawnSync('python3', ['-c', bind, folder]);
+  renameSync(join(folder, 's'), path);
+  rmdirSync(folder);
 }

@@ -9,7 +9,7 @@ import { InterProcessLock, type InterProcessReaderWriterLock } from '../../../sr
 import { canMount, hasFcntl, isRoot } from '../../support/capabilities.js';
 import { openDescriptors, testFolder } from '../../support/paths.js';
 import { Actor, lyingFlock, run, runScript } from '../../support/programs.js';
-import { needs } from '../../support/tools.js';
+import { makeSocket, needsOpenTmpdir } from '../../support/tools.js';
 
 const { path } = testFolder();
 const lying = lyingFlock();
@@ -19,10 +19,7 @@ const planted: Record<string, (sidecar: string) => void> = {
   'a folder': (sidecar) => mkdirSync(sidecar),
   'a link': (sidecar) => symlinkSync('elsewhere', sidecar),
   'a FIFO': (sidecar) => void spawnSync('mkfifo', [sidecar]),
-  'a socket': (sidecar) => {
-    needs('python3');
-    spawnSync('python3', ['-c', 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])', sidecar]);
-  },
+  'a socket': makeSocket,
 };
 
 async function works(make: () => InterProcessLock | InterProcessReaderWriterLock): Promise<void> {
@@ -110,6 +107,7 @@ describe.runIf(hasFcntl)('a queue that cannot be had', () => {
     writeFileSync(file, '', { mode: 0o644 });
     writeFileSync(sidecarOf(file), '', { mode: 0o600 });
     const actor = Actor.start();
+    needsOpenTmpdir();
     await actor.call('setuid', 65534);
     await actor.call('create', 'InterProcessLock', file, { fairness: 'auto' });
     expect(await actor.call('tryAcquire')).toBe(true);

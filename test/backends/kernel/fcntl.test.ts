@@ -6,6 +6,7 @@ import { hasFcntl, isRoot } from '../../support/capabilities.js';
 import { testFolder } from '../../support/paths.js';
 import { Actor, LineProgram, program, run } from '../../support/programs.js';
 import { rounds } from '../../support/scale.js';
+import { needsOpenTmpdir } from '../../support/tools.js';
 import { outcome, settle, until } from '../../support/waiting.js';
 
 const { path } = testFolder();
@@ -104,6 +105,7 @@ describe.runIf(hasFcntl)('fcntl', () => {
     writeFileSync(file, '', { mode: 0o444 });
     const actor = Actor.start();
     await actor.call('create', 'InterProcessLock', file, FCNTL);
+    needsOpenTmpdir();
     await actor.call('setuid', 65534);
     await expect(actor.call('acquire')).rejects.toMatchObject({ code: 'EACCES' });
   });

@@ -1,7 +1,7 @@
 /// <reference lib="dom" />
 /** The page of `fairlock trace`, in a browser. */
 import { spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { type Browser, launch, type Page } from 'puppeteer-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -27,13 +27,25 @@ function turns(count: number): Row[] {
 
 describe.runIf(found !== '')('the page', () => {
   let browser: Browser;
+  let profile = '';
   let made = '';
   beforeAll(async () => {
-    browser = await launch({ executablePath: found, args: ['--no-sandbox', '--disable-gpu'] });
+    // Not in TMPDIR, which may be too long for its sockets.
+    profile = mkdtempSync('/tmp/fairlock-browser-');
+    const env = { ...process.env, TMPDIR: '/tmp' };
+    browser = await launch({
+      executablePath: found,
+      args: ['--no-sandbox', '--disable-gpu'],
+      userDataDir: profile,
+      env,
+    });
     made = path('made.html');
     await run(process.execPath, [CLI, 'trace', '-o', made, '--', process.execPath, program('traced.mjs'), path()]);
   }, 60_000);
-  afterAll(() => browser.close());
+  afterAll(async () => {
+    await browser.close();
+    rmSync(profile, { recursive: true, force: true });
+  });
 
   /** Opened, with other data than it was made with; it asks for nothing but itself, and says nothing is wrong. */
   async function opened(rows: Row[], { width = 1280, dark = false } = {}): Promise<{ page: Page; faults: string[] }> {
