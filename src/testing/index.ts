@@ -1,10 +1,18 @@
-/** fairlock/testing: a lock folder of its own for a test. */
+/** fairlock/testing: a lock folder of its own for a test, and a lock in memory. */
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { InterProcessLock, type MechanismName } from '../index.js';
 import { closeCachedFiles } from '../inspect/index.js';
 import { getLockPath, setDefaults } from '../lockutils/index.js';
+
+export {
+  type Elsewhere,
+  type HeldElsewhere,
+  type MemoryLock,
+  type MemoryLockOptions,
+  memoryLock,
+} from '../locks/memory-lock.js';
 
 export interface TemporaryLockPath extends Disposable, AsyncDisposable {
   /** The folder, which is also lockutils' lock path until it is removed. */

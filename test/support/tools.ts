@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, renameSync, rmdirSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { getCurrentTest } from 'vitest/suite';
+import { TestRunner } from 'vitest';
 
 const known = new Map<string, boolean>();
 
@@ -16,13 +16,14 @@ export function isThere(tool: string): boolean {
 /** Skips the test that runs, unless all of them are there. */
 export function needs(...tools: string[]): void {
   const missing = tools.filter((tool) => !isThere(tool));
-  if (missing.length > 0) getCurrentTest()?.context.skip(missing.join(' and '));
+  if (missing.length > 0) TestRunner.getCurrentTest()?.context.skip(missing.join(' and '));
 }
 
 /** Skips the test that runs, unless other users can enter the temporary folder: root's own may be closed to them. */
 export function needsOpenTmpdir(): void {
   for (let folder = tmpdir(); ; folder = dirname(folder)) {
-    if ((statSync(folder).mode & 0o001) === 0) getCurrentTest()?.context.skip('a TMPDIR that other users may enter');
+    if ((statSync(folder).mode & 0o001) === 0)
+      TestRunner.getCurrentTest()?.context.skip('a TMPDIR that other users may enter');
     if (folder === dirname(folder)) return;
   }
 }
