@@ -1,4 +1,4 @@
-/** `fairlock run --etcd URL NAME -- COMMAND`, and `--postgres URL`: a lock between machines. */
+/** `fairlock run --etcd URL NAME -- COMMAND`, `--postgres URL`, `--redis URL`: a lock between machines. */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { readFileSync } from 'node:fs';
 import { codeOf, messageOf } from '../errors.js';
@@ -19,7 +19,7 @@ interface OneLock {
   acquire(options: AcquireOptions): Promise<LockHandle>;
 }
 
-/** What `EtcdLocks` and `PostgresLocks` have in common. */
+/** What the classes of all engines have in common. */
 interface Locks {
   lock(name: string): OneLock;
   readerWriterLock(name: string): {
@@ -30,13 +30,21 @@ interface Locks {
   close(): Promise<void>;
 }
 
-export type EngineChoice = { etcd: string } | { postgres: string };
+export type EngineKind = 'etcd' | 'postgres' | 'redis';
+
+export interface EngineChoice {
+  kind: EngineKind;
+  url: string;
+}
 
 export async function runOnEngine(engine: EngineChoice, run: Run): Promise<number> {
   const { options, around, signals } = run;
   const command = run.command.text();
   if (!options.fork || options.fair || options.mechanism !== 'auto') {
-    throw new CliError('--no-fork, --fair and --mechanism are for files, not for --etcd and --postgres', USAGE);
+    throw new CliError(
+      '--no-fork, --fair and --mechanism are for files, not for --etcd, --postgres and --redis',
+      USAGE,
+    );
   }
   const locks = await locksOf(engine);
   try {
@@ -119,14 +127,15 @@ function watchForReasons(): { options: AcquireOptions; text(width: number): stri
   };
 }
 
+const CLASSES = { etcd: 'EtcdLocks', postgres: 'PostgresLocks', redis: 'RedisLocks' } as const;
+
 /** By a path that this file's bundle does not include: the packages of the engines are the application's. */
 async function locksOf(engine: EngineChoice): Promise<Locks> {
-  const isEtcd = 'etcd' in engine;
-  const options = isEtcd ? etcdOptions(engine.etcd) : postgresOptions(engine.postgres);
-  const module = new URL(`../${isEtcd ? 'etcd' : 'postgres'}/index.js`, import.meta.url).href;
+  const options = { etcd: etcdOptions, postgres: postgresOptions, redis: redisOptions }[engine.kind](engine.url);
+  const module = new URL(`../${engine.kind}/index.js`, import.meta.url).href;
   try {
     const loaded = (await import(module)) as Record<string, new (options: object) => Locks>;
-    return new (loaded[isEtcd ? 'EtcdLocks' : 'PostgresLocks'] as new (o: object) => Locks)(options);
+    return new (loaded[CLASSES[engine.kind]] as new (o: object) => Locks)(options);
   } catch (error) {
     throw new CliError(messageOf(error), error instanceof TypeError ? USAGE : UNAVAILABLE);
   }
@@ -143,6 +152,15 @@ function etcdOptions(urls: string): object {
       ? [user, ETCDCTL_PASSWORD]
       : [user.slice(0, colon), user.slice(colon + 1)];
   return { endpoints: urls.split(','), username, password, ...(tls !== undefined && { tls }) };
+}
+
+/** The password as redis-cli takes it from the environment. */
+function redisOptions(url: string): object {
+  const { REDISCLI_AUTH } = process.env;
+  const parsed = URL.canParse(url) ? new URL(url) : undefined;
+  if (parsed === undefined || REDISCLI_AUTH === undefined || parsed.password !== '') return { url };
+  parsed.password = REDISCLI_AUTH;
+  return { url: parsed.href };
 }
 
 /** pg reads most of libpq's variables by itself, but for the files of TLS. */

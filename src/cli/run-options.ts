@@ -4,7 +4,7 @@
  */
 import { parseArgs } from 'node:util';
 import type { RunOptions } from './run.js';
-import type { EngineChoice } from './run-on-engine.js';
+import type { EngineChoice, EngineKind } from './run-on-engine.js';
 
 const OPTIONS = {
   shared: { type: 'boolean', short: 's' },
@@ -26,11 +26,12 @@ const OPTIONS = {
   permits: { type: 'string' },
   etcd: { type: 'string' },
   postgres: { type: 'string' },
+  redis: { type: 'string' },
 } as const;
 const MECHANISMS = ['auto', 'flock', 'fcntl', 'lockfile'] as const;
 const MODES = ['shared', 'exclusive', 'e'];
 /** Not to be abbreviated, so that the beginnings of flock(1)'s options stay what they are; or with one dash only. */
-const FULL_ONLY = ['etcd', 'postgres', 'e'];
+const FULL_ONLY = ['etcd', 'postgres', 'redis', 'e'];
 const SHORT_WITH_VALUE = /^-[a-zA-Z]*[wEc]$/;
 
 export interface RunCall {
@@ -52,13 +53,12 @@ export function readRun([first, ...words]: readonly string[]): RunCall | undefin
     if (new Set(valued).size < valued.length) return undefined; // One of the values may be wrong.
     // flock(1) takes the last of them.
     const mode = tokens.flatMap((one) => (one.kind === 'option' && MODES.includes(one.name) ? one.name : [])).at(-1);
-    const { etcd, postgres, mechanism = 'auto' } = values;
+    const { etcd, postgres, redis, mechanism = 'auto' } = values;
     const [wait, timeout] = [seconds(values.wait), seconds(values.timeout)];
     const permits = wholeNumber(values.permits);
     const conflictExitCode = exitCode(values['conflict-exit-code'] ?? '1');
     const known = MECHANISMS.find((name) => name === mechanism);
-    const isOdd =
-      values.help || values.version || values.command !== undefined || (etcd !== undefined && postgres !== undefined);
+    const isOdd = values.help || values.version || values.command !== undefined;
     if (isOdd || known === undefined) return undefined;
     return {
       file,
@@ -75,15 +75,21 @@ export function readRun([first, ...words]: readonly string[]): RunCall | undefin
         mechanism: known,
         permits,
       },
-      engine: engineOf(etcd, postgres),
+      engine: engineOf({ etcd, postgres, redis }),
     };
   } catch {
     return undefined;
   }
 }
 
-export function engineOf(etcd: string | undefined, postgres: string | undefined): EngineChoice | undefined {
-  return etcd !== undefined ? { etcd } : postgres !== undefined ? { postgres } : undefined;
+/** @throws {RangeError} more than one of them */
+export function engineOf({ etcd, postgres, redis }: Record<EngineKind, string | undefined>): EngineChoice | undefined {
+  const given = Object.entries({ etcd, postgres, redis }).filter(
+    (one): one is [EngineKind, string] => one[1] !== undefined,
+  );
+  if (given.length > 1) throw new RangeError('--etcd, --postgres and --redis are incompatible');
+  const [first] = given;
+  return first === undefined ? undefined : { kind: first[0], url: first[1] };
 }
 
 /** The words with every abbreviated option before FILE spelled out: getopt_long takes any beginning that is one's only. */

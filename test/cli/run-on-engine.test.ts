@@ -5,6 +5,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { hasNamespaces } from '../support/capabilities.js';
 import { CLI, testFolder } from '../support/paths.js';
 import { LineProgram, run } from '../support/programs.js';
+import { hasRedis, RedisServer } from '../support/redis-server.js';
 import { isSoak, some } from '../support/scale.js';
 import { EtcdServer, freePort, hasEtcd, hasEtcdctl, hasPostgres, PostgresServer } from '../support/servers.js';
 
@@ -19,6 +20,7 @@ function speaking(command: string, args: string[]): LineProgram {
 const engines = [
   ['etcd', hasEtcd, () => EtcdServer.start()],
   ['postgres', hasPostgres, () => PostgresServer.start()],
+  ['redis', hasRedis, () => RedisServer.start()],
 ] as const;
 
 describe.each(some(engines))('fairlock run --%s', (name, isThere, start) => {

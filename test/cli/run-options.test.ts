@@ -57,7 +57,7 @@ const long = fc.constantFrom(
     'etcd',
     'e',
   ],
-  ...['postgres', 'post', 'help', 'version', 'nonsense', 'ex', 's', 'sh'],
+  ...['postgres', 'post', 'redis', 'red', 'help', 'version', 'nonsense', 'ex', 's', 'sh'],
 );
 const option = fc.oneof(
   long.map((name) => `--${name}`),

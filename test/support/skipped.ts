@@ -19,6 +19,7 @@ const MEANING: Record<string, string> = {
   hasEtcdctl: 'etcdctl',
   hasPostgres: 'PostgreSQL',
   hasPgBouncer: 'PgBouncer',
+  hasRedis: 'redis-server',
   hasStrace: 'strace',
   hasMandoc: 'mandoc',
   found: 'a browser',

@@ -1,7 +1,9 @@
 /** `fairlock run`: what it takes. */
 import { type Command, Option } from 'commander';
+import { messageOf } from '../../errors.js';
 import { CliError, USAGE } from '../exit-codes.js';
 import type { RunOptions } from '../run.js';
+import type { EngineChoice } from '../run-on-engine.js';
 import { engineOf, exitCode, type RunCall, seconds, wholeNumber } from '../run-options.js';
 import { reader } from './option-reader.js';
 
@@ -25,6 +27,7 @@ type GivenToRun = Pick<RunOptions, 'conflictExitCode' | 'fork' | 'mechanism'> &
     timeout?: number;
     etcd?: string;
     postgres?: string;
+    redis?: string;
   };
 
 export function registerRun(program: Command, call: (call: RunCall) => Promise<void>): void {
@@ -71,6 +74,7 @@ export function registerRun(program: Command, call: (call: RunCall) => Promise<v
     .option('--permits <n>', 'a semaphore: up to n holders at once', reader(wholeNumber))
     .option('--etcd <urls>', 'FILE is the name of a lock between machines, on etcd (needs @grpc/grpc-js)')
     .option('--postgres <url>', 'the same, on PostgreSQL (needs pg)')
+    .option('--redis <url>', 'the same, on Redis or Valkey (needs redis or ioredis)')
     .addHelpText('after', EXIT_CODES)
     .action(async (file: string, words: string[], given: GivenToRun) => {
       if (given.command !== undefined) throw new CliError('-c comes after FILE', USAGE);
@@ -78,9 +82,14 @@ export function registerRun(program: Command, call: (call: RunCall) => Promise<v
       const nonblock = given.nonblocking === true || given.nb === true;
       const wait = given.wait ?? given.timeout;
       const options = { shared, nonblock, wait, conflictExitCode, close, fork, verbose, fair, mechanism, permits };
-      const { etcd, postgres } = given;
-      if (etcd !== undefined && postgres !== undefined)
-        throw new CliError('--etcd and --postgres are incompatible', USAGE);
-      await call({ file, words, options, engine: engineOf(etcd, postgres) });
+      await call({ file, words, options, engine: chosen(given) });
     });
+}
+
+function chosen({ etcd, postgres, redis }: GivenToRun): EngineChoice | undefined {
+  try {
+    return engineOf({ etcd, postgres, redis });
+  } catch (error) {
+    throw new CliError(messageOf(error), USAGE);
+  }
 }

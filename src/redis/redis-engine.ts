@@ -1,0 +1,230 @@
+/** Redis as an engine: a sorted set of requests for each lock, served by scripts (see scripts.ts). */
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+import { threadId } from 'node:worker_threads';
+import { onAbort } from '../abort.js';
+import { ownCommand } from '../command-line.js';
+import { now } from '../engine/elapsed.js';
+import type { Engine, EngineGrant, EngineRequest } from '../engine/engine.js';
+import { backOff, keepingAlive, pause } from '../engine/retry.js';
+import { codeOf, LockEngineError, messageOf } from '../errors.js';
+import type { LockParty, Parties } from '../options.js';
+import { clearTimeout, setTimeout, unref } from '../timers.js';
+import type { Wire } from './client.js';
+import { Connection } from './connection.js';
+import { RedisGrant } from './redis-grant.js';
+import { ENTER, LEAVE, LOOK, RENEW } from './scripts.js';
+import { type Entry, Sessions } from './sessions.js';
+
+/** A request that only time can serve (another program's lock, the time of grace) looks so often. */
+const LOOK_MS = 250;
+
+export interface RedisEngineOptions {
+  makeWire: () => Wire;
+  prefix: string;
+  ttl: number;
+  callTimeout: number;
+}
+
+export class RedisEngine implements Engine {
+  readonly name = 'Redis';
+  readonly #process = randomUUID();
+  readonly #connection: Connection;
+  readonly #sessions: Sessions;
+  readonly #prefix: string;
+  readonly #ttl: number;
+  #count = 0;
+
+  constructor({ makeWire, prefix, ttl, callTimeout }: RedisEngineOptions) {
+    this.#prefix = prefix;
+    this.#ttl = ttl;
+    const channel = `${prefix}%wake:${this.#process}`;
+    this.#connection = new Connection({ makeWire, prefix, ttl, callTimeout, channel });
+    this.#sessions = new Sessions(ttl, async (keys, permits, ids) => {
+      const states = ((await this.#connection.run(RENEW, keys, permits, ids)) as unknown[]).map(Number);
+      return { blocked: states.pop() ?? 0, states };
+    });
+    this.#connection.onMessage((message) => this.#sessions.told(message));
+  }
+
+  async tryAcquire(request: EngineRequest): Promise<EngineGrant | null> {
+    const entry = this.#entryOf(request);
+    const grant = this.#grantOf(request, entry);
+    try {
+      const { token } = await this.#enter(request, entry, true);
+      if (token < 0) return null;
+      entry.token = token;
+      this.#sessions.add(entry);
+      return grant;
+    } catch (error) {
+      void this.#leave(entry);
+      throw this.#engineError(request, error);
+    }
+  }
+
+  async acquire(
+    request: EngineRequest,
+    signal: AbortSignal,
+    trouble: (error: unknown) => void = () => {},
+  ): Promise<EngineGrant> {
+    for (const delay of backOff()) {
+      const entry = this.#entryOf(request);
+      try {
+        const grant = await this.#waitFor(request, entry, signal, () => trouble(undefined));
+        if (grant !== undefined) return grant;
+        // It is gone: the server was away for longer than the time to live. A new one, at the end of the queue.
+      } catch (error) {
+        void this.#leave(entry);
+        if (signal.aborted) throw signal.reason;
+        if (this.#connection.isClosed || this.#connection.isHopeless(error)) throw this.#engineError(request, error);
+        trouble(this.#engineError(request, error));
+        await pause(delay, signal);
+      }
+      if (signal.aborted) throw signal.reason;
+    }
+    throw new Error('unreachable: the delays never end');
+  }
+
+  async inspect(request: EngineRequest): Promise<Parties> {
+    const found = (await this.#connection.run(LOOK, this.#keysOf(request), 0, [])) as string[];
+    const parties: Parties = { holders: [], waiters: [] };
+    for (let i = 0; i < found.length; i += 3) {
+      const [id = '', description = '', token = ''] = found.slice(i, i + 3);
+      const party = { ...describedBy(description), shared: id.startsWith('r:') };
+      (token === '' ? parties.waiters : parties.holders).push(party);
+    }
+    return parties;
+  }
+
+  async readRecord(name: string, key: string): Promise<string | undefined> {
+    const text = await this.#connection.call('HGET', this.#recordsOf(name), key);
+    return text === null || text === undefined ? undefined : String(text);
+  }
+
+  async writeRecord(name: string, key: string, text: string): Promise<void> {
+    await this.#connection.call('HSET', this.#recordsOf(name), key, text);
+  }
+
+  async close(): Promise<void> {
+    this.#sessions.close();
+    this.#connection.close();
+  }
+
+  /** Undefined: it is gone. */
+  async #waitFor(
+    request: EngineRequest,
+    entry: Entry & { isOver: boolean },
+    signal: AbortSignal,
+    served: () => void,
+  ): Promise<EngineGrant | undefined> {
+    const grant = this.#grantOf(request, entry);
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const end = new Promise<'granted' | 'gone' | 'aborted'>((resolve) => {
+      entry.granted = () => resolve('granted');
+      const lost = entry.lost;
+      entry.lost = (why) => {
+        lost(why);
+        resolve('gone');
+      };
+      entry.blocked = (ms) => {
+        clearTimeout(timer);
+        const look = (): void => void this.#sessions.renewOne(entry).catch(() => {});
+        timer = unref(setTimeout(look, Math.min(ms + 1, LOOK_MS)));
+      };
+      const endWatch = onAbort(signal, () => resolve('aborted'));
+      void Promise.resolve().then(() => end.then(endWatch));
+    });
+    // A message may come before the answer.
+    this.#sessions.add(entry);
+    try {
+      const { token, blocked } = await this.#enter(request, entry, false);
+      served();
+      if (token > 0) entry.token ??= token;
+      else if (blocked > 0 && entry.token === undefined) entry.blocked(blocked);
+      const how = entry.token === undefined ? await end : 'granted';
+      if (how === 'granted' && !signal.aborted) return grant;
+      if (how === 'gone') return undefined;
+      throw signal.reason;
+    } finally {
+      clearTimeout(timer);
+      entry.isOver = true;
+    }
+  }
+
+  async #enter(request: EngineRequest, entry: Entry, ifFree: boolean): Promise<{ token: number; blocked: number }> {
+    entry.renewed = now();
+    const args = [entry.id, description(), ifFree ? '1' : '0'];
+    const answer = await this.#connection.run(ENTER, entry.keys, request.permits ?? 0, args);
+    const [token, blocked] = (answer as unknown[]).map(Number);
+    return { token: token as number, blocked: blocked as number };
+  }
+
+  #entryOf(request: EngineRequest): Entry & { isOver: boolean } {
+    const isReader = request.mode === 'shared' && request.permits === undefined;
+    const id = `${isReader ? 'r' : 'w'}:${this.#process}:${++this.#count}`;
+    const nothing = (): void => {};
+    return {
+      ...{ id, keys: this.#keysOf(request), permits: request.permits ?? 0, renewed: now(), token: undefined },
+      ...{ granted: nothing, lost: nothing, blocked: nothing, isOver: false },
+    };
+  }
+
+  #grantOf({ name }: EngineRequest, entry: Entry): RedisGrant {
+    const grant = new RedisGrant(name, entry, this.#sessions, () => this.#leave(entry));
+    entry.lost = (why) => grant.lost(why);
+    return grant;
+  }
+
+  /** Until Redis has dropped it, or has by itself. */
+  async #leave(entry: Entry): Promise<void> {
+    this.#sessions.remove(entry);
+    const leaving = async (): Promise<void> => {
+      const since = now();
+      for (const delay of backOff()) {
+        if (this.#connection.isClosed || since.monotonic + this.#ttl < now().monotonic) return;
+        try {
+          await this.#connection.run(LEAVE, entry.keys, entry.permits, [entry.id]);
+          return;
+        } catch {
+          await pause(delay);
+        }
+      }
+    };
+    await keepingAlive(leaving());
+  }
+
+  #keysOf({ name, permits }: EngineRequest): string[] {
+    const hold = `${this.#prefix}${encoded(name)}${permits === undefined ? '' : '%semaphore'}`;
+    return [hold, ...['queue', 'alive', 'info', 'granted', 'state'].map((what) => `{${hold}}:${what}`)];
+  }
+
+  #recordsOf(name: string): string {
+    return `{${this.#prefix}${encoded(name)}}:records`;
+  }
+
+  #engineError({ name }: EngineRequest, error: unknown): unknown {
+    if (codeOf(error)?.startsWith('ERR_LOCK_')) return error;
+    return new LockEngineError(name, `Redis does not serve it: ${messageOf(error)}`, error);
+  }
+}
+
+/** In Redis Cluster braces say which part of a key names its slot. */
+function encoded(name: string): string {
+  return name.replaceAll('%', '%25').replaceAll('{', '%7B').replaceAll('}', '%7D');
+}
+
+let ownParty: { host: string; pid: number; thread: number; command: string } | undefined;
+
+function description(): string {
+  ownParty ??= { host: hostname(), pid: process.pid, thread: threadId, command: ownCommand() };
+  return JSON.stringify({ ...ownParty, since: new Date().toISOString() });
+}
+
+function describedBy(text: string): Omit<LockParty, 'shared'> {
+  try {
+    const { host, pid, command, since } = JSON.parse(text) as Record<string, unknown>;
+    return { pid: Number(pid), host: String(host), command: String(command), since: new Date(String(since)) };
+  } catch {
+    return { pid: 0 };
+  }
+}

@@ -1,0 +1,169 @@
+/**
+ * What is done in Redis, each in one step. All state of a lock is in keys of one hash slot:
+ *
+ * - `hold`: the holder, as redlock has it: a string that expires. `readers` where readers hold.
+ * - `queue`: all requests, holders too, by the numbers of their coming; `alive`: until when each is known to live.
+ * - `info`: what each says of itself; `granted`: the tokens of those that hold; `state`: the last number and token.
+ *
+ * A request that is not renewed in time is dropped by whichever script comes next: its holder has said by then that the
+ * lock is lost (after two thirds of the time). A request is granted by the script that makes room for it, which tells its
+ * process by a message: one for each grant. Ids are `w:PROCESS:N`, of readers `r:PROCESS:N`.
+ */
+
+const COMMON = `
+local hold, queue, alive, info, granted, state = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local prefix, ttl, permits, grace = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local blocked = 0
+
+local function isReader(id) return string.sub(id, 1, 2) == 'r:' end
+
+local function tell(id, token)
+  redis.call('PUBLISH', prefix .. '%wake:' .. string.match(id, '^%a:([^:]+):'), id .. ' ' .. token)
+end
+
+local function drop(id)
+  redis.call('ZREM', queue, id)
+  redis.call('ZREM', alive, id)
+  redis.call('HDEL', info, id)
+  redis.call('HDEL', granted, id)
+  if redis.call('GET', hold) == id then redis.call('DEL', hold) end
+end
+
+local function grant(id)
+  local token = math.max(tonumber(redis.call('HGET', state, 'token') or '0') + 1, now)
+  local text = string.format('%.0f', token)
+  redis.call('HSET', state, 'token', text)
+  redis.call('HSET', granted, id, text)
+  tell(id, text)
+end
+
+-- Until when the holders of the head live, for programs that know only \`hold\`.
+local function markHold(value, id)
+  local left = tonumber(redis.call('ZSCORE', alive, id)) - now
+  if redis.call('GET', hold) == value and redis.call('PTTL', hold) >= left then return end
+  redis.call('SET', hold, value, 'PX', left)
+end
+
+-- Whether another program (redlock) holds it.
+local function isForeign()
+  local value = redis.call('GET', hold)
+  return value and value ~= 'readers' and not redis.call('ZSCORE', queue, value)
+end
+
+local function serve()
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', alive, '-inf', now)) do drop(id) end
+  local head = redis.call('ZRANGE', queue, 0, 0)[1]
+  if not head then
+    if redis.call('GET', hold) == 'readers' then redis.call('DEL', hold) end
+    return
+  end
+  if now < grace then blocked = grace - now end
+  if permits == 0 and blocked == 0 and isForeign() then blocked = math.max(1, redis.call('PTTL', hold)) end
+  if blocked > 0 then
+    if redis.call('HEXISTS', granted, head) == 0 then tell(head, 0) end
+    return
+  end
+  if permits > 0 then
+    for _, id in ipairs(redis.call('ZRANGE', queue, 0, permits - 1)) do
+      if redis.call('HEXISTS', granted, id) == 0 then grant(id) end
+    end
+  elseif isReader(head) then
+    local last = head
+    for _, id in ipairs(redis.call('ZRANGE', queue, 0, -1)) do
+      if not isReader(id) then break end
+      if redis.call('HEXISTS', granted, id) == 0 then grant(id) end
+      last = id
+    end
+    markHold('readers', last)
+  else
+    if redis.call('HEXISTS', granted, head) == 0 then grant(head) end
+    markHold(head, head)
+  end
+end
+
+local function keep()
+  for _, key in ipairs({ queue, alive, info, granted }) do
+    if redis.call('PTTL', key) < 2 * ttl then redis.call('PEXPIRE', key, 2 * ttl) end
+  end
+  redis.call('PEXPIRE', state, 604800000)
+end
+`;
+
+/** ARGV: …, id, description, 1 if it is not to wait. Its token, 0: it waits, -1: it is not free; and for how long nothing
+ * but time can change that it waits. */
+export const ENTER = `${COMMON}
+local id, description, ifFree = ARGV[5], ARGV[6], ARGV[7] == '1'
+if redis.call('ZSCORE', queue, id) then
+  return { redis.call('HGET', granted, id) or '0', '0' }
+end
+redis.call('ZADD', queue, redis.call('HINCRBY', state, 'number', 1), id)
+redis.call('ZADD', alive, now + ttl, id)
+redis.call('HSET', info, id, description)
+serve()
+local token = redis.call('HGET', granted, id)
+if ifFree and not token then
+  drop(id)
+  return { '-1', '0' }
+end
+keep()
+return { token or '0', string.format('%.0f', blocked) }
+`;
+
+/** ARGV: …, ids. Gives them up, and serves those behind. */
+export const LEAVE = `${COMMON}
+for i = 5, #ARGV do drop(ARGV[i]) end
+serve()
+return 1
+`;
+
+/** ARGV: …, ids. For each its token, 0: it waits, -1: it is gone. And, last, for how long nothing but time can change. */
+export const RENEW = `${COMMON}
+for i = 5, #ARGV do
+  if redis.call('ZSCORE', queue, ARGV[i]) then redis.call('ZADD', alive, now + ttl, ARGV[i]) end
+end
+serve()
+local states = {}
+for i = 5, #ARGV do
+  local isThere = redis.call('ZSCORE', queue, ARGV[i])
+  states[#states + 1] = isThere and (redis.call('HGET', granted, ARGV[i]) or '0') or '-1'
+end
+keep()
+states[#states + 1] = string.format('%.0f', blocked)
+return states
+`;
+
+/** All requests in order: id, description, token or an empty text. It changes nothing. */
+export const LOOK = `
+local queue, alive, info, granted = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local found = {}
+for _, id in ipairs(redis.call('ZRANGE', queue, 0, -1)) do
+  if tonumber(redis.call('ZSCORE', alive, id) or '0') > now then
+    found[#found + 1] = id
+    found[#found + 1] = redis.call('HGET', info, id) or ''
+    found[#found + 1] = redis.call('HGET', granted, id) or ''
+  end
+end
+return found
+`;
+
+/**
+ * KEYS: one for each server. ARGV: its run_id, how many ms it runs, the time to live. Until when nothing may be granted:
+ * another server than before may have lost the last writes, and one that has just begun all of them.
+ */
+export const SERVER = `
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local known = redis.call('GET', KEYS[1])
+local since
+if not known then since = now - tonumber(ARGV[2])
+else
+  local run, text = string.match(known, '^(%S+) (%S+)$')
+  since = run == ARGV[1] and tonumber(text) or now
+end
+redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. string.format('%.0f', since))
+return string.format('%.0f', since + tonumber(ARGV[3]))
+`;

@@ -1,0 +1,23 @@
+/** What every engine must show, on a real Redis, with each client. */
+import { Redis } from 'ioredis';
+import { createClient } from 'redis';
+import { beforeAll, describe } from 'vitest';
+import { RedisLocks } from '../../src/redis/index.js';
+import { engineTests } from '../suites/engine.js';
+import { hasRedis, RedisServer } from '../support/redis-server.js';
+
+/** A server that has just begun grants nothing for so long. */
+const TTL = 3000;
+
+describe.runIf(hasRedis)('RedisLocks', () => {
+  let server: RedisServer;
+  beforeAll(async () => {
+    server = await RedisServer.start();
+  });
+
+  describe('by its URL', () => engineTests(() => new RedisLocks({ url: server.url, ttl: TTL })));
+  describe('by a client of node-redis', () =>
+    engineTests(() => new RedisLocks({ client: createClient({ url: server.url }), ttl: TTL })));
+  describe('by a client of ioredis', () =>
+    engineTests(() => new RedisLocks({ client: new Redis(server.url, { lazyConnect: true }), ttl: TTL })));
+});

@@ -1,0 +1,61 @@
+/** A real Redis for tests, on a free port of the loopback, ended with the tests. */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { atFileEnd } from './ends.js';
+import { freePort } from './servers.js';
+import { until } from './waiting.js';
+
+export const hasRedis = spawnSync('redis-server', ['--version']).status === 0;
+
+export class RedisServer {
+  readonly #folder = mkdtempSync(join(tmpdir(), 'fairlock-redis-'));
+  #process: ChildProcess | undefined;
+
+  private constructor(readonly port: number) {}
+
+  static async start(...settings: string[]): Promise<RedisServer> {
+    const server = new RedisServer(await freePort());
+    atFileEnd(async () => {
+      await server.kill();
+      rmSync(server.#folder, { recursive: true, force: true });
+    });
+    await server.run(...settings);
+    return server;
+  }
+
+  get url(): string {
+    return `redis://127.0.0.1:${this.port}`;
+  }
+
+  async run(...settings: string[]): Promise<void> {
+    const args = ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.#folder, '--save', ''];
+    this.#process = spawn('redis-server', [...args, ...settings], { stdio: 'ignore' });
+    await until(() => this.ask('PING') === 'PONG');
+  }
+
+  /** By redis-cli. */
+  ask(...words: string[]): string {
+    const { stdout } = spawnSync('redis-cli', ['-p', String(this.port), ...words], { encoding: 'utf8' });
+    return stdout.trim();
+  }
+
+  stop(): void {
+    this.#process?.kill('SIGSTOP');
+  }
+
+  goOn(): void {
+    this.#process?.kill('SIGCONT');
+  }
+
+  async kill(): Promise<void> {
+    const child = this.#process;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const ended = once(child, 'exit');
+    child.kill('SIGKILL');
+    child.kill('SIGCONT');
+    await ended;
+  }
+}
