@@ -1,7 +1,9 @@
 #!/usr/bin/env node
 /** The command line. `run`, which shells wait for, goes the short way; all others by the library that reads them. */
-import { isForUser } from './exit-codes.js';
+import { codeOf } from '../errors.js';
+import { CliError, isForUser, NO_INPUT, OS_ERROR } from './exit-codes.js';
 import { say } from './output.js';
+import { reasonOf } from './reasons.js';
 import { readRun } from './run-options.js';
 import { leaveTerminalAsItIs } from './terminal.js';
 
@@ -11,6 +13,14 @@ const call = readRun(words);
 if (call !== undefined) end(import('./run.js').then(({ runCall }) => runCall(call)));
 else end(import('./commands/index.js').then(({ runCommandLine }) => runCommandLine(words)));
 
+/** What the system refused, wherever that was: the current folder that is gone, no memory, a /proc that is hidden. */
+function aboutSystem(error: unknown): CliError | undefined {
+  const { syscall, path } = error as NodeJS.ErrnoException;
+  if (syscall === undefined || codeOf(error) === undefined) return undefined;
+  const what = syscall === 'uv_cwd' ? 'the current folder' : (path ?? syscall);
+  return new CliError(`${what}: ${reasonOf(error)}`, syscall === 'uv_cwd' ? NO_INPUT : OS_ERROR);
+}
+
 /** Errors that are not meant for the user are not caught: Node shows where they come from. */
 function end(ending: Promise<number>): void {
   ending.then(
@@ -18,9 +28,10 @@ function end(ending: Promise<number>): void {
       process.exitCode = code;
     },
     (error) => {
-      if (!isForUser(error)) throw error;
-      say(error.message);
-      process.exitCode = error.exitCode;
+      const said = isForUser(error) ? error : aboutSystem(error);
+      if (said === undefined) throw error;
+      say(said.message);
+      process.exitCode = said.exitCode;
     },
   );
 }

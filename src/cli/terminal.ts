@@ -21,7 +21,13 @@ export function isTerminal(fd: number): boolean {
  */
 export function leaveTerminalAsItIs(): void {
   if (process.platform === 'win32') return;
+  let isFailing = false;
+  // Node says what was thrown after this event.
+  process.once('uncaughtExceptionMonitor', () => {
+    isFailing = true;
+  });
   process.once('exit', () => {
+    if (isFailing) return;
     for (const fd of [0, 1, 2]) {
       try {
         if (isTerminal(fd)) closeSync(fd);

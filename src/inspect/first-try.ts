@@ -13,15 +13,11 @@ import type { LockMode } from '../options.js';
 export function firstTry(path: string, mode: LockMode): number | undefined {
   const { api: addon } = loadAddon();
   if (addon === undefined || path === '') return undefined;
-  // flock(1) locks what it is given, data and directories too, and makes no folders.
-  const file: LockFileOptions = {
-    path: resolve(path),
-    mode: 0o666,
-    followSymlinks: true,
-    dataFile: true,
-    makesFolders: () => false,
-  };
   try {
+    // flock(1) locks what it is given, data and directories too, and makes no folders. The current folder may be gone.
+    const [dataFile, followSymlinks] = [true, true];
+    const makesFolders = (): boolean => false;
+    const file: LockFileOptions = { path: resolve(path), mode: 0o666, followSymlinks, dataFile, makesFolders };
     const open = openLockFile(file, { directories: true });
     try {
       const native = new NativeFile(addon, open.fd, { ...file, range: undefined });

@@ -394,6 +394,15 @@ describe.runIf(hasParking)('at a terminal', () => {
     expect((await linesUntil(shellAtTerminal(line, SHELL_WORDS), /exited 0/)).join(' ')).toMatch(/ -echo /);
   });
 
+  it('an error that no code expects is still told at a terminal', async () => {
+    // Its own module folder is hidden from it: what it needs next cannot be loaded.
+    const line = `cp -r "$D" "$F.cli"; rm "$F.cli/parts.js"; "$0" "$F.cli/main.js" status; true`;
+    const terminal = new LineProgram('python3', [program('terminal.py'), 'bash', '-c', line, process.execPath], {
+      env: { ...process.env, F: path(), D: dirname(CLI) },
+    });
+    expect((await linesUntil(terminal, /exited 0/)).join(' ')).toContain('parts.js');
+  });
+
   /** What a terminal has shown so far, of a wait for a lock that is held. */
   async function waitAtTerminal(file: string) {
     const holder = await held(OURS, file);

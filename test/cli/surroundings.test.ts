@@ -74,6 +74,10 @@ describe.runIf(hasReference && hasFlock).each(some(hasParking ? forms : forms.sl
       ],
       ['a replacement character that is one', `$LOCK $F printf %s '\ufffd'`],
       ['-c with bytes that are not UTF-8', `$LOCK $F -c $'printf "\\xff" | od -tx1'`],
+      [
+        'a current folder that is gone',
+        `mkdir $F.d; cd $F.d; rmdir ../\${F##*/}.d; $LOCK relative true 2>/dev/null; echo $?`,
+      ],
       ['a stderr that is a blocking pipe', `$LOCK $F sh -c 'grep flags /proc/self/fdinfo/2' 2>&1 | cat`],
       ['a closed stdin', `$LOCK $F sh -c 'ls -l /proc/self/fd/0 2>&1 | sed "s/.*->//"' < /dev/null`],
     ];
