@@ -25,6 +25,8 @@ export class Connection {
   /** Until when, by the server's clock, nothing may be granted; known anew for each connection. */
   #grace: Promise<number> | undefined;
   #isClosed = false;
+  /** Why there is no connection, as far as it is known. */
+  #trouble: unknown;
   /** Ends the attempt to connect. */
   #refuse: (error: unknown) => void = () => {};
   readonly #listeners = new Set<(message: string) => void>();
@@ -34,9 +36,11 @@ export class Connection {
     this.#messages = options.makeWire();
     this.#calls.onConnected(() => {
       this.#grace = undefined;
+      this.#trouble = undefined;
     });
     for (const wire of [this.#calls, this.#messages])
       wire.onError((error) => {
+        this.#trouble = error;
         if (this.isHopeless(error)) this.#refuse(error);
       });
   }
@@ -127,7 +131,10 @@ export class Connection {
 
   #within<T>(promise: Promise<T>): Promise<T> {
     const { callTimeout } = this.options;
-    return within(callTimeout, promise, () => new Error(`no answer within ${callTimeout} ms`));
+    return within(callTimeout, promise, () => {
+      const why = this.#trouble === undefined ? '' : `: ${messageOf(this.#trouble)}`;
+      return new Error(`no answer within ${callTimeout} ms${why}`);
+    });
   }
 }
 

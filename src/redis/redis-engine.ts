@@ -72,7 +72,8 @@ export class RedisEngine implements Engine {
       try {
         const grant = await this.#waitFor(request, entry, signal, () => trouble(undefined));
         if (grant !== undefined) return grant;
-        // It is gone: the server was away for longer than the time to live. A new one, at the end of the queue.
+        // It is gone, or is taken for it: the server was away for too long. A new one, at the end of the queue.
+        void this.#leave(entry);
       } catch (error) {
         void this.#leave(entry);
         if (signal.aborted) throw signal.reason;
@@ -113,12 +114,13 @@ export class RedisEngine implements Engine {
   /** Undefined: it is gone. */
   async #waitFor(
     request: EngineRequest,
-    entry: Entry & { isOver: boolean },
+    entry: Entry,
     signal: AbortSignal,
     served: () => void,
   ): Promise<EngineGrant | undefined> {
     const grant = this.#grantOf(request, entry);
     let timer: ReturnType<typeof setTimeout> | undefined;
+    let endWatch = (): void => {};
     const end = new Promise<'granted' | 'gone' | 'aborted'>((resolve) => {
       entry.granted = () => resolve('granted');
       const lost = entry.lost;
@@ -131,8 +133,7 @@ export class RedisEngine implements Engine {
         const look = (): void => void this.#sessions.renewOne(entry).catch(() => {});
         timer = unref(setTimeout(look, Math.min(ms + 1, LOOK_MS)));
       };
-      const endWatch = onAbort(signal, () => resolve('aborted'));
-      void Promise.resolve().then(() => end.then(endWatch));
+      endWatch = onAbort(signal, () => resolve('aborted'));
     });
     // A message may come before the answer.
     this.#sessions.add(entry);
@@ -147,7 +148,7 @@ export class RedisEngine implements Engine {
       throw signal.reason;
     } finally {
       clearTimeout(timer);
-      entry.isOver = true;
+      endWatch();
     }
   }
 
@@ -159,13 +160,13 @@ export class RedisEngine implements Engine {
     return { token: token as number, blocked: blocked as number };
   }
 
-  #entryOf(request: EngineRequest): Entry & { isOver: boolean } {
+  #entryOf(request: EngineRequest): Entry {
     const isReader = request.mode === 'shared' && request.permits === undefined;
     const id = `${isReader ? 'r' : 'w'}:${this.#process}:${++this.#count}`;
     const nothing = (): void => {};
     return {
       ...{ id, keys: this.#keysOf(request), permits: request.permits ?? 0, renewed: now(), token: undefined },
-      ...{ granted: nothing, lost: nothing, blocked: nothing, isOver: false },
+      ...{ granted: nothing, lost: nothing, blocked: nothing },
     };
   }
 

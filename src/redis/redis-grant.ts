@@ -49,6 +49,7 @@ export class RedisGrant implements EngineGrant {
   lost(why: string): void {
     if (this.#loss !== undefined || this.#released !== undefined) return;
     this.#loss = new LockLostError(this.name, why);
+    this.sessions.remove(this.entry); // Or it would be renewed, and held for ever.
     for (const listener of [...this.#listeners]) listener(this.#loss);
     this.#listeners.clear();
   }

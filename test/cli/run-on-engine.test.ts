@@ -72,7 +72,11 @@ describe.each(some(engines))('fairlock run --%s', (name, isThere, start) => {
 
   it('an outage is not another holder: 71, and it says why', async () => {
     const port = await freePort();
-    const nowhere = name === 'etcd' ? `http://127.0.0.1:${port}` : `postgres://postgres@127.0.0.1:${port}/postgres`;
+    const nowhere = {
+      etcd: `http://127.0.0.1:${port}`,
+      postgres: `postgres://postgres@127.0.0.1:${port}/postgres`,
+      redis: `redis://127.0.0.1:${port}`,
+    }[name];
     for (const how of [['-w', '0.3'], ['-n']]) {
       const { code, stderr } = await fairlock('run', ...how, `--${name}`, nowhere, 'job', '--', 'true');
       expect([code, stderr]).toEqual([71, expect.stringContaining('ECONNREFUSED')]);
@@ -83,7 +87,7 @@ describe.each(some(engines))('fairlock run --%s', (name, isThere, start) => {
 
   it('refuses options that are for files', async () => {
     const { code, stderr } = await fairlock('run', '--fair', `--${name}`, 'x', 'job', '--', 'true');
-    expect([code, stderr]).toEqual([64, expect.stringContaining('not for --etcd and --postgres')]);
+    expect([code, stderr]).toEqual([64, expect.stringContaining('are for files, not for --etcd')]);
   });
 });
 

@@ -15,7 +15,6 @@ Exit codes: those of COMMAND, 128+n if signal n ended it; or
 
 Examples:
   fairlock run -n backup.lock -- ./backup.sh           not at all if it runs already
-  fairlock run -w 60 -E 75 db.lock -c 'psql < in.sql'  give up after a minute, with exit code 75
   fairlock run --permits 4 jobs.lock -- ./job.sh       four at a time`;
 
 /** What commander makes of the options of `run`: a flag that was not given is not there. */
