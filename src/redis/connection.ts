@@ -41,7 +41,7 @@ export class Connection {
     for (const wire of [this.#calls, this.#messages])
       wire.onError((error) => {
         this.#trouble = error;
-        if (this.isHopeless(error)) this.#refuse(error);
+        this.#refuse(error);
       });
   }
 
@@ -100,7 +100,7 @@ export class Connection {
     const told = (message: string): void => {
       for (const listener of this.#listeners) listener(message);
     };
-    // A client tries for ever, also where the server has refused it for good.
+    // A client tries for ever, and says nothing by its promise: neither of an outage nor of a wrong password.
     const refused = new Promise<never>((_, reject) => {
       this.#refuse = reject;
     });
@@ -129,12 +129,13 @@ export class Connection {
     return Number(await this.#script(SERVER, [`${prefix}%server`], args));
   }
 
-  #within<T>(promise: Promise<T>): Promise<T> {
+  async #within<T>(promise: Promise<T>): Promise<T> {
     const { callTimeout } = this.options;
-    return within(callTimeout, promise, () => {
-      const why = this.#trouble === undefined ? '' : `: ${messageOf(this.#trouble)}`;
-      return new Error(`no answer within ${callTimeout} ms${why}`);
-    });
+    try {
+      return await within(callTimeout, promise, () => new Error(`no answer within ${callTimeout} ms`));
+    } catch (error) {
+      throw this.#trouble ?? error; // Why there is no connection says more than that there is none.
+    }
   }
 }
 
