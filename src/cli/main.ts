@@ -24,14 +24,18 @@ function aboutSystem(error: unknown): CliError | undefined {
 /** Errors that are not meant for the user are not caught: Node shows where they come from. */
 function end(ending: Promise<number>): void {
   ending.then(
-    (code) => {
-      process.exitCode = code;
-    },
+    (code) => exit(code),
     (error) => {
       const said = isForUser(error) ? error : aboutSystem(error);
       if (said === undefined) throw error;
       say(said.message);
-      process.exitCode = said.exitCode;
+      exit(said.exitCode);
     },
   );
+}
+
+/** A client of a lock service, which is another library's, shall not keep the process alive. */
+function exit(code: number): void {
+  if (call?.engine !== undefined) process.exit(code);
+  process.exitCode = code;
 }
