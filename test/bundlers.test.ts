@@ -1,6 +1,6 @@
 /** Programs that are bundled: with fairlock beside them, with the addon's binary carried along, and with neither. */
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { type BuildOptions, build } from 'esbuild';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { hasParking } from './support/capabilities.js';
@@ -64,6 +64,16 @@ describe.runIf(hasParking)('esbuild', () => {
     ['bundled with its binary, as CommonJS', CARRIED, { format: 'cjs', loader: { '.node': 'file' } }, NATIVE],
   ] as [string, string, BuildOptions, unknown][])('%s', async (_what, text, options, expected) => {
     expect(await told(await bundled(text, options))).toEqual(expected);
+  });
+
+  it('bundled and carried away from its packages, it names the cure', async () => {
+    const outfile = await bundled(IMPORT, { format: 'esm' });
+    rmSync(join(dirname(outfile), 'node_modules', 'proper-lockfile'));
+    const { code, stderr } = await run(process.execPath, ['--no-warnings', outfile, path()], {
+      FAIRLOCK_DISABLE: 'fs-ext',
+    });
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/proper-lockfile cannot be loaded from .*mark 'fairlock' as external/);
   });
 });
 

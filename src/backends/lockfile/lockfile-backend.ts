@@ -15,13 +15,20 @@ import {
   type Stealable,
   type SyncWaitable,
 } from '../../core/backend.js';
-import { codeOf, LockLostError, LockMismatchError, messageOf, systemError } from '../../errors.js';
+import {
+  codeOf,
+  LockLostError,
+  LockMismatchError,
+  LockUnsupportedError,
+  messageOf,
+  systemError,
+} from '../../errors.js';
 import { checkKind, isDanglingLink, isMarked, lockFolderOf, statAt } from '../../files/lock-file.js';
 import { type LockPlace, MOST_MOVES, movesTooOften } from '../../files/lock-place.js';
 import { watchForLoss } from '../../files/loss-watcher.js';
 import { makeFolders } from '../../files/make-folders.js';
 import type { InternalLockOptions, LockMode } from '../../options.js';
-import { requireHere } from '../../require.js';
+import { here, requireHere } from '../../require.js';
 import { PollingRequest, pollSync } from '../poll.js';
 import { type TakeoverFs, takeoverFs } from './stale-takeover.js';
 
@@ -109,7 +116,7 @@ export class LockfileBackend implements Backend, SyncWaitable, Stealable {
   dispose(): void {}
 
   #makeFolder(canonical: string, retries = 100): LockfileGrant | null {
-    properLockfile ??= requireHere('proper-lockfile') as typeof ProperLockfile;
+    properLockfile ??= loadProperLockfile(this.path);
     const fs = takeoverFs(this.options.stale);
     const folder = folderOf(canonical);
     const isThere = (): boolean => this.place.leadsTo(canonical);
@@ -213,5 +220,17 @@ class LockfileGrant implements Grant {
       this.#onLoss = undefined;
       endWatch();
     };
+  }
+}
+
+/** @throws {LockUnsupportedError} it is not there: what is bundled leaves it behind */
+function loadProperLockfile(path: string): typeof ProperLockfile {
+  try {
+    return requireHere('proper-lockfile') as typeof ProperLockfile;
+  } catch (error) {
+    const cure =
+      "if fairlock was bundled into another program, mark 'fairlock' as external in your bundler, or install " +
+      'proper-lockfile beside the bundle';
+    throw new LockUnsupportedError(path, `the package proper-lockfile cannot be loaded from ${here}: ${cure}`, error);
   }
 }
