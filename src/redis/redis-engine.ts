@@ -121,11 +121,13 @@ export class RedisEngine implements Engine {
     const grant = this.#grantOf(request, entry);
     let timer: ReturnType<typeof setTimeout> | undefined;
     let endWatch = (): void => {};
+    let isGone = false;
     const end = new Promise<'granted' | 'gone' | 'aborted'>((resolve) => {
       entry.granted = () => resolve('granted');
       const lost = entry.lost;
       entry.lost = (why) => {
         lost(why);
+        isGone = true;
         resolve('gone');
       };
       entry.blocked = (ms) => {
@@ -140,6 +142,7 @@ export class RedisEngine implements Engine {
     try {
       const { token, blocked } = await this.#enter(request, entry, false);
       served();
+      if (isGone) return undefined; // A renewal came before the request.
       if (token > 0) entry.token ??= token;
       else if (blocked > 0 && entry.token === undefined) entry.blocked(blocked);
       const how = entry.token === undefined ? await end : 'granted';
