@@ -44,11 +44,9 @@ export class MemoryPlace {
   }
 
   /** Null where it would have to wait; with a strict order also where requests wait. */
-  try(mode: LockMode, isElsewhere: boolean, lose: (error: Error) => void): Holder | null {
+  try(mode: LockMode, isElsewhere: boolean): Holder | null {
     if ((this.isStrict && this.#waiters.size > 0) || !this.#isFreeFor(mode)) return null;
-    const holder = { mode, isElsewhere, lose };
-    this.#holders.add(holder);
-    return holder;
+    return this.#hold(mode, isElsewhere);
   }
 
   /** Returns what ends the wait. */
@@ -92,11 +90,15 @@ export class MemoryPlace {
     for (const waiter of this.#waiters) {
       if (!this.#isFreeFor(waiter.mode)) break;
       this.#waiters.delete(waiter);
-      const holder: Holder = { mode: waiter.mode, isElsewhere: waiter.isElsewhere, lose: () => {} };
-      this.#holders.add(holder);
-      waiter.granted(holder);
+      waiter.granted(this.#hold(waiter.mode, waiter.isElsewhere));
     }
     this.#isServing = false;
+  }
+
+  #hold(mode: LockMode, isElsewhere: boolean): Holder {
+    const holder: Holder = { mode, isElsewhere, lose: () => {} };
+    this.#holders.add(holder);
+    return holder;
   }
 
   #isFreeFor(mode: LockMode): boolean {
@@ -118,9 +120,8 @@ export class MemoryBackend implements Backend {
   }
 
   tryAcquire(mode: LockMode): Grant | null {
-    const grant = new MemoryGrant(this.place);
-    const holder = this.place.try(mode, false, (error) => grant.lost(error));
-    return holder === null ? null : grant.of(holder);
+    const holder = this.place.try(mode, false);
+    return holder === null ? null : new MemoryGrant(this.place, holder);
   }
 
   request(mode: LockMode, onQueued?: () => void): PendingAcquire {
@@ -138,7 +139,7 @@ export class MemoryBackend implements Backend {
         mode,
         isElsewhere: false,
         granted: (holder) => {
-          const grant = new MemoryGrant(place).of(holder);
+          const grant = new MemoryGrant(place, holder);
           end = () => grant.unlock();
           over(undefined, grant);
         },
@@ -181,25 +182,21 @@ export class MemoryBackend implements Backend {
 
 class MemoryGrant implements Grant {
   readonly fd = undefined;
-  #holder: Holder | undefined;
   #error: Error | undefined;
   readonly #listeners = new Set<(error: Error) => void>();
 
-  constructor(private readonly place: MemoryPlace) {}
-
-  of(holder: Holder): this {
-    this.#holder = holder;
-    holder.lose = (error) => this.lost(error);
-    return this;
-  }
-
-  lost(error: Error): void {
-    this.#error = error;
-    for (const listener of [...this.#listeners]) listener(error);
+  constructor(
+    private readonly place: MemoryPlace,
+    private readonly holder: Holder,
+  ) {
+    holder.lose = (error) => {
+      this.#error = error;
+      for (const listener of [...this.#listeners]) listener(error);
+    };
   }
 
   unlock(): void {
-    if (this.#holder !== undefined) this.place.release(this.#holder);
+    this.place.release(this.holder);
   }
 
   check(): void {

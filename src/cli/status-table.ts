@@ -10,7 +10,7 @@ const BORDERS = [
   ...['left-mid', 'mid-mid', 'right-mid'],
 ];
 
-export const nobody = 'no process holds or waits\n';
+export const NO_PROCESS = 'no process holds or waits\n';
 
 export async function tableOf(head: readonly string[], rows: readonly string[][]): Promise<string> {
   const { default: Table } = await import('cli-table3');

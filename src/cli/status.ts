@@ -6,7 +6,7 @@ import { CliError, NO_INPUT } from './exit-codes.js';
 import { type LockStatus, needPlatformThatTells, type Party, statusOf } from './lock-status.js';
 import { printJson, printLines } from './output.js';
 import { ago, reasonOf } from './reasons.js';
-import { nameOf, nobody, shownCommand, tableOf } from './status-table.js';
+import { NO_PROCESS, nameOf, shownCommand, tableOf } from './status-table.js';
 
 const HEAD = ['FILE', 'PID', 'COMMAND', 'STATE', 'MODE', 'MECHANISM', 'STARTED'];
 
@@ -59,7 +59,7 @@ async function asTable(found: readonly LockStatus[]): Promise<string> {
     ...holders.map((party) => row(path, party, 'holds')),
     ...waiters.map((party, i) => row(path, party, `waits #${i + 1}`)),
   ]);
-  return rows.length === 0 ? nobody : tableOf(HEAD, rows);
+  return rows.length === 0 ? NO_PROCESS : tableOf(HEAD, rows);
 }
 
 function row(path: string, party: Party, state: string): string[] {

@@ -5,7 +5,7 @@ import { cut } from '../printable.js';
 import type { LockStatus, Party } from './lock-status.js';
 import { Observer } from './observer.js';
 import { printJson, printLines } from './output.js';
-import { nameOf, nobody, shownCommand, tableOf } from './status-table.js';
+import { NO_PROCESS, nameOf, shownCommand, tableOf } from './status-table.js';
 import { now, type Span } from './trace-events.js';
 import { duration } from './trace-view/model.js';
 
@@ -105,7 +105,7 @@ async function asText(
     ...waiters.map((party, i) => row(path, party, 'wait', `waits #${i + 1}`)),
   ]);
   const heads = ['FILE', 'STATE', 'FOR', 'PID', 'COMMAND', 'MODE', 'MECHANISM'];
-  const current = rows.length === 0 ? nobody : await tableOf(heads, rows);
+  const current = rows.length === 0 ? NO_PROCESS : await tableOf(heads, rows);
   const past = [...histories].filter(([, { count }]) => count.hold + count.wait > 0);
   if (past.length === 0) return current;
   const figures = (times: readonly number[], count: number, longest: number): string[] =>

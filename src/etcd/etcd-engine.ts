@@ -1,10 +1,8 @@
 /** etcd as an engine: a key for each request, in the order of their creation; the first one holds. */
-import { hostname } from 'node:os';
-import { threadId } from 'node:worker_threads';
-import { ownCommand } from '../command-line.js';
 import type { Engine, EngineGrant, EngineRequest } from '../engine/engine.js';
+import { engineError } from '../engine/engine-error.js';
+import { describedBy, ownDescription } from '../engine/party.js';
 import { backOff, keepingAlive, pause } from '../engine/retry.js';
-import { codeOf, LockEngineError, messageOf } from '../errors.js';
 import type { LockParty, Parties } from '../options.js';
 import { setTimeout, unref } from '../timers.js';
 import { Connection, type ConnectionOptions, isFatal, isNotFound } from './connection.js';
@@ -105,7 +103,7 @@ export class EtcdEngine implements Engine, PlaceKeeper {
     const isReader = ({ key }: KeyValue): boolean => this.#isReader(key, all.key);
     const firstWriter = kvs.findIndex((one) => !isReader(one));
     const holding = request.permits ?? (firstWriter === 0 ? 1 : firstWriter < 0 ? kvs.length : firstWriter);
-    const party = (one: KeyValue): LockParty => ({ ...describedBy(one.value), shared: isReader(one) });
+    const party = (one: KeyValue): LockParty => ({ ...describedBy(one.value.toString()), shared: isReader(one) });
     return { holders: kvs.slice(0, holding).map(party), waiters: kvs.slice(holding).map(party) };
   }
 
@@ -176,7 +174,7 @@ export class EtcdEngine implements Engine, PlaceKeeper {
     const absent = { result: EQUAL, target: TARGET_CREATE, create_revision: 0 };
     const compare: object[] = [{ ...absent, key }];
     if (ifFree && request.permits === undefined) compare.push({ ...absent, ...(isReader ? range.writers : range.all) });
-    const put = { request_put: { key, value: description(), lease: lease.id } };
+    const put = { request_put: { key, value: Buffer.from(ownDescription()), lease: lease.id } };
     // With the own key, unless that is a reader's.
     const limit = (request.permits ?? 1) + 1;
     const others = { ...(isReader ? range.writers : range.all), ...NEWEST, limit };
@@ -266,8 +264,7 @@ export class EtcdEngine implements Engine, PlaceKeeper {
   }
 
   #engineError({ name }: EngineRequest, error: unknown): unknown {
-    if (codeOf(error)?.startsWith('ERR_LOCK_')) return error;
-    return new LockEngineError(name, `etcd does not serve it: ${messageOf(error)}`, error);
+    return engineError(this.name, name, error);
   }
 }
 
@@ -276,21 +273,3 @@ function encoded(name: string): string {
 }
 
 const NEVER = new AbortController().signal;
-
-/** What the keys of this process say of it. Once: the name of the machine takes a system call. */
-let ownParty: { host: string; pid: number; thread: number; command: string } | undefined;
-
-function description(): Buffer {
-  ownParty ??= { host: hostname(), pid: process.pid, thread: threadId, command: ownCommand() };
-  return Buffer.from(JSON.stringify({ ...ownParty, since: new Date().toISOString() }));
-}
-
-/** Of the value of a key, which may be another program's. */
-function describedBy(value: Buffer): Omit<LockParty, 'shared'> {
-  try {
-    const { host, pid, command, since } = JSON.parse(value.toString()) as Record<string, unknown>;
-    return { pid: Number(pid), host: String(host), command: String(command), since: new Date(String(since)) };
-  } catch {
-    return { pid: 0 };
-  }
-}

@@ -1,6 +1,7 @@
 /** A lock of etcd that is held: a key that is the first of its folder, and goes with the lease. */
 import type { EngineGrant, EngineRequest } from '../engine/engine.js';
-import { LockEngineError, LockLostError, messageOf } from '../errors.js';
+import { Loss } from '../engine/loss.js';
+import { LockEngineError, type LockLostError, messageOf } from '../errors.js';
 import { clearTimeout, setTimeout } from '../timers.js';
 import type { Lease } from './lease.js';
 
@@ -38,9 +39,8 @@ export interface PlaceKeeper {
 }
 
 export class EtcdGrant implements EngineGrant {
-  readonly #listeners = new Set<(error: LockLostError) => void>();
-  readonly #ends: (() => void)[];
-  #loss: LockLostError | undefined;
+  readonly #loss: Loss;
+  readonly #ends: (() => void)[] = [];
   #released: Promise<void> | undefined;
 
   constructor(
@@ -49,34 +49,35 @@ export class EtcdGrant implements EngineGrant {
     readonly token: number,
   ) {
     const { lease, key } = place;
-    const endLease = lease.onEnd((why) => this.#lose(why));
+    this.#loss = new Loss(place.request.name, () => this.#endWatches());
+    const endLease = lease.onEnd((why) => this.#loss.lose(why));
     // A little later: holds that are over by then cost no watch. It looks at the key when it begins.
     const startWatch = setTimeout(() => {
-      if (this.#released === undefined && this.#loss === undefined) {
+      if (this.#released === undefined && this.#loss.error === undefined) {
         this.#ends.push(keys.watch(key, () => void this.#look()));
       }
     }, WATCH_AFTER_MS);
-    this.#ends = [endLease, () => clearTimeout(startWatch)];
-    if (lease.ended !== undefined) this.#lose(lease.ended);
+    this.#ends.push(endLease, () => clearTimeout(startWatch));
+    if (lease.ended !== undefined) this.#loss.lose(lease.ended);
   }
 
   release(): Promise<void> {
-    for (const end of this.#ends.splice(0)) end();
-    this.#listeners.clear();
+    this.#endWatches();
+    this.#loss.released();
     this.#released ??= this.keys.remove(this.place.key, this.place.lease);
     return this.#released;
   }
 
   check(): void {
     const { ended } = this.place.lease;
-    if (ended !== undefined) this.#lose(ended);
-    if (this.#loss !== undefined) throw this.#loss;
+    if (ended !== undefined) this.#loss.lose(ended);
+    this.#loss.check();
   }
 
   async verify(): Promise<void> {
     this.check();
     try {
-      if (!(await this.keys.isThere(this.place))) this.#lose('its key was deleted');
+      if (!(await this.keys.isThere(this.place))) this.#loss.lose('its key was deleted');
     } catch (error) {
       throw new LockEngineError(this.place.request.name, messageOf(error), error);
     }
@@ -84,22 +85,16 @@ export class EtcdGrant implements EngineGrant {
   }
 
   onLost(listener: (error: LockLostError) => void): () => void {
-    if (this.#loss !== undefined) listener(this.#loss);
-    else this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#loss.onLost(listener);
   }
 
   /** The key may have been deleted. */
   async #look(): Promise<void> {
     const isThere = await this.keys.isThere(this.place).catch(() => true); // The lease decides then.
-    if (!isThere && this.#released === undefined) this.#lose('its key was deleted');
+    if (!isThere) this.#loss.lose('its key was deleted');
   }
 
-  #lose(why: string): void {
-    if (this.#loss !== undefined || this.#released !== undefined) return;
-    this.#loss = new LockLostError(this.place.request.name, why);
-    for (const end of this.#ends?.splice(0) ?? []) end();
-    for (const listener of [...this.#listeners]) listener(this.#loss);
-    this.#listeners.clear();
+  #endWatches(): void {
+    for (const end of this.#ends.splice(0)) end();
   }
 }

@@ -187,14 +187,13 @@ export class MemoryLock implements Disposable {
 }
 
 function elsewhereOf(place: MemoryPlace, usual: LockMode): Elsewhere {
-  const nothing = (): void => {};
   const held = (holder: Parameters<MemoryPlace['release']>[0]): HeldElsewhere => {
     const release = (): void => place.release(holder);
     return { release, [Symbol.dispose]: release };
   };
   return {
     tryAcquire: (mode = usual) => {
-      const holder = place.try(mode, true, nothing);
+      const holder = place.try(mode, true);
       return holder === null ? null : held(holder);
     },
     acquire: (mode = usual) =>

@@ -5,6 +5,7 @@
  */
 import type { Client } from 'pg';
 import type { Engine, EngineGrant, EngineRequest } from '../engine/engine.js';
+import { engineError } from '../engine/engine-error.js';
 import { backOff, pause, within } from '../engine/retry.js';
 import { codeOf, LockEngineError, LockUnsupportedError, messageOf } from '../errors.js';
 import type { LockParty, Parties } from '../options.js';
@@ -258,9 +259,7 @@ export class PostgresEngine implements Engine {
   }
 
   #engineError({ name }: EngineRequest, error: unknown): unknown {
-    const code = codeOf(error) ?? '';
-    if (code.startsWith('ERR_LOCK_') || (error as Error)?.name === 'AbortError') return error;
-    return new LockEngineError(name, `PostgreSQL does not serve it: ${messageOf(error)}`, error);
+    return (error as Error)?.name === 'AbortError' ? error : engineError(this.name, name, error);
   }
 }
 

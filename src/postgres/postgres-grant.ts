@@ -1,6 +1,7 @@
 /** A lock of PostgreSQL that is held, by a session. */
 import { elapsed } from '../engine/elapsed.js';
 import type { EngineGrant } from '../engine/engine.js';
+import { Loss } from '../engine/loss.js';
 import { within } from '../engine/retry.js';
 import { LockEngineError, LockLostError, LockUnsupportedError, messageOf } from '../errors.js';
 import { noSchema } from './schema.js';
@@ -16,14 +17,14 @@ export interface Granted {
 }
 
 export class PostgresGrant implements EngineGrant, SessionHold {
-  readonly #listeners = new Set<(error: LockLostError) => void>();
-  #loss: LockLostError | undefined;
+  readonly #loss: Loss;
   #released: Promise<void> | undefined;
 
   constructor(
     private readonly session: Session,
     private readonly granted: Granted,
   ) {
+    this.#loss = new Loss(granted.name);
     session.hold(this);
     if (session.isEnded) this.lost('the connection ended');
   }
@@ -41,7 +42,7 @@ export class PostgresGrant implements EngineGrant, SessionHold {
 
   check(): void {
     if (this.#released === undefined) this.session.look();
-    if (this.#loss !== undefined) throw this.#loss;
+    this.#loss.check();
     const { name, lossAfter } = this.granted;
     if (elapsed(this.session.lastAnswered) < lossAfter) return;
     throw new LockLostError(name, `the server has not answered for ${lossAfter} ms, and may have released it`);
@@ -53,27 +54,22 @@ export class PostgresGrant implements EngineGrant, SessionHold {
     try {
       await within(lossAfter, this.session.query('SELECT 1'), late);
     } catch (error) {
-      throw this.#loss ?? new LockEngineError(name, messageOf(error), error);
+      throw this.#loss.error ?? new LockEngineError(name, messageOf(error), error);
     }
-    if (this.#loss !== undefined) throw this.#loss;
+    this.#loss.check();
   }
 
   onLost(listener: (error: LockLostError) => void): () => void {
-    if (this.#loss !== undefined) listener(this.#loss);
-    else this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#loss.onLost(listener);
   }
 
   /** Of the session. */
   lost(why: string): void {
-    if (this.#loss !== undefined || this.#released !== undefined) return;
-    this.#loss = new LockLostError(this.granted.name, why);
-    for (const listener of [...this.#listeners]) listener(this.#loss);
-    this.#listeners.clear();
+    this.#loss.lose(why);
   }
 
   async #release(): Promise<void> {
-    this.#listeners.clear();
+    this.#loss.released();
     this.session.drop(this);
     if (!this.session.isEnded) await this.granted.release();
   }

@@ -1,14 +1,12 @@
 /** Redis as an engine: a sorted set of requests for each lock, served by scripts (see scripts.ts). */
 import { randomUUID } from 'node:crypto';
-import { hostname } from 'node:os';
-import { threadId } from 'node:worker_threads';
 import { onAbort } from '../abort.js';
-import { ownCommand } from '../command-line.js';
 import { now } from '../engine/elapsed.js';
 import type { Engine, EngineGrant, EngineRequest } from '../engine/engine.js';
+import { engineError } from '../engine/engine-error.js';
+import { describedBy, ownDescription } from '../engine/party.js';
 import { backOff, keepingAlive, pause } from '../engine/retry.js';
-import { codeOf, LockEngineError, messageOf } from '../errors.js';
-import type { LockParty, Parties } from '../options.js';
+import type { Parties } from '../options.js';
 import { clearTimeout, setTimeout, unref } from '../timers.js';
 import type { Wire } from './client.js';
 import { Connection } from './connection.js';
@@ -157,7 +155,7 @@ export class RedisEngine implements Engine {
 
   async #enter(request: EngineRequest, entry: Entry, ifFree: boolean): Promise<{ token: number; blocked: number }> {
     entry.renewed = now();
-    const args = [entry.id, description(), ifFree ? '1' : '0'];
+    const args = [entry.id, ownDescription(), ifFree ? '1' : '0'];
     const answer = await this.#connection.run(ENTER, entry.keys, request.permits ?? 0, args);
     const [token, blocked] = (answer as unknown[]).map(Number);
     return { token: token as number, blocked: blocked as number };
@@ -207,28 +205,11 @@ export class RedisEngine implements Engine {
   }
 
   #engineError({ name }: EngineRequest, error: unknown): unknown {
-    if (codeOf(error)?.startsWith('ERR_LOCK_')) return error;
-    return new LockEngineError(name, `Redis does not serve it: ${messageOf(error)}`, error);
+    return engineError(this.name, name, error);
   }
 }
 
 /** In Redis Cluster braces say which part of a key names its slot. */
 function encoded(name: string): string {
   return name.replaceAll('%', '%25').replaceAll('{', '%7B').replaceAll('}', '%7D');
-}
-
-let ownParty: { host: string; pid: number; thread: number; command: string } | undefined;
-
-function description(): string {
-  ownParty ??= { host: hostname(), pid: process.pid, thread: threadId, command: ownCommand() };
-  return JSON.stringify({ ...ownParty, since: new Date().toISOString() });
-}
-
-function describedBy(text: string): Omit<LockParty, 'shared'> {
-  try {
-    const { host, pid, command, since } = JSON.parse(text) as Record<string, unknown>;
-    return { pid: Number(pid), host: String(host), command: String(command), since: new Date(String(since)) };
-  } catch {
-    return { pid: 0 };
-  }
 }

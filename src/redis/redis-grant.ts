@@ -1,11 +1,11 @@
 /** A lock of Redis that is held. */
 import type { EngineGrant } from '../engine/engine.js';
-import { LockEngineError, LockLostError, messageOf } from '../errors.js';
+import { Loss } from '../engine/loss.js';
+import { LockEngineError, type LockLostError, messageOf } from '../errors.js';
 import type { Entry, Sessions } from './sessions.js';
 
 export class RedisGrant implements EngineGrant {
-  readonly #listeners = new Set<(error: LockLostError) => void>();
-  #loss: LockLostError | undefined;
+  readonly #loss: Loss;
   #released: Promise<void> | undefined;
 
   constructor(
@@ -13,21 +13,24 @@ export class RedisGrant implements EngineGrant {
     private readonly entry: Entry,
     private readonly sessions: Sessions,
     private readonly leave: () => Promise<void>,
-  ) {}
+  ) {
+    // Or it would be renewed, and held for ever.
+    this.#loss = new Loss(name, () => sessions.remove(entry));
+  }
 
   get token(): number {
     return this.entry.token as number;
   }
 
   release(): Promise<void> {
-    this.#listeners.clear();
+    this.#loss.released();
     this.#released ??= this.leave();
     return this.#released;
   }
 
   check(): void {
-    if (this.#loss === undefined && this.sessions.isLate(this.entry)) this.lost('it was not renewed in time');
-    if (this.#loss !== undefined) throw this.#loss;
+    if (this.#loss.error === undefined && this.sessions.isLate(this.entry)) this.lost('it was not renewed in time');
+    this.#loss.check();
   }
 
   async verify(): Promise<void> {
@@ -41,16 +44,10 @@ export class RedisGrant implements EngineGrant {
   }
 
   onLost(listener: (error: LockLostError) => void): () => void {
-    if (this.#loss !== undefined) listener(this.#loss);
-    else this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#loss.onLost(listener);
   }
 
   lost(why: string): void {
-    if (this.#loss !== undefined || this.#released !== undefined) return;
-    this.#loss = new LockLostError(this.name, why);
-    this.sessions.remove(this.entry); // Or it would be renewed, and held for ever.
-    for (const listener of [...this.#listeners]) listener(this.#loss);
-    this.#listeners.clear();
+    this.#loss.lose(why);
   }
 }

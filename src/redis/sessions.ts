@@ -91,6 +91,7 @@ export class Sessions {
     );
     void Promise.all(outcomes).then((well) => {
       if (this.#entries.size === 0 || this.#watch === undefined) return;
+      clearTimeout(this.#renewing); // Of requests that came when there were none left.
       const delay = well.every(Boolean) ? this.ttl / 5 : this.ttl / 20;
       this.#renewing = unref(setTimeout(() => this.#renewAll(), delay));
     });

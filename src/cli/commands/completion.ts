@@ -94,7 +94,7 @@ complete -o default -F _fairlock fairlock
 }
 
 function zsh(commands: readonly Command[]): string {
-  /** What \`_arguments\` takes: brackets and colons have a meaning there. */
+  /** What `_arguments` takes: brackets and colons have a meaning there. */
   const text = (description: string): string => description.replace(/[[\]:\\]/g, '\\$&');
   const spec = (option: Option): string => {
     const flags = flagsOf(option);

@@ -178,7 +178,7 @@ export class Model {
     const kept: Steps = { times: [], counts: [] };
     const width = (to - from) / most;
     let slot = -1;
-    for (let i = Math.max(0, firstAbove(times, from) - 1); i < times.length; i++) {
+    for (let i = Math.max(0, firstIndex(times, (time) => time > from) - 1); i < times.length; i++) {
       const [time, count] = [Math.max(from, times[i] as number), counts[i] as number];
       const last = kept.times.length - 1;
       const now = Math.floor((time - from) / width);
@@ -215,13 +215,13 @@ export interface Steps {
   counts: number[];
 }
 
-/** The first index whose time is above. */
-function firstAbove(times: readonly number[], time: number): number {
-  let [low, high] = [0, times.length];
+/** The first index of which it is true: from there on it is true of all. The length of the list: of none. */
+export function firstIndex<T>(list: readonly T[], isSo: (one: T) => boolean): number {
+  let [low, high] = [0, list.length];
   while (low < high) {
     const middle = (low + high) >> 1;
-    if ((times[middle] as number) <= time) low = middle + 1;
-    else high = middle;
+    if (isSo(list[middle] as T)) high = middle;
+    else low = middle + 1;
   }
   return low;
 }

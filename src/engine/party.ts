@@ -1,0 +1,23 @@
+/** What the requests of this process say of it in a service that keeps a text for each; and what others have said. */
+import { hostname } from 'node:os';
+import { threadId } from 'node:worker_threads';
+import { ownCommand } from '../command-line.js';
+import type { LockParty } from '../options.js';
+
+/** Once: the name of the machine takes a system call. */
+let own: { host: string; pid: number; thread: number; command: string } | undefined;
+
+export function ownDescription(): string {
+  own ??= { host: hostname(), pid: process.pid, thread: threadId, command: ownCommand() };
+  return JSON.stringify({ ...own, since: new Date().toISOString() });
+}
+
+/** The text may be another program's. */
+export function describedBy(text: string): Omit<LockParty, 'shared'> {
+  try {
+    const { host, pid, command, since } = JSON.parse(text) as Record<string, unknown>;
+    return { pid: Number(pid), host: String(host), command: String(command), since: new Date(String(since)) };
+  } catch {
+    return { pid: 0 };
+  }
+}
