@@ -1,9 +1,10 @@
 /** Signals to a `fairlock run` that stays beside its command: each reaches the command once, whoever else got it. */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { statusOf } from '../../src/cli/lock-status.js';
+import { read, statOf } from '../../src/inspect/index.js';
 import { hasFlock, hasNamespaces, hasParking } from '../support/capabilities.js';
 import { CLI, testFolder } from '../support/paths.js';
 import { holdByFlock, LineProgram, program, track } from '../support/programs.js';
@@ -20,19 +21,35 @@ const LAST = 'SIGUSR2';
 
 const waitersOf = (file: string): unknown[] => statusOf(file).waiters.map(({ pid }) => pid);
 
+/**
+ * The process that tells fairlock which signals its group got, once it has blocked them all; another one after each signal.
+ * Undefined while it begins, or ends: what is sent to the group then may pass it by.
+ */
+function witnessOf(group: number, command: number): number | undefined {
+  const others = readdirSync('/proc').filter((pid) => {
+    const [, , pgrp] = statOf(Number(pid)) ?? [];
+    return Number(pgrp) === group && Number(pid) !== group && Number(pid) !== command;
+  });
+  const isReady = (pid: string): boolean => /^SigBlk:\s+[0-9a-f]*[1-9a-f]/m.test(read(`/proc/${pid}/status`));
+  return others.length === 1 && isReady(others[0] as string) ? Number(others[0]) : undefined;
+}
+
 /** A command that says which signals it gets, run by fairlock in a process group of its own. */
 async function counting(): Promise<{
   beside: LineProgram;
   pid: number;
+  witness(): number | undefined;
   signalled(to: number, signal: NodeJS.Signals): void;
 }> {
   const names = [...SIGNALS, 'SIGTSTP', 'SIGCONT', LAST];
   needs('python3');
   const command = ['python3', program('signal-counter.py'), ...names];
   const beside = new LineProgram(process.execPath, [CLI, 'run', '-o', path(), '--', ...command], { detached: true });
-  expect(await beside.line()).toMatch(/^ready/);
   const pid = beside.child.pid as number;
-  return { beside, pid, signalled: (to, signal) => process.kill(to, signal) };
+  const commandPid = Number(/^ready (\d+)/.exec(await beside.line())?.[1]);
+  const witness = (): number | undefined => witnessOf(pid, commandPid);
+  await until(witness);
+  return { beside, pid, witness, signalled: (to, signal) => process.kill(to, signal) };
 }
 
 /** What the command got before the last one. */
@@ -73,10 +90,12 @@ describe.runIf(hasFlock && hasWitness)('while fairlock stays beside the command,
 
   // No shell that would let it go on: so, as the kernel has it, fairlock itself is not stopped.
   it.each(['alone', 'group'])('TSTP and CONT, to the %s, reach the command once', async (which) => {
-    const { beside, pid, signalled } = await counting();
+    const { beside, pid, witness, signalled } = await counting();
+    const before = witness();
     const to = which === 'alone' ? pid : -pid;
     signalled(to, 'SIGTSTP');
     expect(await beside.line()).toBe('SIGTSTP');
+    await until(() => ![undefined, before].includes(witness()));
     signalled(to, 'SIGCONT');
     expect(await beside.line()).toBe('SIGCONT');
     expect(await restOf(beside)).toEqual([]);
