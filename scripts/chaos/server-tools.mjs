@@ -12,6 +12,8 @@ const [FIRST_PORT, LAST_PORT] = [10_000, 32_000];
 /** Test files that run at the same time have ports of their own: one that is free now may be another's a moment later. */
 const worker = Number(process.env.VITEST_POOL_ID ?? 0);
 const WORKERS = 16;
+/** Not given twice: the server that it was given for may not listen there yet, or be down for a while. */
+const given = new Set();
 
 /**
  * Not any free port, for that may go to an outgoing connection while a server of the test is down: a client that tries
@@ -20,12 +22,14 @@ const WORKERS = 16;
 export async function freePort() {
   for (;;) {
     const port = randomInt(FIRST_PORT / WORKERS, LAST_PORT / WORKERS) * WORKERS + (worker % WORKERS);
+    if (given.has(port)) continue;
     const server = createServer().listen(port, '127.0.0.1');
     const isFree = await once(server, 'listening').then(
       () => true,
       () => false,
     );
     if (!isFree) continue;
+    given.add(port);
     server.close();
     await once(server, 'close');
     return port;
