@@ -1,8 +1,8 @@
 // Bundles the command line, its libraries included, into dist/cli, so that the package needs no dependency for it. What
 // `fairlock run` needs is one file of CommonJS, main.js, which Node starts in the least time; what it imports only when
 // that is needed (`import()`), and all other commands, are in a second one. The licences of what is included go along.
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
@@ -21,7 +21,6 @@ const common = {
   external: ['fs-ext', 'proper-lockfile'],
   define: {
     FAIRLOCK_VERSION: JSON.stringify(version),
-    FAIRLOCK_CLI: 'true',
     'import.meta.url': '__moduleUrl',
   },
   banner: { js: "const __moduleUrl = require('node:url').pathToFileURL(__filename).href;" },
@@ -35,6 +34,18 @@ const partsAreElsewhere = {
     );
   },
 };
+/** The library is in the package already. */
+const libraryIsElsewhere = {
+  name: 'library',
+  setup({ onResolve }) {
+    onResolve({ filter: /^\.\./ }, ({ path, importer }) => {
+      const file = relative(join(root, 'src'), join(dirname(importer), path));
+      if (file === 'index.js') return { path: '../cjs/index.js', external: true };
+      const isThere = existsSync(join(root, 'dist', 'cjs', 'for-cli', file));
+      return isThere ? { path: `../cjs/for-cli/${file}`, external: true } : undefined;
+    });
+  },
+};
 const builds = [
   await build({
     ...common,
@@ -45,9 +56,11 @@ const builds = [
   }),
   await build({
     ...common,
-    entryPoints: { parts: 'src/cli/parts.ts', 'trace-hook': 'src/cli/trace-hook.ts' },
+    entryPoints: { parts: 'src/cli/parts.ts' },
     outdir,
+    plugins: [libraryIsElsewhere],
   }),
+  await build({ ...common, entryPoints: { 'trace-hook': 'src/cli/trace-hook.ts' }, outdir }),
 ];
 // The page of `fairlock trace` has this and the data of the trace in it.
 builds.push(

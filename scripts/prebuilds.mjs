@@ -35,7 +35,9 @@ function build(name) {
   // Beside it, with what the compiler leaves behind: a running process may have the old binary mapped.
   const fresh = mkdtempSync(join(folder, '.fresh-'));
   const made = join(fresh, `${name}.node`);
-  const link = name.startsWith('darwin') ? ['-Wl,-undefined,dynamic_lookup'] : [...ldflags, '-pthread', '-s'];
+  const link = name.startsWith('darwin')
+    ? ['-Wl,-undefined,dynamic_lookup', '-Wl,-dead_strip', '-s']
+    : [...ldflags, '-pthread', '-s'];
   const compile = ['cc', '-target', target, ...cflags, ...defines.map((one) => `-D${one}`), '-I', headers];
   const run = (...args) => execFileSync(zig, args, { cwd: addon, stdio: 'inherit' });
   if (name.startsWith('win32')) {

@@ -1,9 +1,8 @@
 /** Every error class and every error text of the library. */
-import { constants } from 'node:os';
 import type * as Util from 'node:util';
 import type { LockParty } from './options.js';
 import { cut, printable } from './printable.js';
-import { requireHere } from './require.js';
+import { builtins, requireHere } from './require.js';
 
 /** The base of all errors that locking itself raises. System errors (EACCES, ELOOP, …) are not wrapped. */
 export class LockError extends Error {
@@ -139,9 +138,7 @@ function on(path: string | undefined): string {
  * pipe non-blocking for all processes that share it, and those that do not expect it lose output.
  */
 export function systemErrors(): Map<number, [string, string]> {
-  const { getBuiltinModule } = process as { getBuiltinModule?: (name: string) => unknown };
-  const util = (getBuiltinModule?.('node:util') ?? requireHere('node:util')) as typeof Util;
-  return util.getSystemErrorMap();
+  return (requireHere('node:util') as typeof Util).getSystemErrorMap();
 }
 
 /** A system error as Node shapes them: `EACCES: permission denied, flock '/x'`, with code, errno, syscall and path. */
@@ -153,7 +150,7 @@ export function systemError(errno: number, syscall: string, path: string): NodeJ
 
 /** libuv has no name for some, and ENOLCK is one of them. */
 function unmapped(errno: number): [string, string] {
-  const name = Object.entries(constants.errno).find(([, number]) => number === errno)?.[0] ?? `E${errno}`;
+  const name = Object.entries(builtins.errno).find(([, number]) => number === errno)?.[0] ?? `E${errno}`;
   return [name, name === 'ENOLCK' ? 'no locks available' : 'unknown error'];
 }
 

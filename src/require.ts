@@ -1,16 +1,44 @@
 /** Loads what may not be there, or not yet, when it is needed: optional packages, and the addon's binary. */
-import { createRequire } from 'node:module';
+import module from 'node:module';
 import { pathToFileURL } from 'node:url';
 
-/** Where this code lies. In a bundle that was made into CommonJS there is no `import.meta.url`. */
-export const here: string = import.meta.url ?? pathToFileURL(__filename).href;
+/**
+ * Where this code lies, as a URL. Asked of the engine, since a bundler replaces `import.meta.url`: webpack by the path on
+ * the machine that made the bundle, where on another machine any user might have put a file.
+ */
+export const here: string = fileOfThisCode() ?? import.meta.url ?? pathToFileURL(__filename).href;
 
-export const requireHere: NodeJS.Require = createRequire(here);
+function fileOfThisCode(): string | undefined {
+  const { prepareStackTrace, stackTraceLimit } = Error;
+  try {
+    Error.stackTraceLimit = 1;
+    Error.prepareStackTrace = (_error, [site]) => site?.getFileName();
+    const file: unknown = new Error().stack;
+    if (typeof file !== 'string') return undefined;
+    if (file.startsWith('file:')) return file;
+    return /^([a-z]:)?[\\/]/i.test(file) ? pathToFileURL(file).href : undefined;
+  } catch {
+    return undefined; // Error is frozen.
+  } finally {
+    try {
+      Error.stackTraceLimit = stackTraceLimit;
+      Error.prepareStackTrace = prepareStackTrace;
+    } catch {
+      // As before.
+    }
+  }
+}
+
+export const requireHere: NodeJS.Require = module.createRequire(here);
 
 /** Parts of Node that take a millisecond or two to load, when they are first used. */
 export const builtins = {
   get crypto(): typeof import('node:crypto') {
     return requireHere('node:crypto');
+  },
+  /** Numbers of errors, which differ between systems. */
+  get errno(): typeof import('node:os').constants.errno {
+    return requireHere('node:os').constants.errno;
   },
   get workerThreads(): typeof import('node:worker_threads') {
     return requireHere('node:worker_threads');

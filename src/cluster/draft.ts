@@ -2,7 +2,7 @@
  * A record's next content: a file of its own beside the record, whose space is taken, and which is on the disk, before it
  * gets the record's name.
  */
-import * as nodeFs from 'node:fs';
+import nodeFs from 'node:fs';
 import { dirname } from 'node:path';
 import { codeOf, LockLostError, messageOf } from '../errors.js';
 import { MARK } from '../inspect/index.js';

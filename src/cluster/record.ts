@@ -12,11 +12,11 @@
  * does not depend on it: an outcome is put in place only where none is (`create`), a token is also as great as the time
  * of day (leader-record.ts).
  */
-import * as nodeFs from 'node:fs';
-import { constants as osConstants } from 'node:os';
+import nodeFs from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { codeOf, RecordDamagedError, systemError } from '../errors.js';
 import { MARK } from '../inspect/index.js';
+import { builtins } from '../require.js';
 import { Draft, MOST_BYTES, type RecordFs, type RecordOptions, recordOfDraft } from './draft.js';
 import { quietly } from './quietly.js';
 
@@ -124,10 +124,10 @@ export class RecordFile<T extends object> {
       nodeFs.lstatSync(this.path, { throwIfNoEntry: false }),
       nodeFs.statSync(dirname(this.path)),
     ];
-    if (record?.isDirectory()) throw systemError(osConstants.errno.EISDIR, 'rename', this.path);
+    if (record?.isDirectory()) throw systemError(builtins.errno.EISDIR, 'rename', this.path);
     if (record === undefined || user === undefined || user === 0 || (folder.mode & MARK) === 0) return;
     if (record.uid === user || folder.uid === user) return;
-    const error = systemError(osConstants.errno.EPERM, 'rename', this.path);
+    const error = systemError(builtins.errno.EPERM, 'rename', this.path);
     const advice =
       'in a sticky folder only its owner can replace it; use a folder without the sticky bit that the ' +
       'users share by a group';

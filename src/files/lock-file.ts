@@ -1,9 +1,9 @@
 /** The file that is locked: how it is opened, marked, and told from another one that has taken its place. */
 import { type BigIntStats, closeSync, constants, fchmodSync, fstatSync, lstatSync, openSync, statSync } from 'node:fs';
-import { constants as osConstants } from 'node:os';
 import { dirname } from 'node:path';
 import { codeOf, LockMismatchError, LockUnsupportedError, messageOf, systemError } from '../errors.js';
 import { printable } from '../printable.js';
+import { builtins } from '../require.js';
 import { linkTarget } from './canonical-path.js';
 import { closeCachedFiles } from './descriptor-cache.js';
 import { makeFolders } from './make-folders.js';
@@ -18,7 +18,6 @@ const O_NOFOLLOW = constants.O_NOFOLLOW ?? 0;
 export const MARK = 0o1000;
 /** Windows has no such bit: there a file beside it says so. */
 const MARK_IS_FILE = process.platform === 'win32';
-const { EISDIR } = osConstants.errno;
 /** That a file is replaced between open and lock takes bad luck each time; so often in a row it is something else. */
 export const MAX_REPLACED = 100;
 /** Losing the race for one name this often in a row is no race. */
@@ -110,7 +109,7 @@ export function isCurrent(options: LockFileOptions, file: OpenFile): boolean {
 
 export function checkKind(path: string, stat: BigIntStats, directories: boolean): void {
   if (stat.isFile() || (directories && stat.isDirectory())) return;
-  if (stat.isDirectory()) throw systemError(EISDIR, 'open', path);
+  if (stat.isDirectory()) throw systemError(builtins.errno.EISDIR, 'open', path);
   const kind = stat.isFIFO() ? 'a FIFO' : stat.isSocket() ? 'a socket' : 'a device';
   throw new LockUnsupportedError(
     path,
@@ -127,7 +126,7 @@ export function statAt(path: string, follow: boolean): BigIntStats | undefined {
   const options = { bigint: true, throwIfNoEntry: false } as const;
   const stat = follow ? statSync(path, options) : lstatSync(path, options);
   if (stat === undefined && statSync(dirname(path), options)?.isDirectory() === false)
-    throw systemError(osConstants.errno.ENOTDIR, follow ? 'stat' : 'lstat', path);
+    throw systemError(builtins.errno.ENOTDIR, follow ? 'stat' : 'lstat', path);
   return stat;
 }
 

@@ -1,20 +1,31 @@
 /** The addon's binary: how it is found and loaded. */
 import { closeSync, openSync, readSync } from 'node:fs';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { messageOf } from '../errors.js';
 import { here, requireHere } from '../require.js';
 
-/** Set by the build of the command line, whose one file lies in dist/cli. */
-declare const FAIRLOCK_CLI: boolean | undefined;
-
-/** The folder of the addon, in the package; undefined where this file was bundled into another program. */
-function addonFolder(): string | undefined {
-  if (typeof FAIRLOCK_CLI !== 'undefined') return fileURLToPath(new URL('../../native-fallback/', import.meta.url));
+/** The folder of the package, as a URL; undefined where this file was bundled into another program. */
+function packageFolder(): string | undefined {
   // Never guessed from a bundle's own place: a file planted there would run with this program's rights.
-  const own = /^(file:.*\/)(?:(?:src|dist\/cjs)\/native\/binary\.[jt]s|dist\/chunks\/fairlock-[A-Z0-9]+\.js)$/;
-  const root = own.exec(import.meta.url ?? '')?.[1];
-  return root === undefined ? undefined : fileURLToPath(new URL('native-fallback/', root));
+  const own = /^(.*\/)(?:src\/require\.[jt]s|dist\/(?:cjs\/)?chunks\/fairlock-core\.js|dist\/cli\/(?:main|parts)\.js)$/;
+  return own.exec(here)?.[1];
+}
+
+/**
+ * The binaries that travel in the package, each by a name of its own, so that what collects the files of a program finds
+ * them (nft, ncc, webpack, rspack, Next.js). Most copy the file and keep its place; some replace the URL by that of a copy.
+ */
+function prebuilt(name: string): URL | undefined {
+  const urls: Record<string, URL> = {
+    'darwin-arm64': new URL('../../native-fallback/prebuilds/darwin-arm64.node', import.meta.url),
+    'darwin-x64': new URL('../../native-fallback/prebuilds/darwin-x64.node', import.meta.url),
+    'linux-arm64': new URL('../../native-fallback/prebuilds/linux-arm64.node', import.meta.url),
+    'linux-arm64-musl': new URL('../../native-fallback/prebuilds/linux-arm64-musl.node', import.meta.url),
+    'linux-x64': new URL('../../native-fallback/prebuilds/linux-x64.node', import.meta.url),
+    'linux-x64-musl': new URL('../../native-fallback/prebuilds/linux-x64-musl.node', import.meta.url),
+    'win32-x64': new URL('../../native-fallback/prebuilds/win32-x64.node', import.meta.url),
+  };
+  return urls[name];
 }
 
 /** The C library that the process runs on, as `glibc 2.36` or `musl`; undefined where the system does not tell. */
@@ -49,10 +60,17 @@ function isMusl(): boolean {
   return libc() === 'musl';
 }
 
-/** Your own build first, then the one that was built for this system and C library. */
-function candidates(folder: string): string[] {
+/** Your own build first, then the one that was built for this system and C library. Empty: nothing that may be trusted. */
+function candidates(): string[] {
   const name = `${process.platform}-${process.arch}${isMusl() ? '-musl' : ''}`;
-  return [join(folder, 'build', 'Release', 'fairlock.node'), join(folder, 'prebuilds', `${name}.node`)];
+  const folder = packageFolder();
+  if (folder !== undefined) {
+    const files = ['build/Release/fairlock.node', `prebuilds/${name}.node`];
+    return files.map((file) => fileURLToPath(new URL(`native-fallback/${file}`, folder)));
+  }
+  const url = prebuilt(name);
+  const isReplaced = url?.protocol === 'file:' && !url.pathname.endsWith(`/native-fallback/prebuilds/${name}.node`);
+  return isReplaced ? [fileURLToPath(url)] : [];
 }
 
 /** By `setNativeBinding`. */
@@ -70,15 +88,15 @@ export function nameBinary(path: string): void {
 export function loadBinary(): unknown {
   isAskedFor = true;
   if (named !== undefined) return requireHere(named);
-  const folder = addonFolder();
-  if (folder === undefined) {
+  const files = candidates();
+  if (files.length === 0) {
     throw new Error(
       `fairlock was bundled into ${here}, so its addon cannot be found: ` +
         "mark 'fairlock' as external in your bundler, or name the binary by setNativeBinding()",
     );
   }
   const tried: string[] = [];
-  for (const file of candidates(folder)) {
+  for (const file of files) {
     try {
       return requireHere(file);
     } catch (error) {

@@ -4,7 +4,6 @@
  * Here: which of this thread's requests has a ticket, and what becomes of it.
  */
 import { lstatSync } from 'node:fs';
-import { constants } from 'node:os';
 import { codeOf, LockMismatchError, LockUnsupportedError, systemError } from '../../errors.js';
 import { canonicalPath } from '../../files/canonical-path.js';
 import { DescriptorCache } from '../../files/descriptor-cache.js';
@@ -15,6 +14,7 @@ import { type Addon, CONTENDED, FIRST, GRANTED, REMOVED, REPLACED } from '../../
 import { NativeFile } from '../../native/native-file.js';
 import { NativeWait } from '../../native/native-wait.js';
 import type { LockMode } from '../../options.js';
+import { builtins } from '../../require.js';
 import { clearTimeout, setTimeout } from '../../timers.js';
 import { checkProtocol } from './protocol.js';
 
@@ -287,7 +287,7 @@ export class Ticket {
 
   #takeError(errno: number): Error {
     const { sidecar } = this.queue;
-    if (errno !== constants.errno.EBUSY) return systemError(errno, 'fcntl', sidecar);
+    if (errno !== builtins.errno.EBUSY) return systemError(errno, 'fcntl', sidecar);
     const why =
       'another process, which does not take part in the queue, has locked it to its end and ' + 'leaves no ticket';
     return new LockMismatchError(sidecar, why);

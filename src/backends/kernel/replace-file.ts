@@ -1,6 +1,5 @@
 /** How a lock of the kernel is stolen: by a new file in the place of the one that is locked. */
 import { renameSync, rmSync } from 'node:fs';
-import { constants } from 'node:os';
 import { systemError } from '../../errors.js';
 import { type LockFileOptions, openLockFile } from '../../files/lock-file.js';
 import type { OpenFile } from '../../files/open-file.js';
@@ -52,7 +51,7 @@ function putInPlace(hidden: string, options: LockFileOptions, addon: Addon | und
 }
 
 function beingRemoved(path: string): Error {
-  const error = systemError(constants.errno.EBUSY, 'rename', path);
+  const error = systemError(builtins.errno.EBUSY, 'rename', path);
   error.message += ' (another process is removing it; is that process stopped?)';
   return error;
 }

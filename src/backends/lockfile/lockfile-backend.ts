@@ -2,7 +2,6 @@
  * Mechanism `lockfile`: a folder made by proper-lockfile, kept fresh by a heartbeat. For where nothing native loads.
  */
 import { rmSync } from 'node:fs';
-import { constants } from 'node:os';
 import { dirname } from 'node:path';
 import type * as ProperLockfile from 'proper-lockfile';
 import {
@@ -28,7 +27,7 @@ import { type LockPlace, MOST_MOVES, movesTooOften } from '../../files/lock-plac
 import { watchForLoss } from '../../files/loss-watcher.js';
 import { makeFolders } from '../../files/make-folders.js';
 import type { InternalLockOptions, LockMode } from '../../options.js';
-import { here, requireHere } from '../../require.js';
+import { builtins, here, requireHere } from '../../require.js';
 import { PollingRequest, pollSync } from '../poll.js';
 import { type TakeoverFs, takeoverFs } from './stale-takeover.js';
 
@@ -99,7 +98,7 @@ export class LockfileBackend implements Backend, SyncWaitable, Stealable {
       if (grant !== null) return grant;
       rmSync(folderOf(this.place.canonical), { recursive: true, force: true });
     }
-    throw systemError(constants.errno.EBUSY, 'mkdir', folderOf(this.place.canonical));
+    throw systemError(builtins.errno.EBUSY, 'mkdir', folderOf(this.place.canonical));
   }
 
   /** As proper-lockfile's `check`: there is a folder, and it is not stale. */
@@ -144,7 +143,7 @@ export class LockfileBackend implements Backend, SyncWaitable, Stealable {
   #refuseUnlockable(): void {
     const stat = statAt(this.path, this.options.followSymlinks);
     if (stat === undefined) return;
-    if (stat.isSymbolicLink()) throw systemError(constants.errno.ELOOP, 'open', this.path);
+    if (stat.isSymbolicLink()) throw systemError(builtins.errno.ELOOP, 'open', this.path);
     checkKind(this.path, stat, false);
   }
 

@@ -12,14 +12,13 @@
  * What stays open: an owner that revives between the second look and the removal, and processes that use plain
  * proper-lockfile, which claim nothing.
  */
-import * as nodeFs from 'node:fs';
-import { constants } from 'node:os';
+import nodeFs from 'node:fs';
 import { codeOf, systemError } from '../../errors.js';
+import { builtins } from '../../require.js';
 
 export type SyncFs = Pick<typeof nodeFs, 'mkdirSync' | 'rmdirSync' | 'statSync' | 'utimesSync' | 'realpathSync'>;
 const { mkdirSync, rmdirSync, statSync, utimesSync, realpathSync } = nodeFs;
 const NODE_FS: SyncFs = { mkdirSync, rmdirSync, statSync, utimesSync, realpathSync };
-const { ENOTDIR } = constants.errno;
 
 export interface TakeoverFs extends Record<string, unknown> {
   /** Whether what is at the path is still the folder we made and kept fresh. */
@@ -66,7 +65,7 @@ export function takeoverFs(staleMs: number, fs: SyncFs = NODE_FS): TakeoverFs {
     },
     statSync(path: string): { mtime: Date } {
       const stat = fs.statSync(path, { bigint: true });
-      if (!stat.isDirectory()) throw systemError(ENOTDIR, 'mkdir', path);
+      if (!stat.isDirectory()) throw systemError(builtins.errno.ENOTDIR, 'mkdir', path);
       seen = instanceOf(stat);
       // proper-lockfile compares with the time that it set, in whole ms. Node sets some ns less for half of all values;
       // Stats rounds, as here, and BigIntStats would cut.

@@ -1,14 +1,13 @@
 /** `LockFileEx` in the shape of the addon of other systems: what locks, semaphores and the queue of all processes need. */
 import { fstatSync, unlinkSync } from 'node:fs';
-import { constants } from 'node:os';
 import { errnoOf } from '../../errors.js';
+import { builtins } from '../../require.js';
 import { Deadline, setImmediate } from '../../timers.js';
 import { type Addon, CONTENDED, type FileHandle, GRANTED, type LockFileEx, REMOVED, REPLACED } from '../addon.js';
 import { handleOf, ifAtPath, OpenHandle, statusOf } from './open-handle.js';
 import { ALL_TICKETS } from './tickets.js';
 import { Wait } from './wait.js';
 
-const { EIO, ECANCELED } = constants.errno;
 /** Far behind all content: what is locked can be neither read nor written by others. */
 const WHOLE_FILE = { start: 2 ** 62, length: 1 };
 
@@ -115,7 +114,7 @@ class LockFileExAddon {
       unlinkSync(handle.path);
       return GRANTED;
     } catch (error) {
-      return -(errnoOf(error) ?? EIO);
+      return -(errnoOf(error) ?? builtins.errno.EIO);
     } finally {
       handle.unlockBytes(ALL_TICKETS.from, ALL_TICKETS.length);
     }
@@ -167,7 +166,7 @@ class LockFileExAddon {
 
   cancel(number: number): number | undefined {
     const wait = this.#byNumber.get(number);
-    if (wait === undefined) return -ECANCELED;
+    if (wait === undefined) return -builtins.errno.ECANCELED;
     wait.isCancelled = true;
     const told = wait.call < 0 ? -1 : this.api.cancel(wait.call);
     if (told === undefined) return undefined;

@@ -1,21 +1,19 @@
 /** An open file on Windows, whose bytes are locked: a handle of its own has a lock, and the system takes it back with it. */
 import { lstatSync, statSync } from 'node:fs';
-import { constants } from 'node:os';
+import { builtins } from '../../require.js';
 import { type FileHandle, type LockFileEx, REPLACED } from '../addon.js';
 import { type ByteLocks, WindowsTicket } from './tickets.js';
 
-const { EIO, EACCES, EBADF, EAGAIN, ENOTSUP, ECANCELED } = constants.errno;
-
 /** The errors of Windows that tell something; the others are EIO. */
-const ERRNO = new Map([
-  [1, ENOTSUP], // ERROR_INVALID_FUNCTION: a file system without locks
-  [5, EACCES],
-  [6, EBADF],
-  [8, EAGAIN], // no thread, or no memory for one
-  [50, ENOTSUP],
-  [995, ECANCELED],
+const ERRORS = new Map<number, keyof typeof builtins.errno>([
+  [1, 'ENOTSUP'], // ERROR_INVALID_FUNCTION: a file system without locks
+  [5, 'EACCES'],
+  [6, 'EBADF'],
+  [8, 'EAGAIN'], // no thread, or no memory for one
+  [50, 'ENOTSUP'],
+  [995, 'ECANCELED'],
 ]);
-export const statusOf = (told: number): number => (told >= 0 ? told : -(ERRNO.get(-told) ?? EIO));
+export const statusOf = (told: number): number => (told >= 0 ? told : -builtins.errno[ERRORS.get(-told) ?? 'EIO']);
 
 /** What the addon's `file` returns. */
 export class OpenHandle implements ByteLocks {

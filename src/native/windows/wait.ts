@@ -1,10 +1,8 @@
 /** A wait on Windows, in up to three steps, each of which is one call that blocks: for a ticket, its turn, the lock. */
-import { constants } from 'node:os';
+import { builtins } from '../../require.js';
 import { CONTENDED, GRANTED, REPLACED } from '../addon.js';
 import { ifAtPath, type OpenHandle, statusOf } from './open-handle.js';
 import { type Bytes, TAKING } from './tickets.js';
-
-const { EAGAIN, ECANCELED } = constants.errno;
 
 export class Wait {
   isCancelled = false;
@@ -31,7 +29,7 @@ export class Wait {
     if (sidecar !== undefined) {
       if (this.#doing === 'taking') {
         const taken = sidecar.ticket.take();
-        if (taken < 0 || taken === CONTENDED) return taken === CONTENDED ? -EAGAIN : taken;
+        if (taken < 0 || taken === CONTENDED) return taken === CONTENDED ? -builtins.errno.EAGAIN : taken;
         if (!sidecar.isAtPath) return REPLACED;
       }
       if (this.#doing === 'turn') sidecar.unlockBytes(this.#turn.from, this.#turn.length);
@@ -74,6 +72,8 @@ export class Wait {
   /** The status of a wait that was cancelled, whose call has ended with `status`. */
   cancelled(status: number): number {
     this.#idle();
-    return this.#doing === 'lock' && status === GRANTED ? this.#end(this.file as OpenHandle) : -ECANCELED;
+    return this.#doing === 'lock' && status === GRANTED
+      ? this.#end(this.file as OpenHandle)
+      : -builtins.errno.ECANCELED;
   }
 }

@@ -1,0 +1,42 @@
+// What a program pays for this package: files and bytes on its disk, and the parts of Node that an import loads.
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+const LIMITS = { files: 120, bytes: 1_500_000, builtins: ['diagnostics_channel', 'module'] };
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+function output(program, ...args) {
+  const { status, stdout, stderr } = spawnSync(program, args, { cwd: root, encoding: 'utf8' });
+  if (status !== 0) throw new Error(`${program} ${args.join(' ')}: ${stderr}`);
+  return stdout;
+}
+
+/** The public modules of Node that are loaded after `load` and were not before: beside those that any import loads. */
+function builtinsOf(type, load) {
+  const any = type === 'module' ? `await import('data:text/javascript,')` : '';
+  const loaded = 'new Set(process.moduleLoadList.map((one) => /^NativeModule ((?!internal).+)/.exec(one)?.[1]))';
+  const text = `${any}; const before = ${loaded}; ${load}; console.log([...${loaded}].filter((one) => one && !before.has(one)).join(' '))`;
+  return output(process.execPath, `--input-type=${type}`, '-e', text).trim().split(' ').filter(Boolean);
+}
+
+// A list of packages, and from npm 12 on an object of them.
+const [{ files, unpackedSize }] = Object.values(
+  JSON.parse(output('npm', 'pack', '--dry-run', '--json', '--ignore-scripts')),
+);
+const used = {
+  files: files.length,
+  bytes: unpackedSize,
+  'builtins (ESM)': builtinsOf('module', "await import('fairlock')"),
+  'builtins (CommonJS)': builtinsOf('commonjs', "require('fairlock')"),
+};
+console.log(JSON.stringify(used));
+const tooMany = (names) => names.filter((name) => !LIMITS.builtins.includes(name)).length > 0;
+if (
+  used.files > LIMITS.files ||
+  used.bytes > LIMITS.bytes ||
+  tooMany(used['builtins (ESM)']) ||
+  tooMany(used['builtins (CommonJS)'])
+) {
+  console.error(`over the limits: ${JSON.stringify(LIMITS)}`);
+  process.exit(1);
+}
