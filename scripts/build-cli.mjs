@@ -15,6 +15,7 @@ const common = {
   absWorkingDir: root,
   bundle: true,
   minify: true,
+  lineLimit: 500, // Node shows the line of an error.
   platform: 'node',
   format: 'cjs',
   target: 'node20',

@@ -2,7 +2,8 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-const LIMITS = { files: 120, bytes: 1_500_000, builtins: ['diagnostics_channel', 'module'] };
+// string_decoder: Node's own, to read a module.
+const LIMITS = { files: 120, bytes: 1_500_000, builtins: ['diagnostics_channel', 'module', 'string_decoder'] };
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 function output(program, ...args) {
@@ -11,11 +12,10 @@ function output(program, ...args) {
   return stdout;
 }
 
-/** The public modules of Node that are loaded after `load` and were not before: beside those that any import loads. */
+/** The public modules of Node that are loaded after `load` and were not before. */
 function builtinsOf(type, load) {
-  const any = type === 'module' ? `await import('data:text/javascript,')` : '';
   const loaded = 'new Set(process.moduleLoadList.map((one) => /^NativeModule ((?!internal).+)/.exec(one)?.[1]))';
-  const text = `${any}; const before = ${loaded}; ${load}; console.log([...${loaded}].filter((one) => one && !before.has(one)).join(' '))`;
+  const text = `const before = ${loaded}; ${load}; console.log([...${loaded}].filter((one) => one && !before.has(one)).join(' '))`;
   return output(process.execPath, `--input-type=${type}`, '-e', text).trim().split(' ').filter(Boolean);
 }
 

@@ -37,7 +37,7 @@ function build(name) {
   const made = join(fresh, `${name}.node`);
   const link = name.startsWith('darwin')
     ? ['-Wl,-undefined,dynamic_lookup', '-Wl,-dead_strip', '-s']
-    : [...ldflags, '-pthread', '-s'];
+    : [...ldflags, '-pthread'];
   const compile = ['cc', '-target', target, ...cflags, ...defines.map((one) => `-D${one}`), '-I', headers];
   const run = (...args) => execFileSync(zig, args, { cwd: addon, stdio: 'inherit' });
   if (name.startsWith('win32')) {

@@ -29,6 +29,7 @@ function fileOfThisCode(): string | undefined {
   }
 }
 
+/** In CommonJS the build makes `require` of it, where a bundler should follow it. */
 export const requireHere: NodeJS.Require = module.createRequire(here);
 
 /** Parts of Node that take a millisecond or two to load, when they are first used. */

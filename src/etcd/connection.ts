@@ -23,8 +23,8 @@ function loadGrpc(): { grpc: typeof Grpc; services: Record<string, Grpc.ServiceC
     );
   }
   // A dependency of grpc-js, which need not be visible from here.
-  const require = createRequire(requireHere.resolve('@grpc/grpc-js'));
-  const loader = require('@grpc/proto-loader') as {
+  const requireOfGrpc = createRequire(requireHere.resolve('@grpc/grpc-js'));
+  const loader = requireOfGrpc('@grpc/proto-loader') as {
     fromJSON(json: object, options: object): Parameters<typeof Grpc.loadPackageDefinition>[0];
   };
   const definition = loader.fromJSON(API, { keepCase: true, longs: String, defaults: true });

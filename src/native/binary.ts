@@ -3,29 +3,13 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { messageOf } from '../errors.js';
 import { here, requireHere } from '../require.js';
+import { prebuilt } from './prebuilt.js';
 
 /** The folder of the package, as a URL; undefined where this file was bundled into another program. */
 function packageFolder(): string | undefined {
   // Never guessed from a bundle's own place: a file planted there would run with this program's rights.
   const own = /^(.*\/)(?:src\/require\.[jt]s|dist\/(?:cjs\/)?chunks\/fairlock-core\.js|dist\/cli\/(?:main|parts)\.js)$/;
   return own.exec(here)?.[1];
-}
-
-/**
- * The binaries that travel in the package, each by a name of its own, so that what collects the files of a program finds
- * them (nft, ncc, webpack, rspack, Next.js). Most copy the file and keep its place; some replace the URL by that of a copy.
- */
-function prebuilt(name: string): URL | undefined {
-  const urls: Record<string, URL> = {
-    'darwin-arm64': new URL('../../native-fallback/prebuilds/darwin-arm64.node', import.meta.url),
-    'darwin-x64': new URL('../../native-fallback/prebuilds/darwin-x64.node', import.meta.url),
-    'linux-arm64': new URL('../../native-fallback/prebuilds/linux-arm64.node', import.meta.url),
-    'linux-arm64-musl': new URL('../../native-fallback/prebuilds/linux-arm64-musl.node', import.meta.url),
-    'linux-x64': new URL('../../native-fallback/prebuilds/linux-x64.node', import.meta.url),
-    'linux-x64-musl': new URL('../../native-fallback/prebuilds/linux-x64-musl.node', import.meta.url),
-    'win32-x64': new URL('../../native-fallback/prebuilds/win32-x64.node', import.meta.url),
-  };
-  return urls[name];
 }
 
 /** The C library that the process runs on, as `glibc 2.36` or `musl`; undefined where the system does not tell. */
@@ -69,8 +53,17 @@ function candidates(): string[] {
     return files.map((file) => fileURLToPath(new URL(`native-fallback/${file}`, folder)));
   }
   const url = prebuilt(name);
-  const isReplaced = url?.protocol === 'file:' && !url.pathname.endsWith(`/native-fallback/prebuilds/${name}.node`);
-  return isReplaced ? [fileURLToPath(url)] : [];
+  return url !== undefined && isCopy(url, name) ? [fileURLToPath(url)] : [];
+}
+
+/**
+ * Whether a bundler has put a copy of the binary there. Where it has left the URL as it was, this file lies elsewhere now,
+ * and any user may have put a file at the place that it names from here: two folders above the bundle.
+ */
+function isCopy(url: URL, name: string): boolean {
+  if (url.protocol !== 'file:') return false;
+  const isRenamed = !url.pathname.endsWith(`/native-fallback/prebuilds/${name}.node`);
+  return isRenamed || url.href.startsWith(new URL('.', here).href);
 }
 
 /** By `setNativeBinding`. */
