@@ -1,5 +1,6 @@
 /** Programs that are bundled: with fairlock beside them, with the addon's binary carried along, and with neither. */
-import { rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type BuildOptions, build } from 'esbuild';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -8,6 +9,8 @@ import { fetchInto, linkInto, packInto } from './support/package.js';
 import { testFolder } from './support/paths.js';
 import { run } from './support/programs.js';
 import { isSoak } from './support/scale.js';
+import { freePort } from './support/servers.js';
+import { until } from './support/waiting.js';
 
 const { folder, path } = testFolder();
 const binary = `${process.platform}-${process.arch}.node`;
@@ -84,38 +87,55 @@ describe.runIf(isSoak && hasParking)('others', () => {
     writeFileSync(join(tools, name), text);
     return join(tools, name);
   };
+  const tool = (name: string, ...args: string[]) => run(join(tools, 'node_modules', '.bin', name), args, {}, tools);
+  /** What the program says where nothing is but the files that the bundler has made. */
+  const toldElsewhere = async (where: string, file: string): Promise<unknown> => {
+    const away = path();
+    cpSync(join(tools, 'out', where), away, { recursive: true });
+    return told(join(away, file));
+  };
+  const NAMES_THE_CURE = expect.stringMatching(
+    /proper-lockfile cannot be loaded from .*mark 'fairlock' as external in your bundler/,
+  );
 
   beforeAll(() => {
-    const names = ['webpack@5', '@rspack/core@1', 'rollup@4', '@vercel/nft@1', '@vercel/ncc@0.38'];
-    const plugins = ['@rollup/plugin-node-resolve@16', '@rollup/plugin-commonjs@29'];
+    const names = ['webpack@5', '@rspack/core@2', 'rollup@4', 'rolldown@1', '@vercel/nft@1', '@vercel/ncc@0.45'];
+    const plugins = ['@rollup/plugin-node-resolve@16', '@rollup/plugin-commonjs@29', 'postject@1.0.0-alpha.6'];
     fetchInto(tools, packInto(folder).tarball, ...names, ...plugins);
     writeFileSync(join(tools, 'import.mjs'), IMPORT);
     writeFileSync(join(tools, 'require.cjs'), REQUIRE);
   }, 300_000);
 
-  it.each([
-    ['webpack', 'external'],
-    ['webpack', 'bundled'],
-    ['@rspack/core', 'external'],
-    ['@rspack/core', 'bundled'],
-  ])('%s, %s', async (name, kind) => {
-    const filename = `${name.length}-${kind}.cjs`;
-    const settings = {
-      ...{ mode: 'production', target: 'node', entry: join(tools, 'require.cjs') },
-      output: { path: join(tools, 'out'), filename },
-      externals: kind === 'external' ? { fairlock: 'commonjs fairlock' } : {},
-    };
-    const bundle = script(
-      `${name.length}-${kind}.mjs`,
-      `import { createRequire } from 'node:module';
-       const tool = createRequire(import.meta.url)('${name}');
-       (tool.rspack ?? tool)(${JSON.stringify(settings)}, (error, stats) => {
-         const problems = error ?? stats.toString({ all: false, errors: true, warnings: true });
-         if (String(problems).trim() !== '') console.error(String(problems));
-       });`,
-    );
-    expect(await run(process.execPath, [bundle], {}, tools)).toMatchObject({ code: 0, stderr: '' });
-    expect(await told(join(tools, 'out', filename))).toEqual(kind === 'external' ? NATIVE : WITHOUT);
+  describe.each(['webpack', '@rspack/core'])('%s', (name) => {
+    it.each([
+      ['import.mjs', 'cjs', 'external', NATIVE],
+      ['require.cjs', 'cjs', 'external', NATIVE],
+      ['import.mjs', 'cjs', 'bundled', NATIVE],
+      ['import.mjs', 'mjs', 'bundled', NATIVE],
+      ['require.cjs', 'cjs', 'bundled', WITHOUT],
+    ])('%s to %s, %s', async (entry, format, kind, expected) => {
+      const id = [name.length, entry, format, kind].join('-');
+      const out = join(tools, 'out', id);
+      const asModule = format === 'mjs' && { module: true, chunkFormat: 'module' };
+      const settings = {
+        ...{ mode: 'production', target: 'node', entry: join(tools, entry), experiments: { outputModule: !!asModule } },
+        output: { path: out, filename: `bundle.${format}`, ...asModule },
+        externals: kind === 'external' ? { fairlock: 'commonjs fairlock' } : {},
+      };
+      const bundle = script(
+        `${id}.mjs`,
+        `import { createRequire } from 'node:module';
+         const tool = createRequire(import.meta.url)('${name}');
+         (tool.rspack ?? tool)(${JSON.stringify(settings)}, (error, stats) => {
+           const problems = error ?? stats.toString({ all: false, errors: true, warnings: true });
+           if (String(problems).trim() !== '') console.error(String(problems));
+         });`,
+      );
+      expect(await run(process.execPath, [bundle], {}, tools)).toMatchObject({ code: 0, stderr: '' });
+      // Left out, it must be beside the bundle.
+      const seen = kind === 'external' ? told(join(out, `bundle.${format}`)) : toldElsewhere(id, `bundle.${format}`);
+      expect(await seen).toEqual(expected);
+    });
   });
 
   it.each([
@@ -123,24 +143,119 @@ describe.runIf(isSoak && hasParking)('others', () => {
     ['bundled', ['-p', 'node-resolve', '-p', 'commonjs'], WITHOUT],
   ])('rollup, %s', async (kind, flags, expected) => {
     const out = join(tools, 'out', `rollup-${kind}.mjs`);
-    const rollup = join(tools, 'node_modules', '.bin', 'rollup');
-    expect((await run(rollup, ['import.mjs', ...flags, '-f', 'es', '-o', out], {}, tools)).code).toBe(0);
+    expect((await tool('rollup', 'import.mjs', ...flags, '-f', 'es', '-o', out)).code).toBe(0);
     expect(await told(out)).toEqual(expected);
   });
 
-  it('@vercel/nft finds the binary', async () => {
+  it('rolldown, bundled and carried away', async () => {
+    expect((await tool('rolldown', 'import.mjs', '--platform', 'node', '-d', 'out/rolldown')).code).toBe(0);
+    expect(await toldElsewhere('rolldown', 'import.js')).toEqual(NAMES_THE_CURE);
+  });
+
+  it('@vercel/nft finds the binaries and proper-lockfile', async () => {
     const trace = script(
       'trace.mjs',
       `import { nodeFileTrace } from '@vercel/nft';
-       const { fileList } = await nodeFileTrace(['import.mjs', 'require.cjs'], { base: process.cwd() });
-       console.log([...fileList].filter((file) => file.endsWith('.node')).join());`,
+       for (const file of ['import.mjs', 'require.cjs']) {
+         const { fileList } = await nodeFileTrace([file], { base: process.cwd() });
+         console.log([...fileList].filter((one) => /\\.node$|proper-lockfile\\/index/.test(one)).sort().join(' '));
+       }`,
     );
-    expect((await run(process.execPath, [trace], {}, tools)).stdout).toContain(`native-fallback/prebuilds/${binary}`);
+    const { stdout } = await run(process.execPath, [trace], {}, tools);
+    const [fromImport, fromRequire] = stdout.trim().split('\n');
+    expect(fromImport).toContain(`native-fallback/prebuilds/${binary}`);
+    expect(fromImport).toContain('proper-lockfile/index.js');
+    expect(fromRequire).toBe(fromImport);
   });
 
-  it('ncc', async () => {
-    const ncc = join(tools, 'node_modules', '.bin', 'ncc');
-    expect((await run(ncc, ['build', 'require.cjs', '-o', 'out/ncc', '-q'], {}, tools)).code).toBe(0);
-    expect(await told(join(tools, 'out', 'ncc', 'index.cjs'))).toEqual(WITHOUT);
+  it('ncc, from CommonJS', async () => {
+    expect((await tool('ncc', 'build', 'require.cjs', '-o', 'out/ncc', '-q')).code).toBe(0);
+    expect(await toldElsewhere('ncc', 'index.cjs')).toEqual(NATIVE);
+  });
+
+  it('a single executable with the binary as its asset', async () => {
+    const text = `
+      const { writeFileSync, mkdtempSync } = require('node:fs');
+      const { join } = require('node:path');
+      const { InterProcessLock, layers, setNativeBinding } = require('fairlock');
+      const file = join(mkdtempSync(join(require('node:os').tmpdir(), 'fairlock-test-')), 'fairlock.node');
+      writeFileSync(file, Buffer.from(require('node:sea').getAsset('fairlock.node')));
+      setNativeBinding(file);
+      const lock = new InterProcessLock(process.argv[2]);
+      lock.withLock(() => console.log(JSON.stringify([lock.inspect().layers.wait, layers()['native-fallback'].reason])));
+      require('node:fs').rmSync(require('node:path').dirname(file), { recursive: true });`;
+    const where = path();
+    mkdirSync(where);
+    await build({
+      stdin: { contents: text, resolveDir: tools },
+      outfile: join(where, 'main.cjs'),
+      bundle: true,
+      platform: 'node',
+    });
+    const assets = { 'fairlock.node': join(tools, 'node_modules/fairlock/native-fallback/prebuilds', binary) };
+    const config = { main: 'main.cjs', output: 'main.blob', disableExperimentalSEAWarning: true, assets };
+    writeFileSync(join(where, 'sea.json'), JSON.stringify(config));
+    const made = await run(process.execPath, ['--experimental-sea-config', 'sea.json'], {}, where);
+    expect(made.code, made.stderr).toBe(0);
+    cpSync(process.execPath, join(where, 'program'), { dereference: true });
+    const fuse = 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2';
+    const blob = join(where, 'main.blob');
+    const injected = await tool('postject', join(where, 'program'), 'NODE_SEA_BLOB', blob, '--sentinel-fuse', fuse);
+    expect(injected.code, injected.stderr).toBe(0);
+    const { stdout } = await run(join(where, 'program'), [path()], { FAIRLOCK_DISABLE: 'fs-ext' });
+    expect(JSON.parse(stdout)).toEqual(NATIVE);
+  });
+});
+
+describe.runIf(isSoak && hasParking)('Next.js, standalone', () => {
+  const app = join(folder, 'next');
+  const write = (name: string, text: string): void => {
+    mkdirSync(dirname(join(app, name)), { recursive: true });
+    writeFileSync(join(app, name), text);
+  };
+
+  beforeAll(() => {
+    fetchInto(app, packInto(folder).tarball, 'next@16', 'react@19', 'react-dom@19');
+    write('app/layout.jsx', 'export default ({ children }) => <html><body>{children}</body></html>;');
+    write('app/page.jsx', 'export default () => <p>page</p>;');
+    write(
+      'app/lock/route.js',
+      `import { InterProcessLock, layers } from 'fairlock';
+       export const dynamic = 'force-dynamic';
+       export async function GET() {
+         const lock = new InterProcessLock(process.env.LOCK);
+         return lock.withLock(() =>
+           Response.json([lock.inspect().layers.wait, layers()['native-fallback'].reason ?? null]));
+       }`,
+    );
+  }, 300_000);
+
+  it.each([
+    ['Turbopack', ['build'], ['fairlock']],
+    ['Turbopack, bundled', ['build'], []],
+    ['webpack', ['build', '--webpack'], ['fairlock']],
+  ])('%s', async (_name, command, serverExternalPackages) => {
+    const config = {
+      output: 'standalone',
+      serverExternalPackages,
+      outputFileTracingRoot: app,
+      turbopack: { root: app },
+    };
+    write('next.config.mjs', `export default ${JSON.stringify(config)};`);
+    rmSync(join(app, '.next'), { recursive: true, force: true });
+    const next = join(app, 'node_modules', '.bin', 'next');
+    const built = await run(next, command, { NODE_ENV: 'production', NEXT_TELEMETRY_DISABLED: '1' }, app);
+    expect(built.code, built.stdout + built.stderr).toBe(0);
+    const away = path();
+    cpSync(join(app, '.next', 'standalone'), away, { recursive: true });
+    const port = await freePort();
+    const env = { ...process.env, PORT: `${port}`, HOSTNAME: '127.0.0.1', LOCK: path(), FAIRLOCK_DISABLE: 'fs-ext' };
+    const server = spawn(process.execPath, ['server.js'], { cwd: away, env, stdio: 'ignore' });
+    try {
+      const answer = await until(() => fetch(`http://127.0.0.1:${port}/lock`).catch(() => undefined));
+      expect(await answer.json()).toEqual(NATIVE);
+    } finally {
+      server.kill();
+    }
   });
 });
