@@ -62,7 +62,7 @@ async function bundle(inside, names, output) {
     for (const one of graph.cache.modules.find((one) => one.id === id).dependencies) collect(one);
   };
   collect(join(source, 'index.ts'));
-  await graph.write({
+  const { output: files } = await graph.write({
     entryFileNames: '[name].js',
     chunkFileNames: 'chunks/fairlock-[name].js',
     manualChunks: (id) => {
@@ -70,11 +70,14 @@ async function bundle(inside, names, output) {
       // ncc's parser knows less of the language than the rest is written in, and looks for files in what it can read.
       if (output.format === 'cjs' && id.endsWith('prebuilt.ts')) return 'prebuilt';
       if (core.has(id)) return 'core';
-      return id.startsWith(join(source, 'engine')) ? 'engine' : undefined;
+      return /\/src\/(engine|etcd)\//.exec(id)?.[1];
     },
     hoistTransitiveImports: false,
     ...output,
   });
+  for (const { fileName, imports } of files)
+    if (!fileName.startsWith(inside) && imports.some((one) => one.startsWith(inside)))
+      throw new Error(`${fileName} is in the package, and needs ${imports.join(', ')}`);
 }
 
 /**

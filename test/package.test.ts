@@ -148,10 +148,10 @@ describe('the packed tarball, installed with install scripts disabled', () => {
 
   it('has what its users need, and nothing else', () => {
     const kinds = [
-      /^(README|CHANGELOG)\.md$|^LICENSE$|^package\.json$/,
+      /^(README|CHANGELOG|SECURITY)\.md$|^LICENSE$|^package\.json$/,
       /^docs\/[\w-]+\.(md|svg)$/,
       /^dist\/(cjs\/)?([\w-]+\/)*[\w-]+\.(js|d\.ts)$|^dist\/(cjs|cli)\/package\.json$|^dist\/cli\/(LICENSES\.txt|trace-view\.css)$|^dist\/fairlock\.1$/,
-      /^native-fallback\/(README\.md|binding\.gyp|src\/\w+\.[ch]|prebuilds\/[\w-]+\.node)$/,
+      /^native-fallback\/prebuilds\/[\w-]+\.node$/,
     ];
     expect(packed.files.filter(({ path }) => !kinds.some((kind) => kind.test(path)))).toEqual([]);
     expect(packed.files.filter(({ path }) => path.startsWith('dist/internal'))).toEqual([]);
@@ -162,6 +162,31 @@ describe('the packed tarball, installed with install scripts disabled', () => {
     expect(
       scripts.filter(({ path }) => readFileSync(join(installed, path), 'utf8').includes('sourceMappingURL=')),
     ).toEqual([]);
+  });
+
+  it('has what its pages link to, pages and headings', () => {
+    const installed = join(consumer, 'node_modules', 'fairlock');
+    const textOf = (file: string) => readFileSync(join(installed, file), 'utf8');
+    const pages = packed.files.map(({ path }) => path).filter((path) => path.endsWith('.md'));
+    const headings = (page: string) =>
+      [...textOf(page).matchAll(/^#+ (.*)$/gm)].map(([, title = '']) =>
+        title
+          .toLowerCase()
+          .replace(/[^\p{L}\p{N} _-]/gu, '')
+          .replaceAll(' ', '-'),
+      );
+    const broken = pages.flatMap((page) => {
+      const prose = textOf(page).replace(/^```[\s\S]*?^```$/gm, '');
+      return [...prose.matchAll(/\]\((?!\w+:)([^)#\s]*)(?:#([^)]*))?\)/g)]
+        .filter(([, file = '', heading]) => {
+          const target = file === '' ? page : join(dirname(page), file);
+          if (!existsSync(join(installed, target))) return true;
+          return heading !== undefined && !headings(target).includes(heading);
+        })
+        .map(([link]) => `${page}: ${link}`);
+    });
+    expect(pages.length).toBeGreaterThan(15);
+    expect(broken).toEqual([]);
   });
 
   it('has no install script and no binding.gyp in its root', () => {
