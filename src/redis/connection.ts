@@ -16,7 +16,11 @@ export interface ConnectionOptions {
 
 /** What to wait for is no use: what is wrong stays wrong until someone mends it. */
 const HOPELESS =
-  /^(NOAUTH|WRONGPASS|NOPERM|ERR unknown command|ERR AUTH|ERR invalid password|CROSSSLOT|ERR invalid DB)/;
+  /^(NOAUTH|WRONGPASS|NOPERM|MOVED|CROSSSLOT|ERR (unknown command|AUTH|invalid password|invalid DB|DB index))/;
+const HOPELESS_CODE = /^(ENOTFOUND|EAI_AGAIN|CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|ERR_TLS_CERT)/;
+
+/** The server is not fit for locks. */
+class UnfitServer extends Error {}
 
 export class Connection {
   readonly #calls: Wire;
@@ -50,7 +54,8 @@ export class Connection {
   }
 
   isHopeless(error: unknown): boolean {
-    return HOPELESS.test(messageOf(error));
+    if (error instanceof UnfitServer) return true;
+    return HOPELESS.test(messageOf(error)) || HOPELESS_CODE.test(codeOf(error) ?? '');
   }
 
   onMessage(listener: (message: string) => void): void {
@@ -118,11 +123,17 @@ export class Connection {
     return asking;
   }
 
-  /** Which server it is, and until when it may not grant. @throws it is a replica */
+  /** Which server it is, and until when it may not grant. @throws it is a replica, or not fit for locks */
   async #askServer(): Promise<number> {
     const text = String(await this.#within(this.#calls.call(['INFO'])));
     const field = (name: string): string | undefined => new RegExp(`^${name}:(.*?)\r?$`, 'm').exec(text)?.[1];
     if (field('role') !== 'master') throw new Error(`READONLY the server is a ${field('role')}, not a primary`);
+    if (field('cluster_enabled') === '1')
+      throw new UnfitServer('the server is a node of Redis Cluster, which is not supported: use one primary');
+    // What is evicted is granted again at once, and its holder is not told until its next renewal.
+    const policy = field('maxmemory_policy') ?? 'noeviction';
+    if (Number(field('maxmemory') ?? 0) > 0 && policy !== 'noeviction')
+      throw new UnfitServer(`the server's maxmemory-policy is ${policy}, which may evict locks: set it to noeviction`);
     const uptime = Number(field('uptime_in_seconds') ?? 0) * 1000;
     const { prefix, ttl } = this.options;
     const args = [field('run_id') ?? '?', String(uptime), String(ttl)];

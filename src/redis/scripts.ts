@@ -120,6 +120,9 @@ return 1
 
 /** ARGV: …, ids. For each its token, 0: it waits, -1: it is gone. And, last, for how long nothing but time can change. */
 export const RENEW = `${COMMON}
+-- A server that is out of memory refuses what may need more, unless the script has written before: a holder is to keep
+-- its lock then. This removes nothing.
+redis.call('ZREM', alive, '')
 for i = 5, #ARGV do
   if redis.call('ZSCORE', queue, ARGV[i]) then redis.call('ZADD', alive, now + ttl, ARGV[i]) end
 end

@@ -5,7 +5,9 @@ import { layered } from '../../src/engine/index.js';
 import { EtcdLocks } from '../../src/etcd/index.js';
 import { InterProcessLock, type Lock } from '../../src/index.js';
 import { PostgresLocks } from '../../src/postgres/index.js';
+import { RedisLocks } from '../../src/redis/index.js';
 import { testFolder } from '../support/paths.js';
+import { hasRedis, RedisServer } from '../support/redis-server.js';
 import { some } from '../support/scale.js';
 import { EtcdServer, hasEtcd, hasPostgres, PostgresServer } from '../support/servers.js';
 import { until } from '../support/waiting.js';
@@ -19,11 +21,12 @@ const engines = [
     hasPostgres,
     async () => new PostgresLocks({ connectionString: (await PostgresServer.start()).url, lossAfter: 5000 }),
   ],
+  ['Redis', hasRedis, async () => new RedisLocks({ url: (await RedisServer.start()).url, ttl: 3000 })],
 ] as const;
 
 describe.each(some(engines))('on %s', (_name, isThere, start) => {
   describe.runIf(isThere)('cluster', () => {
-    let locks: EtcdLocks | PostgresLocks;
+    let locks: EtcdLocks | PostgresLocks | RedisLocks;
     beforeAll(async () => {
       locks = await start();
       return () => locks.close();

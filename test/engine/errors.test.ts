@@ -10,8 +10,10 @@ import type { EngineLock } from '../../src/engine/index.js';
 import { codeOf } from '../../src/errors.js';
 import { EtcdLocks } from '../../src/etcd/index.js';
 import { PostgresLocks } from '../../src/postgres/index.js';
+import { RedisLocks } from '../../src/redis/index.js';
 import { root } from '../support/paths.js';
 import { TcpProxy } from '../support/proxy.js';
+import { hasRedis, RedisServer } from '../support/redis-server.js';
 import { isSoak } from '../support/scale.js';
 import {
   EtcdServer,
@@ -24,7 +26,7 @@ import {
   startPgBouncer,
 } from '../support/servers.js';
 
-type Locks = EtcdLocks | PostgresLocks;
+type Locks = EtcdLocks | PostgresLocks | RedisLocks;
 interface Row {
   /** As in the first column of the table. */
   readonly what: string;
@@ -298,6 +300,108 @@ const ofPgBouncer: Row[] = [
   },
 ];
 
+const redis = (url: string): RedisLocks => new RedisLocks({ url, ttl: 3000 });
+const redisWith = async (...settings: string[]): Promise<RedisLocks> =>
+  redis((await RedisServer.start(...settings)).url);
+
+async function guardedRedis(): Promise<string> {
+  const server = await RedisServer.start();
+  server.ask('CONFIG', 'SET', 'requirepass', 'secret');
+  return server.url;
+}
+
+const ofRedis: Row[] = [
+  {
+    what: 'no server at the address',
+    comes: 'waits',
+    says: /ECONNREFUSED/,
+    always: true,
+    make: async () => redis(`redis://127.0.0.1:${await freePort()}`),
+  },
+  {
+    what: 'a server that takes connections and does not answer',
+    comes: 'waits',
+    says: /no answer within 2000 ms/,
+    make: async () => {
+      const proxy = await TcpProxy.to((await RedisServer.start()).port);
+      proxy.swallow();
+      return redis(`redis://127.0.0.1:${proxy.port}`);
+    },
+  },
+  {
+    what: 'a replica, or a primary that has become one',
+    comes: 'waits',
+    says: /READONLY the server is a slave/,
+    make: async () => redisWith('--replicaof', '127.0.0.1', String((await RedisServer.start()).port)),
+  },
+  {
+    what: 'out of memory (OOM)',
+    comes: 'waits',
+    says: /OOM/,
+    make: async () => {
+      const server = await RedisServer.start();
+      const locks = redis(server.url);
+      await (await locks.lock('first').acquire()).release();
+      server.ask('CONFIG', 'SET', 'maxmemory', '1');
+      return locks;
+    },
+  },
+  {
+    what: 'too few replicas (`min-replicas-to-write`)',
+    comes: 'waits',
+    says: /NOREPLICAS/,
+    make: () => redisWith('--min-replicas-to-write', '1'),
+  },
+  {
+    what: 'the name of the host is not known',
+    comes: 'rejects',
+    says: /ENOTFOUND|EAI_AGAIN/,
+    make: async () => redis('redis://nowhere.invalid'),
+  },
+  {
+    what: 'a password is required, and none is given',
+    comes: 'rejects',
+    says: /NOAUTH/,
+    always: true,
+    make: async () => redis(await guardedRedis()),
+  },
+  {
+    what: 'a wrong password',
+    comes: 'rejects',
+    says: /WRONGPASS/,
+    make: async () => redis((await guardedRedis()).replace('//', '//:wrong@')),
+  },
+  {
+    what: 'a user without rights on the keys',
+    comes: 'rejects',
+    says: /NOPERM/,
+    make: async () => {
+      const server = await RedisServer.start();
+      server.ask('ACL', 'SETUSER', 'some', 'on', '>secret', '~other*', '+@all', '&*');
+      return redis(server.url.replace('//', '//some:secret@'));
+    },
+  },
+  {
+    what: 'an eviction policy (`maxmemory-policy`) that may evict locks',
+    comes: 'rejects',
+    says: /maxmemory-policy is allkeys-lru, .* set it to noeviction/,
+    always: true,
+    make: () => redisWith('--maxmemory', '100mb', '--maxmemory-policy', 'allkeys-lru'),
+  },
+  {
+    what: 'a node of Redis Cluster',
+    comes: 'rejects',
+    says: /Redis Cluster, which is not supported/,
+    make: () => redisWith('--cluster-enabled', 'yes'),
+  },
+  {
+    what: 'a certificate of an authority that is not known',
+    comes: 'rejects',
+    says: /certificate/,
+    make: async () => redis(await RedisServer.startWithTls()),
+  },
+];
+
 /** What a request comes to: an error that it rejects with, or the first one that it is told of and goes on after. */
 async function metBy(lock: EngineLock): Promise<{ comes: Row['comes']; error: Error }> {
   const controller = new AbortController();
@@ -327,6 +431,7 @@ const tables: [string, boolean, Row[]][] = [
   ['etcd', hasEtcd, ofEtcd],
   ['etcd with users (etcdctl)', hasEtcd && hasEtcdctl, ofEtcdWithUsers],
   ['PostgreSQL', hasPostgres, ofPostgres],
+  ['Redis', hasRedis, ofRedis],
   ['PgBouncer', hasPostgres && hasPgBouncer, ofPgBouncer],
 ];
 

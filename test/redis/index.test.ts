@@ -138,6 +138,22 @@ describe.runIf(hasRedis)('RedisLocks', () => {
     expect(Number(server.ask('TTL', `{fairlock/${name}}:state`))).toBeGreaterThan(0);
   });
 
+  it('a server without memory grants nothing new, and keeps what is held', async () => {
+    const own = await RedisServer.start();
+    const locks = open(own);
+    const handle = await locks.lock('held').acquire();
+    own.ask('CONFIG', 'SET', 'maxmemory', '1');
+    await expect(locks.lock('new').tryAcquire()).rejects.toThrow(/OOM/);
+    const livesUntil = (): number =>
+      Number(own.ask('ZSCORE', '{fairlock/held}:alive', own.ask('GET', 'fairlock/held')));
+    const before = livesUntil();
+    await until(() => livesUntil() > before);
+    own.ask('CONFIG', 'SET', 'maxmemory', '0');
+    await (await locks.lock('new').acquire()).release();
+    handle.check();
+    await handle.release();
+  });
+
   it('a replica is not a primary: a try says so', async () => {
     const replica = await RedisServer.start('--replicaof', '127.0.0.1', String(server.port));
     await expect(open(replica).lock(aName()).tryAcquire()).rejects.toThrow(

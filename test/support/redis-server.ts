@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { atFileEnd } from './ends.js';
-import { freePort } from './servers.js';
+import { freePort, makeCertificate } from './servers.js';
 import { until } from './waiting.js';
 
 export const hasRedis = spawnSync('redis-server', ['--version']).status === 0;
@@ -24,6 +24,16 @@ export class RedisServer {
     });
     await server.run(...settings);
     return server;
+  }
+
+  /** By TLS, with a certificate that is its own authority. */
+  static async startWithTls(): Promise<string> {
+    const [server, port] = [await RedisServer.start(), await freePort()];
+    const { cert, key } = makeCertificate(server.#folder, {});
+    await server.kill();
+    const files = ['--tls-cert-file', cert, '--tls-key-file', key, '--tls-ca-cert-file', cert];
+    await server.run('--tls-port', String(port), ...files, '--tls-auth-clients', 'no');
+    return `rediss://127.0.0.1:${port}`;
   }
 
   get url(): string {

@@ -144,7 +144,7 @@ interface Certificate {
 }
 
 /** A certificate that is its own authority, of 127.0.0.1 if nothing else is said. */
-function makeCertificate(
+export function makeCertificate(
   folder: string,
   { for: name = 'IP:127.0.0.1', days = 1 }: Certificate,
 ): { cert: string; key: string } {
