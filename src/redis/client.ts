@@ -5,6 +5,7 @@ import { requireHere } from '../require.js';
 /** What of node-redis's client is used (v4, v5). */
 interface NodeRedis {
   connect(): Promise<unknown>;
+  readonly isReady?: boolean;
   sendCommand(args: string[]): Promise<unknown>;
   subscribe(channel: string, listener: (message: string) => void): Promise<unknown>;
   duplicate(options?: object): NodeRedis;
@@ -21,7 +22,8 @@ interface IoRedis {
   subscribe(channel: string): Promise<unknown>;
   duplicate(options?: object): IoRedis;
   on(event: string, listener: (...args: unknown[]) => void): unknown;
-  disconnect(): void;
+  disconnect(reconnect?: boolean): void;
+  readonly status: string;
   stream?: { unref?(): void };
 }
 
@@ -39,6 +41,8 @@ export interface Wire {
   /** Told of errors while it connects, again and again: a wrong password, say. */
   onError(listener: (error: unknown) => void): void;
   connect(): Promise<void>;
+  /** Leaves a server that does not answer: behind Sentinel another one may be the primary by now. */
+  reconnect(): void;
   close(): void;
 }
 
@@ -90,15 +94,24 @@ function nodeRedisWire(client: NodeRedis): Wire {
       await client.connect();
       client.unref?.();
     },
-    close: () => {
-      try {
-        if (client.destroy !== undefined) client.destroy();
-        else client.disconnect?.().catch(() => {});
-      } catch {
-        // It was not connected.
-      }
+    reconnect: () => {
+      if (!client.isReady) return;
+      end();
+      client.connect().then(
+        () => client.unref?.(),
+        () => {}, // It tries again, and has told onError.
+      );
     },
+    close: end,
   };
+  function end(): void {
+    try {
+      if (client.destroy !== undefined) client.destroy();
+      else client.disconnect?.().catch(() => {});
+    } catch {
+      // It was not connected.
+    }
+  }
 }
 
 function ioRedisWire(client: IoRedis): Wire {
@@ -115,6 +128,9 @@ function ioRedisWire(client: IoRedis): Wire {
     onConnected: (listener) => void client.on('ready', listener),
     onError: (listener) => void client.on('error', listener),
     connect: async () => void (await client.connect()),
+    reconnect: () => {
+      if (client.status === 'ready') client.disconnect(true);
+    },
     close: () => client.disconnect(),
   };
 }

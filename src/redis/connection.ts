@@ -143,7 +143,10 @@ export class Connection {
   async #within<T>(promise: Promise<T>): Promise<T> {
     const { callTimeout } = this.options;
     try {
-      return await within(callTimeout, promise, () => new Error(`no answer within ${callTimeout} ms`));
+      return await within(callTimeout, promise, () => {
+        if (!this.#isClosed) for (const wire of [this.#calls, this.#messages]) wire.reconnect();
+        return new Error(`no answer within ${callTimeout} ms`);
+      });
     } catch (error) {
       throw this.#trouble ?? error; // Why there is no connection says more than that there is none.
     }

@@ -1,10 +1,12 @@
 /** What goes wrong with Redis, and beside it: real servers, killed, stopped, emptied; other programs' locks. */
+import { Redis } from 'ioredis';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { LockEngineError, LockLostError } from '../../src/index.js';
 import { RedisLocks } from '../../src/redis/index.js';
 import { atFileEnd } from '../support/ends.js';
 import { LineProgram, program } from '../support/programs.js';
 import { hasRedis, RedisServer } from '../support/redis-server.js';
+import { some } from '../support/scale.js';
 import { until } from '../support/waiting.js';
 
 const TTL = 3000;
@@ -153,6 +155,34 @@ describe.runIf(hasRedis)('RedisLocks', () => {
     handle.check();
     await handle.release();
   });
+
+  it.each(some(['stopped', 'killed'] as const))(
+    'behind Sentinel, a primary that is %s: the holder is told, then the next one holds, with a greater token',
+    async (how) => {
+      const primary = await RedisServer.start();
+      await RedisServer.start('--replicaof', '127.0.0.1', String(primary.port));
+      const sentinels = [{ host: '127.0.0.1', port: await RedisServer.startSentinel(primary) }];
+      const client = new Redis({ sentinels, name: 'main', lazyConnect: true });
+      const locks = (): RedisLocks => {
+        const one = new RedisLocks({ client, ttl: TTL, callTimeout: 500 });
+        atFileEnd(() => one.close());
+        return one;
+      };
+      const handle = await locks().lock('x').acquire();
+      const order: string[] = [];
+      handle.signal.addEventListener('abort', () => order.push('lost'));
+      const waiting = locks().lock('x').acquire();
+      await until(() => primary.ask('ZCARD', '{fairlock/x}:queue') === '2');
+      if (how === 'killed') await primary.kill();
+      else primary.stop();
+      const next = await waiting;
+      order.push('granted');
+      expect(order).toEqual(['lost', 'granted']);
+      expect(next.token).toBeGreaterThan(handle.token);
+      await next.verify();
+      await next.release();
+    },
+  );
 
   it('a replica is not a primary: a try says so', async () => {
     const replica = await RedisServer.start('--replicaof', '127.0.0.1', String(server.port));

@@ -1,7 +1,7 @@
 /** A real Redis for tests, on a free port of the loopback, ended with the tests. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { atFileEnd } from './ends.js';
@@ -34,6 +34,26 @@ export class RedisServer {
     const files = ['--tls-cert-file', cert, '--tls-key-file', key, '--tls-ca-cert-file', cert];
     await server.run('--tls-port', String(port), ...files, '--tls-auth-clients', 'no');
     return `rediss://127.0.0.1:${port}`;
+  }
+
+  /**
+   * The port where programs ask which server is the primary of `main`. When that does not answer for a second its replica
+   * takes its place.
+   */
+  static async startSentinel(primary: RedisServer): Promise<number> {
+    const sentinel = new RedisServer(await freePort());
+    atFileEnd(async () => {
+      await sentinel.kill();
+      rmSync(sentinel.#folder, { recursive: true, force: true });
+    });
+    const file = join(sentinel.#folder, 'sentinel.conf');
+    const settings = [`monitor main 127.0.0.1 ${primary.port} 1`, 'down-after-milliseconds main 1000'];
+    const lines = [`port ${sentinel.port}`, 'bind 127.0.0.1', ...settings.map((one) => `sentinel ${one}`)];
+    writeFileSync(file, lines.join('\n'));
+    sentinel.#process = spawn('redis-server', [file, '--sentinel'], { stdio: 'ignore' });
+    // It hears of the replica from the primary.
+    await until(() => sentinel.ask('SENTINEL', 'replicas', 'main').includes('slave'));
+    return sentinel.port;
   }
 
   get url(): string {
