@@ -48,7 +48,12 @@ function compile(what, directory, without) {
           [join(nodeGyp, 'bin', 'node-gyp.js'), 'rebuild', '--directory', directory, ...headers()],
           // `npm run --silent` would have it say nothing of what is wrong.
           {
-            env: { ...process.env, npm_config_loglevel: 'warn' },
+            // Segments beside each other, without pages of nothing between them: the binary travels in the package.
+            env: {
+              ...(process.platform === 'linux' && { LDFLAGS: '-Wl,-z,noseparate-code' }),
+              ...process.env,
+              npm_config_loglevel: 'warn',
+            },
             stdio: ['ignore', 'ignore', 'pipe'],
             encoding: 'utf8',
           },

@@ -1,7 +1,9 @@
-// Chaos on the engines, with servers of its own: three nodes of etcd, a PostgreSQL primary and its standby, PgBouncer.
+// Chaos on the engines, with servers of its own: three nodes of etcd, a PostgreSQL primary and its standby, PgBouncer,
+// a Redis primary and its replica.
 //   node scripts/chaos/engines.mjs [--seconds 600] [--seed N]
 // Processes that contend for one lock of each are killed, stopped, cut off, and told to give up; nodes of etcd are killed
-// and stopped; the primary is killed or stopped and its standby promoted; then the logs are checked. Connections are cut
+// and stopped; primaries are killed or stopped and their standbys promoted; Redis is made to sleep, to drop its clients,
+// and to begin anew without data; then the logs are checked. Connections are cut
 // and swallowed by a proxy of each process. A holder calls check() before each write, as a program should that must not
 // write twice. Checked: the tokens of the writes, in the order of time over all processes, never go back; no token is
 // granted twice; when all is mended each process is granted the lock once more; nothing is left on the servers. Told:
@@ -18,13 +20,16 @@ import { parseArgs } from 'node:util';
 import pg from 'pg';
 import { EtcdLocks } from '../../dist/etcd/index.js';
 import { PostgresLocks } from '../../dist/postgres/index.js';
+import { RedisLocks } from '../../dist/redis/index.js';
 import { randomOf } from './drive.mjs';
-import { missing, startEtcd, startPgBouncer, startPostgres } from './servers.mjs';
+import { missing, startEtcd, startPgBouncer, startPostgres, startRedis } from './servers.mjs';
 
 const { values } = parseArgs({
   options: {
     etcd: { type: 'string' },
     postgres: { type: 'string' },
+    redis: { type: 'string' },
+    only: { type: 'string', default: 'etcd,postgres,redis' },
     actor: { type: 'string' },
     folder: { type: 'string' },
     seconds: { type: 'string', default: '600' },
@@ -41,12 +46,15 @@ const OUT_OF_ORDER_MS = 20;
  * How long, in ms, a holder may not know yet that its lock is another's. PostgreSQL has no lease: it frees the lock at once
  * when a connection is cut, and grants it in the moment in which the holder learns of that.
  */
-const UNKNOWING_MS = { etcd: 0, postgres: 100 };
+const UNKNOWING_MS = { etcd: 0, postgres: 100, redis: 0 };
+const ENGINES = values.only.split(',');
 const now = () => Number(process.hrtime.bigint()) / 1e6;
-const locksOf = (engine, url) =>
-  engine === 'etcd'
-    ? new EtcdLocks({ endpoints: url.split(','), ttl: TTL, prefix: 'chaos/', callTimeout: 1000 })
-    : new PostgresLocks({ connectionString: url, lossAfter: TTL });
+const MAKE = {
+  etcd: (url) => new EtcdLocks({ endpoints: url.split(','), ttl: TTL, prefix: 'chaos/', callTimeout: 1000 }),
+  postgres: (url) => new PostgresLocks({ connectionString: url, lossAfter: TTL }),
+  redis: (url) => new RedisLocks({ url, ttl: TTL, callTimeout: 1000 }),
+};
+const locksOf = (engine, url) => MAKE[engine](url);
 
 if (values.actor !== undefined) await actor(values.actor, values.folder);
 else await main();
@@ -100,23 +108,26 @@ async function main() {
   }
   const folder = mkdtempSync(join(tmpdir(), 'chaos-engines-'));
   const random = randomOf(Number(values.seed));
-  const [etcd, postgres] = await Promise.all([startEtcd(), startPostgres()]);
+  const [etcd, postgres, redis] = await Promise.all([startEtcd(), startPostgres(), startRedis()]);
   const toPrimary = await proxyTo(() => postgres.pair.primary.port);
   const bouncer = await startPgBouncer(toPrimary.port);
   /** When what was wrong: `[from, to, slot]`, of a server without a slot. */
   const faults = [];
   const counts = {};
   const slots = [];
-  for (const engine of ['etcd', 'postgres']) {
+  const targetsOf = {
+    etcd: () =>
+      etcd.servers.map(
+        ({ port }) =>
+          () =>
+            port,
+      ),
+    postgres: (i) => [i % 2 === 0 ? () => postgres.pair.primary.port : () => bouncer.server.port],
+    redis: () => [() => redis.pair.primary.port],
+  };
+  for (const engine of ENGINES) {
     for (let i = 0; i < ACTORS; i++) {
-      const targets =
-        engine === 'etcd'
-          ? etcd.servers.map(
-              ({ port }) =>
-                () =>
-                  port,
-            )
-          : [i % 2 === 0 ? () => postgres.pair.primary.port : () => bouncer.server.port];
+      const targets = targetsOf[engine](i);
       const proxies = await Promise.all(targets.map(proxyTo));
       const url = urlOf(engine, proxies);
       const slot = { engine, proxies, child: undefined, busy: false };
@@ -146,7 +157,42 @@ async function main() {
     going.finally(() => underWay.delete(going));
     return going;
   };
+  const cutRedis = () => {
+    for (const { engine, proxies } of slots) if (engine === 'redis') for (const proxy of proxies) proxy.cut();
+  };
+  const redisFault = () => {
+    const ofServer = (what, begin, mend, longest) => fault(`Redis ${what}`, undefined, begin, mend, longest);
+    const { primary } = redis.pair;
+    const nothing = () => {};
+    const dice = random();
+    if (dice < 0.15)
+      return ofServer('clients killed', () => redis.ask(primary, 'CLIENT', 'KILL', 'TYPE', 'normal'), nothing, 0);
+    if (dice < 0.3)
+      return ofServer('subscribers killed', () => redis.ask(primary, 'CLIENT', 'KILL', 'TYPE', 'pubsub'), nothing, 0);
+    if (dice < 0.45)
+      return ofServer('sleeps', () => redis.ask(primary, 'DEBUG', 'SLEEP', String(random() * 4)), nothing, 0);
+    if (dice < 0.55) return ofServer('scripts forgotten', () => redis.ask(primary, 'SCRIPT', 'FLUSH'), nothing, 0);
+    if (dice < 0.65)
+      return ofServer(
+        'restarts without data',
+        () => primary.kill(),
+        () => redis.restart(primary),
+        1000,
+      );
+    const how = random() < 0.5 ? 'kill' : 'stop';
+    return ofServer(
+      `failovers (${how})`,
+      () => redis.failOver(how),
+      async (mend) => {
+        cutRedis(); // As above.
+        await mend();
+      },
+      1000,
+    );
+  };
   const serverFault = () => {
+    const isRedis = ENGINES.includes('redis') && (ENGINES.length === 1 || random() < 0.4);
+    if (isRedis) return redisFault();
     const node = etcd.servers[Math.floor(random() * etcd.servers.length)];
     const ofServer = (what, begin, mend, longest) => fault(what, undefined, begin, mend, longest);
     const dice = random();
@@ -227,13 +273,17 @@ async function main() {
   for (const { child } of slots) child.kill('SIGKILL');
   console.log(`${values.seconds} s, seed ${values.seed}: ${JSON.stringify(counts)}`);
   let failures = 0;
-  const urls = { etcd: urlOf('etcd', etcd.servers), postgres: urlOf('postgres', [postgres.pair.primary]) };
-  for (const engine of ['etcd', 'postgres']) {
+  const urls = {
+    etcd: urlOf('etcd', etcd.servers),
+    postgres: urlOf('postgres', [postgres.pair.primary]),
+    redis: urlOf('redis', [redis.pair.primary]),
+  };
+  for (const engine of ENGINES) {
     const violations = [...check(engine, folder, slots, faults), ...(await left(engine, urls[engine]))];
     failures += violations.length;
     for (const one of violations) console.log(`${engine}: ${one}`);
   }
-  await Promise.all([etcd.end(), postgres.end(), bouncer.end()]);
+  await Promise.all([etcd.end(), postgres.end(), bouncer.end(), redis.end()]);
   rmSync(folder, { recursive: true });
   process.exitCode = failures === 0 ? 0 : 1;
 }
@@ -293,7 +343,7 @@ function order(engine, lines, slots, faults) {
     else if (firstOf.get(one.pid) === one) first++;
   }
   const inQueue =
-    engine === 'etcd' ? `; in etcd's queue, by their tokens, ${inverted - byToken} were out of order` : '';
+    engine === 'postgres' ? '' : `; in its queue, by their tokens, ${inverted - byToken} were out of order`;
   console.log(
     `${engine}: ${inverted} of ${grants.length} neighbouring grants were out of the order of their requests by more than ` +
       `${OUT_OF_ORDER_MS} ms: ${withFault} while the process that asked first, or a server, was stopped, killed or cut ` +
@@ -305,7 +355,7 @@ function order(engine, lines, slots, faults) {
 async function left(engine, url) {
   const locks = locksOf(engine, url);
   const look = async () => {
-    if (engine === 'etcd') {
+    if (engine !== 'postgres') {
       const { holders, waiters } = await locks.inspect('chaos');
       return holders.length + waiters.length;
     }
@@ -325,7 +375,11 @@ async function left(engine, url) {
 
 function urlOf(engine, servers) {
   const url = ({ port }) =>
-    engine === 'etcd' ? `http://127.0.0.1:${port}` : `postgresql://postgres@127.0.0.1:${port}/postgres`;
+    ({
+      etcd: `http://127.0.0.1:${port}`,
+      postgres: `postgresql://postgres@127.0.0.1:${port}/postgres`,
+      redis: `redis://127.0.0.1:${port}`,
+    })[engine];
   return servers.map(url).join(',');
 }
 

@@ -1,5 +1,5 @@
 // Servers of one's own for the chaos on engines: three nodes of etcd; a PostgreSQL primary with a standby that takes its
-// place, and PgBouncer in front of whichever is the primary.
+// place, and PgBouncer in front of whichever is the primary; a Redis primary with a replica that takes its place.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -14,6 +14,7 @@ export function missing() {
   for (const [name, ...args] of [
     ['etcd', '--version'],
     ['pgbouncer', '--version'],
+    ['redis-server', '--version'],
   ])
     if (spawnSync(name, args).status !== 0) return name;
   return undefined;
@@ -152,6 +153,50 @@ export async function startPostgres() {
     rmSync(folder, { recursive: true, force: true });
   };
   return { pair, failOver, psql, end };
+}
+
+export async function startRedis() {
+  const folder = mkdtempSync(join(tmpdir(), 'chaos-redis-'));
+  const ask = ({ port }, ...words) =>
+    spawnSync('redis-cli', ['-p', String(port), ...words], { encoding: 'utf8' }).stdout;
+  const serverWith = async (...settings) => {
+    const port = await freePort();
+    const args = ['--port', String(port), '--bind', '127.0.0.1', '--dir', folder, '--save', '', ...settings];
+    const server = new Server(port, () => spawn('redis-server', args, { stdio: 'ignore' }));
+    server.start();
+    await until(() => ask(server, 'PING').startsWith('PONG'));
+    return server;
+  };
+  const replicaOf = async (primary) => {
+    const replica = await serverWith('--replicaof', '127.0.0.1', String(primary.port), '--enable-debug-command', 'yes');
+    await until(() => ask(replica, 'INFO', 'replication').includes('master_link_status:up'));
+    return replica;
+  };
+  const pair = { primary: await serverWith('--enable-debug-command', 'yes'), replica: undefined };
+  pair.replica = await replicaOf(pair.primary);
+
+  /** The primary is gone for good, or stopped; the replica takes its place, and gets a replica of its own. */
+  const failOver = async (how) => {
+    const old = pair.primary;
+    if (how === 'kill') await old.kill();
+    else old.signal('SIGSTOP');
+    ask(pair.replica, 'REPLICAOF', 'NO', 'ONE');
+    pair.primary = pair.replica;
+    return async () => {
+      await old.kill();
+      pair.replica = await replicaOf(pair.primary);
+    };
+  };
+  /** Without data, and as a primary, whatever it was made as. */
+  const restart = async (server) => {
+    server.start();
+    await until(() => ask(server, 'REPLICAOF', 'NO', 'ONE').startsWith('OK'));
+  };
+  const end = async () => {
+    await Promise.all([pair.primary.kill(), pair.replica.kill()]);
+    rmSync(folder, { recursive: true, force: true });
+  };
+  return { pair, failOver, restart, ask, end };
 }
 
 /** In session mode, to a server at a port. */
