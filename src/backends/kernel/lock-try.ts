@@ -8,13 +8,17 @@ import type { Ticket, TicketQueue } from '../fifo/ticket-queue.js';
 import type { LockCalls } from './lock-calls.js';
 
 /**
- * Tries, one after the other, that fail because another process asks at that moment whether the lock is held. One that
- * asks for longer does not run, or pretends to ask (it needs no more than the right to read the file): no thread waits
- * for it.
+ * Tries that fail because another process asks at that moment whether the lock is held: first one after the other, then
+ * with a pause before each, in which the processor can go to a process that was suspended while it asked. One that asks
+ * for longer is stopped, or pretends to ask (it needs no more than the right to read the file): it makes no thread wait
+ * for more than that.
  */
 const PROBED_TRIES = 100;
+const PAUSES_MS = [1, 2, 4, 8];
 /** So many in a row that no question explains are contended by a holder. */
 const HELD_TRIES = 3;
+/** Never changed. */
+const CELL = new Int32Array(new SharedArrayBuffer(4));
 
 export class LockTry {
   constructor(
@@ -56,8 +60,10 @@ export class LockTry {
    */
   #unlessProbed(file: OpenFile, mode: LockMode): TryStatus {
     if (!this.calls.canBeProbed) return CONTENDED;
-    for (let tries = 0, held = 0; tries < PROBED_TRIES && held < HELD_TRIES; tries++) {
+    for (let tries = 0, held = 0; tries < PROBED_TRIES + PAUSES_MS.length && held < HELD_TRIES; tries++) {
       held = this.calls.isProbed(file) ? 0 : held + 1;
+      const pause = PAUSES_MS[tries - PROBED_TRIES];
+      if (held === 0 && pause !== undefined) Atomics.wait(CELL, 0, 0, pause);
       const status = this.inOrder(file, mode);
       if (status !== CONTENDED) return status;
     }
