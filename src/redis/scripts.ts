@@ -16,6 +16,7 @@ local prefix, ttl, permits, grace = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local blocked = 0
+local asking -- whose process gets the answer of this script, and needs no message
 
 local function isReader(id) return string.sub(id, 1, 2) == 'r:' end
 
@@ -36,7 +37,7 @@ local function grant(id)
   local text = string.format('%.0f', token)
   redis.call('HSET', state, 'token', text)
   redis.call('HSET', granted, id, text)
-  tell(id, text)
+  if id ~= asking then tell(id, text) end
 end
 
 -- Until when the holders of the head live, for programs that know only \`hold\`.
@@ -62,7 +63,7 @@ local function serve()
   if now < grace then blocked = grace - now end
   if permits == 0 and blocked == 0 and isForeign() then blocked = math.max(1, redis.call('PTTL', hold)) end
   if blocked > 0 then
-    if redis.call('HEXISTS', granted, head) == 0 then tell(head, 0) end
+    if redis.call('HEXISTS', granted, head) == 0 and head ~= asking then tell(head, 0) end
     return
   end
   if permits > 0 then
@@ -95,6 +96,7 @@ end
  * but time can change that it waits. */
 export const ENTER = `${COMMON}
 local id, description, ifFree = ARGV[5], ARGV[6], ARGV[7] == '1'
+asking = id
 if redis.call('ZSCORE', queue, id) then
   return { redis.call('HGET', granted, id) or '0', '0' }
 end
