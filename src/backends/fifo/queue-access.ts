@@ -5,7 +5,8 @@ import { codeOf } from '../../errors.js';
 import type { LockPlace } from '../../files/lock-place.js';
 import type { OpenFile } from '../../files/open-file.js';
 import type { LockMode } from '../../options.js';
-import type { Ticket, TicketQueue } from './ticket-queue.js';
+import type { Ticket } from './ticket.js';
+import type { TicketQueue } from './ticket-queue.js';
 
 /**
  * Why there can be no sidecar, or no byte-range locks on it, for this process: rights, a full disk, a name that is too

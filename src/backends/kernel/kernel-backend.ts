@@ -30,7 +30,7 @@ import { waitSync } from '../../native/native-wait.js';
 import type { InternalLockOptions, LockMode } from '../../options.js';
 import { Deadline } from '../../timers.js';
 import type { QueueAccess } from '../fifo/queue-access.js';
-import type { Ticket } from '../fifo/ticket-queue.js';
+import type { Ticket } from '../fifo/ticket.js';
 import { overlapsHeld } from '../path-registry.js';
 import type { PathState } from '../path-state.js';
 import { pollSync } from '../poll.js';

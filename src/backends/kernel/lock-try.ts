@@ -4,7 +4,8 @@ import { CONTENDED } from '../../native/addon.js';
 import type { TryStatus } from '../../native/native-file.js';
 import type { LockMode } from '../../options.js';
 import type { QueueAccess } from '../fifo/queue-access.js';
-import type { Ticket, TicketQueue } from '../fifo/ticket-queue.js';
+import type { Ticket } from '../fifo/ticket.js';
+import type { TicketQueue } from '../fifo/ticket-queue.js';
 import type { LockCalls } from './lock-calls.js';
 
 /**

@@ -4,7 +4,7 @@ import { watchForLoss } from '../../files/loss-watcher.js';
 import type { OpenFile } from '../../files/open-file.js';
 import type { LockMode } from '../../options.js';
 import type { QueueAccess } from '../fifo/queue-access.js';
-import type { Ticket } from '../fifo/ticket-queue.js';
+import type { Ticket } from '../fifo/ticket.js';
 import type { KernelFiles } from './kernel-files.js';
 import type { LockCalls } from './lock-calls.js';
 import { ParkedWait, type ParkOutcome } from './parked-wait.js';

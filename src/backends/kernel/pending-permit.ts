@@ -6,7 +6,7 @@ import { GRANTED } from '../../native/addon.js';
 import { NativeWait } from '../../native/native-wait.js';
 import { clearImmediate, setImmediate } from '../../timers.js';
 import type { QueueAccess } from '../fifo/queue-access.js';
-import type { Ticket } from '../fifo/ticket-queue.js';
+import type { Ticket } from '../fifo/ticket.js';
 import { ParkedWait, type ParkOutcome } from './parked-wait.js';
 import { PendingRequest } from './pending-request.js';
 

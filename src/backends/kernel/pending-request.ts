@@ -14,7 +14,7 @@ import { codeOf } from '../../errors.js';
 import { MAX_REPLACED } from '../../files/lock-file.js';
 import { hasStuckWaits } from '../../native/native-wait.js';
 import type { QueueAccess } from '../fifo/queue-access.js';
-import type { Ticket } from '../fifo/ticket-queue.js';
+import type { Ticket } from '../fifo/ticket.js';
 import { poll } from '../poll.js';
 
 export abstract class PendingRequest implements PendingAcquire {

@@ -21,7 +21,7 @@ import { type Addon, CONTENDED, GRANTED, REPLACED } from '../../native/addon.js'
 import { NativeFile } from '../../native/native-file.js';
 import type { LockMode } from '../../options.js';
 import type { QueueAccess } from '../fifo/queue-access.js';
-import type { Ticket } from '../fifo/ticket-queue.js';
+import type { Ticket } from '../fifo/ticket.js';
 import type { PathState } from '../path-state.js';
 import { pollSync } from '../poll.js';
 import { PendingPermit, type PermitSource } from './pending-permit.js';
