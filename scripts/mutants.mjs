@@ -67,14 +67,14 @@ const MUTANTS = [
   [
     'the lock folder is not looked for',
     'src/files/lock-file.ts',
-    'if (isFolder(folder))',
+    'if (isLockFolder(folder))',
     'if (false as boolean)',
     LOCK,
   ],
   [
     'the mark is not looked for',
     'src/backends/lockfile/lockfile-backend.ts',
-    'if (grant !== null) this.#refuseMarked();',
+    'if (grant !== null) this.#refuseMarked(canonical);',
     '',
     LOCK,
   ],
@@ -106,13 +106,7 @@ const MUTANTS = [
     'const next = [...this.#waiting].at(-1);',
     FAIR,
   ],
-  [
-    'a cancelled ticket is kept',
-    'src/backends/fifo/ticket-queue.ts',
-    '      sidecar.nativeFile.dropTicket();\n',
-    '',
-    FAIR,
-  ],
+  ['a cancelled ticket is kept', 'src/backends/fifo/ticket.ts', '      sidecar.nativeFile.dropTicket();\n', '', FAIR],
   [
     'there is no limit to the tickets ahead',
     'src/backends/fifo/ticket-queue.ts',
@@ -123,8 +117,8 @@ const MUTANTS = [
   [
     'no second look for earlier tickets',
     'native-fallback/src/ticket.h',
-    'error = ticket_is_first(fd, place, &wait_for);',
-    'place->first = true;',
+    'return error != 0 ? error : ticket_is_first(fd, place, wait_for);',
+    'place->first = true;\n  return error;',
     [...FAIR, 'test/chaos/chaos.test.ts'],
   ],
   [
@@ -158,7 +152,7 @@ const MUTANTS = [
   [
     'waiters of a semaphore overtake its queue',
     'src/backends/kernel/semaphore-backend.ts',
-    'if (queue !== undefined && !isEmpty(queue)) return null;',
+    'if (this.order.queue?.look((sidecar) => sidecar.isFirst()) === CONTENDED) return null;',
     '',
     ['test/locks/inter-process-semaphore.test.ts', 'test/chaos/chaos.test.ts'],
   ],
@@ -235,14 +229,14 @@ const MUTANTS = [
   ],
   [
     'engine: an aborted wait keeps what it was granted',
-    'src/postgres/postgres-engine.ts',
-    'await this.#unlockForSure(session, key, isShared);\n      } else',
-    '} else',
+    'src/postgres/locking.ts',
+    'await this.#unlockForSure(session, key, mode);\n      throw error;',
+    'throw error;',
     POSTGRES,
   ],
   [
     'engine: each request has a connection of its own',
-    'src/postgres/postgres-engine.ts',
+    'src/postgres/control.ts',
     'if (known !== undefined && !known.isEnded) return known;',
     '',
     POSTGRES,
