@@ -4,16 +4,18 @@
 import { spawn, spawnSync } from 'node:child_process';
 import {
   chmodSync,
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  realpathSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { homedir, tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import Table from 'cli-table3';
@@ -66,7 +68,26 @@ const platform = `${process.platform}-${process.arch}`;
 const node = (version) => () => ({ PATH: withPackage(`node-${platform}@${version}`, `node-${platform}/bin`) });
 const npm = (version) => () => ({ PATH: withPackage(`npm@${version}`, '.bin') });
 
-/** `env`: variables; `wrap`: words before the command; `where`: the name of the folder; `needs`: what must be here. */
+/** Debian's smallest system with Node and npm: no compiler, no Python, no ps, no locales. */
+function debian(home) {
+  const inside = join(home, 'debian');
+  spawnSync('debootstrap', ['--variant=minbase', 'stable', inside], { stdio: 'ignore' });
+  const npm = join(dirname(realpathSync(spawnSync('which', ['npm'], { encoding: 'utf8' }).stdout.trim())), '..');
+  cpSync(process.execPath, join(inside, 'usr/bin/node'), { dereference: true });
+  cpSync(npm, join(inside, 'usr/lib/npm'), { recursive: true });
+  for (const name of ['npm', 'npx']) symlinkSync(`../lib/npm/bin/${name}-cli.js`, join(inside, 'usr/bin', name));
+  // How this machine reaches the registry.
+  const settings = [process.env.NODE_EXTRA_CA_CERTS, '/etc/resolv.conf', '/etc/hosts', join(homedir(), '.npmrc')];
+  for (const file of settings.filter((one) => one !== undefined && existsSync(one))) {
+    const place = join(inside, file === settings.at(-1) ? '/root/.npmrc' : file);
+    cpSync(file, place, { dereference: true, force: true });
+  }
+  return inside;
+}
+/** The mounts go with the process. */
+const IN_CHROOT = 'mount --bind /proc "$0/proc" && mount --bind /dev "$0/dev" && exec chroot "$0" "$@"';
+
+/** `env`: variables; `wrap`: words before the command; `system`: makes a folder that is the root of another system; `where`: the name of the folder; `needs`: what must be here. */
 const ROWS = [
   { name: 'this one' },
   { name: 'a folder with a space and an ü', where: 'a b ü' },
@@ -99,6 +120,11 @@ const ROWS = [
     name: 'a PID namespace',
     needs: () => (isRoot && has('unshare') ? undefined : 'root and unshare(1)'),
     wrap: ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child'],
+  },
+  {
+    name: "Debian's smallest system",
+    needs: () => (isRoot && has('debootstrap') && has('unshare') ? undefined : 'root, debootstrap and unshare(1)'),
+    system: debian,
   },
   { name: 'no native layers', env: () => ({ FAIRLOCK_DISABLE: 'fs-ext,native-fallback' }) },
   { name: 'Node 22', env: node(22) },
@@ -141,14 +167,17 @@ function run(words, { cwd, env, log }) {
 }
 
 async function tryOut(
-  { name, where = 'clone', env = () => ({}), wrap = [], owner, needs, steps = ['install', 'demo', 'test'] },
+  { name, where = 'clone', env = () => ({}), wrap = [], system, owner, needs, steps = ['install', 'demo', 'test'] },
   i,
 ) {
   const missing = needs?.();
   if (missing !== undefined) return [name, `needs ${missing}`, '', ''];
   const home = mkdtempSync(join(folder, `${i}-`));
   chmodSync(home, 0o755);
-  const clone = join(home, where);
+  const inside = system?.(home);
+  const clone = join(inside ?? home, inside === undefined ? where : 'root/clone');
+  const words = ['unshare', '--mount', 'sh', '-c', IN_CHROOT, inside, 'env', '-C', '/root/clone', 'HOME=/root'];
+  const before = inside === undefined ? wrap : [...words, 'PATH=/usr/sbin:/usr/bin:/sbin:/bin'];
   spawnSync('git', ['clone', '-q', root, clone]);
   const shared = join(root, '..', 'shared');
   if (existsSync(shared)) symlinkSync(shared, join(home, 'shared'));
@@ -159,7 +188,7 @@ async function tryOut(
   const outcomes = {};
   for (const step of steps) {
     const log = join(folder, `${name.replaceAll(/\W+/g, '-')}.${step}.log`);
-    const { code, text } = await run([...wrap, 'sh', '-c', STEPS[step]], { cwd: clone, env: around, log });
+    const { code, text } = await run([...before, 'sh', '-c', STEPS[step]], { cwd: clone, env: around, log });
     const tests = /^ +Tests +(.*)$/m.exec(text)?.[1];
     outcomes[step] = code === 0 ? (tests ?? 'ok') : `FAILED ${tests ?? `(${code})`}`;
     if (code !== 0) isWell = false;
