@@ -90,7 +90,7 @@ const builtins = {
     order: 'pre',
     handler(code) {
       const imported = /^import (?:\* as )?(?:(\w+)(?:, )?)?(?:(\{.*\}))? ?from '(node:[\w/]+)';$/gm;
-      const asked = code.replace(imported, (_line, whole, some, name) => {
+      const asked = code.replace(/^import 'node:[\w/]+';\n/gm, '').replace(imported, (_line, whole, some, name) => {
         const names = [whole, some?.replaceAll(' as ', ': ')].filter(Boolean);
         return names.map((one) => `const ${one} = builtin('${name}');`).join('\n');
       });

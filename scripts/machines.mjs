@@ -175,8 +175,8 @@ async function tryOut(
   const home = mkdtempSync(join(folder, `${i}-`));
   chmodSync(home, 0o755);
   const inside = system?.(home);
-  const clone = join(inside ?? home, inside === undefined ? where : 'root/clone');
-  const words = ['unshare', '--mount', 'sh', '-c', IN_CHROOT, inside, 'env', '-C', '/root/clone', 'HOME=/root'];
+  const clone = join(inside ?? home, inside === undefined ? where : 'srv/clone');
+  const words = ['unshare', '--mount', 'sh', '-c', IN_CHROOT, inside, 'env', '-C', '/srv/clone', 'HOME=/root'];
   const before = inside === undefined ? wrap : [...words, 'PATH=/usr/sbin:/usr/bin:/sbin:/bin'];
   spawnSync('git', ['clone', '-q', root, clone]);
   const shared = join(root, '..', 'shared');

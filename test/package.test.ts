@@ -148,7 +148,7 @@ describe('the packed tarball, installed with install scripts disabled', () => {
 
   it('has what its users need, and nothing else', () => {
     const kinds = [
-      /^(README|CHANGELOG|SECURITY)\.md$|^LICENSE$|^package\.json$/,
+      /^(README|CHANGELOG)\.md$|^LICENSE$|^package\.json$/,
       /^docs\/[\w-]+\.(md|svg)$/,
       /^dist\/(cjs\/)?([\w-]+\/)*[\w-]+\.(js|d\.ts)$|^dist\/(cjs|cli)\/package\.json$|^dist\/cli\/(LICENSES\.txt|trace-view\.css)$|^dist\/fairlock\.1$/,
       /^native-fallback\/prebuilds\/[\w-]+\.node$/,

@@ -6,7 +6,7 @@ import { RedisLocks } from '../../src/redis/index.js';
 import { atFileEnd } from '../support/ends.js';
 import { LineProgram, program } from '../support/programs.js';
 import { hasRedis, RedisServer } from '../support/redis-server.js';
-import { some } from '../support/scale.js';
+import { isSoak } from '../support/scale.js';
 import { until } from '../support/waiting.js';
 
 const TTL = 3000;
@@ -156,7 +156,7 @@ describe.runIf(hasRedis)('RedisLocks', () => {
     await handle.release();
   });
 
-  it.each(some(['stopped', 'killed'] as const))(
+  it.runIf(isSoak).each(['stopped', 'killed'] as const)(
     'behind Sentinel, a primary that is %s: the holder is told, then the next one holds, with a greater token',
     async (how) => {
       const primary = await RedisServer.start();

@@ -47,12 +47,15 @@ export class RedisServer {
       rmSync(sentinel.#folder, { recursive: true, force: true });
     });
     const file = join(sentinel.#folder, 'sentinel.conf');
-    const settings = [`monitor main 127.0.0.1 ${primary.port} 1`, 'down-after-milliseconds main 1000'];
+    const settings = [
+      `monitor main 127.0.0.1 ${primary.port} 1`,
+      ...['down-after-milliseconds main 1000', 'failover-timeout main 3000'],
+    ];
     const lines = [`port ${sentinel.port}`, 'bind 127.0.0.1', ...settings.map((one) => `sentinel ${one}`)];
     writeFileSync(file, lines.join('\n'));
     sentinel.#process = spawn('redis-server', [file, '--sentinel'], { stdio: 'ignore' });
-    // It hears of the replica from the primary.
-    await until(() => sentinel.ask('SENTINEL', 'replicas', 'main').includes('slave'));
+    // It hears of the replica from the primary, and takes none that it has not seen to be connected.
+    await until(() => /master-link-status\nok/.test(sentinel.ask('SENTINEL', 'replicas', 'main')));
     return sentinel.port;
   }
 
