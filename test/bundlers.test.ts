@@ -1,6 +1,6 @@
 /** Programs that are bundled: with fairlock beside them, with the addon's binary carried along, and with neither. */
 import { spawn } from 'node:child_process';
-import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type BuildOptions, build } from 'esbuild';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -136,6 +136,23 @@ describe.runIf(isSoak && hasParking)('others', () => {
       const seen = kind === 'external' ? told(join(out, `bundle.${format}`)) : toldElsewhere(id, `bundle.${format}`);
       expect(await seen).toEqual(expected);
     });
+  });
+
+  it('webpack that leaves URLs as they are: the path on the machine that built is not looked at', async () => {
+    const settings = {
+      ...{ mode: 'production', target: 'node', entry: join(tools, 'import.mjs') },
+      output: { path: join(tools, 'out', 'urls'), filename: 'bundle.cjs' },
+      module: { parser: { javascript: { url: false } } },
+    };
+    const bundle = script(
+      'urls.mjs',
+      `import { createRequire } from 'node:module';
+       createRequire(import.meta.url)('webpack')(${JSON.stringify(settings)}, () => {});`,
+    );
+    expect((await run(process.execPath, [bundle], {}, tools)).code).toBe(0);
+    // There the binary is: the test's own folder built the bundle.
+    expect(readFileSync(join(tools, 'out', 'urls', 'bundle.cjs'), 'utf8')).toContain(`file://${tools}`);
+    expect(await toldElsewhere('urls', 'bundle.cjs')).toEqual(NAMES_THE_CURE);
   });
 
   it.each([
