@@ -1,5 +1,21 @@
 /** What is drawn with: hatches, texts that fit, the steps of an axis. */
 
+import type { Theme } from './colours.js';
+
+/** How high it is. */
+export const AXIS = 22;
+
+export interface Axis {
+  from: number;
+  to: number;
+  /** Where a time is. */
+  x: (time: number) => number;
+  /** How many pixels lie between `from` and `to`. */
+  room: number;
+  width: number;
+  height: number;
+}
+
 const patterns = new Map<string, CanvasPattern>();
 
 export function hatch(context: CanvasRenderingContext2D, colour: string): CanvasPattern | string {
@@ -40,4 +56,25 @@ export function axisLabel(time: number, step: number): string {
   if (step >= 1000) return `${(time / 1000).toFixed(0)} s`;
   if (time >= 1000 && step >= 1) return `${(time / 1000).toFixed(step >= 100 ? 1 : step >= 10 ? 2 : 3)} s`;
   return step >= 1 ? `${time.toFixed(0)} ms` : `${time.toFixed(step >= 0.1 ? 1 : 3)} ms`;
+}
+
+/** Lines from the top to the bottom of what is seen, each with its time. */
+export function drawAxis(
+  context: CanvasRenderingContext2D,
+  theme: Theme,
+  { from, to, x, room, width, height }: Axis,
+): void {
+  context.fillStyle = theme.background;
+  context.fillRect(0, 0, width, AXIS - 2);
+  const step = niceStep((to - from) / Math.max(2, room / 110));
+  for (let time = Math.ceil(from / step) * step; time <= to; time += step) {
+    context.fillStyle = theme.line;
+    context.globalAlpha = 0.7;
+    context.fillRect(x(time), AXIS - 4, 1, height);
+    context.globalAlpha = 1;
+    context.fillStyle = theme.muted;
+    const label = axisLabel(time, step);
+    const half = context.measureText(label).width / 2;
+    context.fillText(label, Math.min(width - 2 * half - 2, Math.max(2, x(time) - half)), 9);
+  }
 }

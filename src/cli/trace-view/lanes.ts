@@ -2,19 +2,22 @@
  * The lanes: one for each process, with a bar for each hold and a hatched one for each wait, in the colour of its lock.
  * Drawn on one canvas that is as large as what is seen of them, so that a long trace costs no more than a short one.
  */
+
+import { drawBar } from './bar-drawing.js';
 import type { Theme } from './colours.js';
-import { axisLabel, fitted, hatch, niceStep } from './drawing.js';
-import { type Bar, duration, firstIndex, HOLD, type Model } from './model.js';
+import { AXIS, drawAxis, fitted } from './drawing.js';
+import { listen, type Movable, type Range } from './lane-input.js';
+import { type Bar, firstAfter, HOLD, type Model } from './model.js';
+
+export type { Range } from './lane-input.js';
 
 const ROW = 11;
 const GAP = 9;
 /** Above the rows of a lane, where there is no room beside them. */
 const LABEL = 15;
 const MOST_ROWS = 10;
-const AXIS = 22;
 const NARROW = 620;
 const GUTTER = 210;
-const KILLED = 3;
 const SMALL = 4;
 
 interface Lane {
@@ -24,12 +27,7 @@ interface Lane {
   height: number;
 }
 
-export interface Range {
-  from: number;
-  to: number;
-}
-
-export class Lanes {
+export class Lanes implements Movable {
   readonly #canvas: HTMLCanvasElement;
   readonly #spacer: HTMLDivElement;
   #lanes: Lane[] = [];
@@ -62,7 +60,7 @@ export class Lanes {
     this.#spacer = document.createElement('div');
     scroller.append(this.#canvas, this.#spacer);
     scroller.addEventListener('scroll', () => this.draw());
-    this.#listen();
+    listen(this.#canvas, this);
   }
 
   get range(): Range {
@@ -74,6 +72,14 @@ export class Lanes {
     const from = Math.min(Math.max(0, range.from), Math.max(0, this.model.end - width));
     this.#range = { from, to: Math.min(this.model.end, from + width) };
     this.draw();
+  }
+
+  get whole(): Range {
+    return { from: 0, to: this.model.end };
+  }
+
+  get scale(): number {
+    return (this.#range.to - this.#range.from) / this.#width;
   }
 
   set look(theme: Theme) {
@@ -130,7 +136,7 @@ export class Lanes {
     return this.#left + ((time - this.#range.from) / (this.#range.to - this.#range.from)) * this.#width;
   }
 
-  #time(x: number): number {
+  timeAt(x: number): number {
     return this.#range.from + ((x - this.#left) / this.#width) * (this.#range.to - this.#range.from);
   }
 
@@ -176,7 +182,8 @@ export class Lanes {
     }
     this.#drawLinks(context);
     context.translate(0, scrollTop);
-    this.#drawAxis(context, width, height);
+    const { from, to } = this.#range;
+    drawAxis(context, this.theme, { from, to, x: (time) => this.#x(time), room: this.#width, width, height });
   }
 
   #drawLane(context: CanvasRenderingContext2D, lane: Lane, width: number): void {
@@ -208,7 +215,15 @@ export class Lanes {
       if (right - drawnTo < 0.7 && bar !== this.#selected) continue;
       drawnTo = right;
       if (right - left > SMALL || this.#selected !== undefined || bar.outcome > 0) {
-        this.#drawBar(context, bar, { left, right, top });
+        const colour = this.theme.colour(this.ranks[bar.lock] ?? Infinity);
+        const isSelected = bar === this.#selected;
+        const isFaint = this.#selected !== undefined && !isSelected && !this.#related.has(bar);
+        drawBar(
+          context,
+          bar,
+          { left, right, top, height: ROW - 2 },
+          { theme: this.theme, colour, isFaint, isSelected },
+        );
         continue;
       }
       const colour = `${this.theme.colour(this.ranks[bar.lock] ?? Infinity)}${bar.kind === HOLD ? '' : '77'}`;
@@ -220,53 +235,6 @@ export class Lanes {
       context.fillStyle = colour;
       context.fill(path);
     }
-  }
-
-  #drawBar(
-    context: CanvasRenderingContext2D,
-    bar: Bar,
-    { left, right, top }: { left: number; right: number; top: number },
-  ): void {
-    const colour = this.theme.colour(this.ranks[bar.lock] ?? Infinity);
-    const [width, height] = [right - left, ROW - 2];
-    const isFaint = this.#selected !== undefined && bar !== this.#selected && !this.#related.has(bar);
-    context.globalAlpha = isFaint ? 0.25 : 1;
-    if (bar.kind === HOLD) {
-      context.fillStyle = colour;
-      context.fillRect(left, top, width, height);
-      if (bar.shared && width > 4) {
-        context.fillStyle = this.theme.background;
-        context.fillRect(left + 1, top + 3, width - 2, height - 6);
-      }
-    } else {
-      context.fillStyle = hatch(context, colour);
-      context.fillRect(left, top, width, height);
-      context.strokeStyle = colour;
-      context.lineWidth = 1;
-      if (width > 3) context.strokeRect(left + 0.5, top + 0.5, width - 1, height - 1);
-    }
-    if (bar.outcome > 0 && bar.outcome <= KILLED) this.#drawCross(context, right, top + height / 2);
-    if (bar === this.#selected) {
-      context.strokeStyle = this.theme.selection;
-      context.lineWidth = 2;
-      context.strokeRect(left - 1, top - 1, width + 2, height + 2);
-    }
-    context.globalAlpha = 1;
-  }
-
-  /** It did not end by a grant, or a release. */
-  #drawCross(context: CanvasRenderingContext2D, x: number, y: number): void {
-    context.strokeStyle = this.theme.text;
-    context.lineWidth = 1.5;
-    context.beginPath();
-    for (const [dx, dy] of [
-      [3, 3],
-      [3, -3],
-    ] as const) {
-      context.moveTo(x - dx, y - dy);
-      context.lineTo(x + dx, y + dy);
-    }
-    context.stroke();
   }
 
   /** From the selected wait to what it was for. */
@@ -297,104 +265,33 @@ export class Lanes {
     return lane === undefined || row < 0 ? undefined : this.#rowTop(lane, row) + ROW / 2;
   }
 
-  #drawAxis(context: CanvasRenderingContext2D, width: number, height: number): void {
-    context.fillStyle = this.theme.background;
-    context.fillRect(0, 0, width, AXIS - 2);
-    const { from, to } = this.#range;
-    const step = niceStep((to - from) / Math.max(2, this.#width / 110));
-    for (let time = Math.ceil(from / step) * step; time <= to; time += step) {
-      const x = this.#x(time);
-      context.fillStyle = this.theme.line;
-      context.globalAlpha = 0.7;
-      context.fillRect(x, AXIS - 4, 1, height);
-      context.globalAlpha = 1;
-      context.fillStyle = this.theme.muted;
-      const label = axisLabel(time, step);
-      const half = context.measureText(label).width / 2;
-      context.fillText(label, Math.min(width - 2 * half - 2, Math.max(2, x - half)), 9);
-    }
-  }
-
-  #at(event: MouseEvent): Bar | undefined {
+  barAt(event: MouseEvent): Bar | undefined {
     const box = this.#canvas.getBoundingClientRect();
     const [x, y] = [event.clientX - box.left, event.clientY - box.top + this.scroller.scrollTop];
     const lane = this.#lanes.find(({ top, height }) => y >= top && y < top + height);
     const bars = lane?.rows[Math.floor((y - (lane === undefined ? 0 : this.#rowTop(lane, 0))) / ROW)];
     if (bars === undefined) return undefined;
     // Two pixels to each side, for what is short.
-    const [from, to] = [this.#time(x - 2), this.#time(x + 2)];
+    const [from, to] = [this.timeAt(x - 2), this.timeAt(x + 2)];
     const first = bars[firstAfter(bars, from)];
     return first !== undefined && first.begin <= to ? first : undefined;
   }
 
-  #listen(): void {
-    const canvas = this.#canvas;
-    let dragFrom: { x: number; range: Range } | undefined;
-    let hasMoved = false;
-    canvas.addEventListener('pointerdown', (event) => {
-      dragFrom = { x: event.clientX, range: this.#range };
-      hasMoved = false;
-      if (event.pointerType === 'mouse') canvas.setPointerCapture(event.pointerId);
-    });
-    canvas.addEventListener('pointermove', (event) => {
-      if (dragFrom !== undefined && event.pointerType === 'mouse' && Math.abs(event.clientX - dragFrom.x) > 3) {
-        hasMoved = true;
-        const moved = ((dragFrom.x - event.clientX) / this.#width) * (dragFrom.range.to - dragFrom.range.from);
-        this.range = { from: dragFrom.range.from + moved, to: dragFrom.range.to + moved };
-        this.on.zoom(this.#range);
-        return;
-      }
-      const bar = this.#at(event);
-      canvas.style.cursor = bar === undefined ? 'grab' : 'pointer';
-      this.on.hover(bar === undefined ? '' : this.describe(bar), event.clientX, event.clientY);
-    });
-    canvas.addEventListener('pointerleave', () => this.on.hover('', 0, 0));
-    canvas.addEventListener('pointerup', (event) => {
-      if (!hasMoved) this.on.select(this.#at(event));
-      dragFrom = undefined;
-    });
-    canvas.addEventListener('pointercancel', () => {
-      dragFrom = undefined;
-    });
-    canvas.addEventListener('dblclick', () => this.#zoomTo({ from: 0, to: this.model.end }));
-    canvas.addEventListener(
-      'wheel',
-      (event) => {
-        if (!event.ctrlKey && !event.metaKey) return; // The page scrolls.
-        event.preventDefault();
-        this.zoomBy(Math.exp(event.deltaY / 300), this.#time(event.clientX - canvas.getBoundingClientRect().left));
-      },
-      { passive: false },
-    );
-    canvas.addEventListener('keydown', ({ key }) => {
-      const width = this.#range.to - this.#range.from;
-      const shift = { ArrowLeft: -0.2, ArrowRight: 0.2 }[key];
-      if (shift !== undefined)
-        this.#zoomTo({ from: this.#range.from + shift * width, to: this.#range.to + shift * width });
-      else if (key === '+') this.zoomBy(0.5);
-      else if (key === '-') this.zoomBy(2);
-      else if (key === '0') this.#zoomTo({ from: 0, to: this.model.end });
-      else if (key === 'Escape') this.on.select(undefined);
-    });
-  }
-
   zoomBy(factor: number, around = (this.#range.from + this.#range.to) / 2): void {
     const { from, to } = this.#range;
-    this.#zoomTo({ from: around - (around - from) * factor, to: around + (to - around) * factor });
+    this.zoomTo({ from: around - (around - from) * factor, to: around + (to - around) * factor });
   }
 
-  #zoomTo(range: Range): void {
+  zoomTo(range: Range): void {
     this.range = range;
     this.on.zoom(this.#range);
   }
 
-  describe(bar: Bar): string {
-    const what = `${this.model.nameOf(bar.process)} ${bar.kind === HOLD ? 'held' : 'waited for'} ${this.model.data.locks[bar.lock]}`;
-    return `${what}${bar.shared ? ', shared' : ''}: ${duration(bar.end - bar.begin)}, from ${duration(bar.begin)} on`;
+  choose(bar: Bar | undefined): void {
+    this.on.select(bar);
   }
-}
 
-/** The first bar that does not end before the time: none of a row lies over another. */
-function firstAfter(bars: readonly Bar[], time: number): number {
-  return firstIndex(bars, ({ end }) => end >= time);
+  hover(bar: Bar | undefined, { clientX, clientY }: MouseEvent): void {
+    this.on.hover(bar === undefined ? '' : this.model.describe(bar), clientX, clientY);
+  }
 }

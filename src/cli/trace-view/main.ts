@@ -2,7 +2,17 @@
 import uPlot from 'uplot';
 import { themeOf } from './colours.js';
 import { Lanes, type Range } from './lanes.js';
-import { type Bar, type Blocking, duration, HOLD, type LockSummary, Model, OUTCOMES, type TraceData } from './model.js';
+import {
+  type Bar,
+  type Blocking,
+  duration,
+  HOLD,
+  type LockSummary,
+  Model,
+  OUTCOMES,
+  type TraceData,
+  withoutCommonFolder,
+} from './model.js';
 import { type Column, element, table, wrapped } from './tables.js';
 import { traceEvents } from './trace-event-format.js';
 
@@ -134,7 +144,7 @@ function select(bar: Bar | undefined): void {
   const { command } = data.processes[bar.process] ?? { command: '' };
   const outcome = OUTCOMES[bar.outcome];
   const lines: HTMLElement[] = [
-    element('p', `${lanes.describe(bar)}${outcome === '' ? '' : `; ${outcome}`}`),
+    element('p', `${model.describe(bar)}${outcome === '' ? '' : `; ${outcome}`}`),
     element('p', command),
   ];
   if (bar.kind !== HOLD) {
@@ -233,14 +243,6 @@ function showTables(): void {
   );
   byId('locks').replaceChildren(locks);
   byId('tables').replaceChildren(waits, pairs);
-}
-
-function withoutCommonFolder(paths: readonly string[]): string[] {
-  const [first = ''] = paths;
-  let folder = first.slice(0, first.lastIndexOf('/') + 1);
-  while (!paths.every((path) => path.startsWith(folder)))
-    folder = folder.slice(0, folder.lastIndexOf('/', folder.length - 2) + 1);
-  return paths.map((path) => path.slice(folder.length));
 }
 
 function figures(): void {

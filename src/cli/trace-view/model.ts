@@ -205,6 +205,11 @@ export class Model {
     return rows;
   }
 
+  describe(bar: Bar): string {
+    const what = `${this.nameOf(bar.process)} ${bar.kind === HOLD ? 'held' : 'waited for'} ${this.data.locks[bar.lock]}`;
+    return `${what}${bar.shared ? ', shared' : ''}: ${duration(bar.end - bar.begin)}, from ${duration(bar.begin)} on`;
+  }
+
   nameOf(process: number): string {
     return this.data.processes[process]?.name ?? '?';
   }
@@ -272,4 +277,18 @@ export function duration(ms: number): string {
   if (ms < 1000) return `${ms < 100 ? ms.toFixed(1) : ms.toFixed(0)} ms`;
   if (ms < 120_000) return `${(ms / 1000).toFixed(2)} s`;
   return `${(ms / 60_000).toFixed(1)} min`;
+}
+
+/** The first bar that does not end before the time: none of a row lies over another. */
+export function firstAfter(bars: readonly Bar[], time: number): number {
+  return firstIndex(bars, ({ end }) => end >= time);
+}
+
+/** Shorter names of the locks, by which they still differ. */
+export function withoutCommonFolder(paths: readonly string[]): string[] {
+  const [first = ''] = paths;
+  let folder = first.slice(0, first.lastIndexOf('/') + 1);
+  while (!paths.every((path) => path.startsWith(folder)))
+    folder = folder.slice(0, folder.lastIndexOf('/', folder.length - 2) + 1);
+  return paths.map((path) => path.slice(folder.length));
 }
