@@ -1,6 +1,7 @@
 // What a program pays for this package: files and bytes on its disk, and the parts of Node that an import loads.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { packed } from './packed.mjs';
 
 // string_decoder: Node's own, to read a module.
 const LIMITS = { files: 120, bytes: 1_500_000, builtins: ['diagnostics_channel', 'module', 'string_decoder'] };
@@ -19,10 +20,7 @@ function builtinsOf(type, load) {
   return output(process.execPath, `--input-type=${type}`, '-e', text).trim().split(' ').filter(Boolean);
 }
 
-// A list of packages, and from npm 12 on an object of them.
-const [{ files, unpackedSize }] = Object.values(
-  JSON.parse(output('npm', 'pack', '--dry-run', '--json', '--ignore-scripts')),
-);
+const { files, unpackedSize } = packed();
 const used = {
   files: files.length,
   bytes: unpackedSize,

@@ -77,11 +77,9 @@ function debian(home) {
   cpSync(npm, join(inside, 'usr/lib/npm'), { recursive: true });
   for (const name of ['npm', 'npx']) symlinkSync(`../lib/npm/bin/${name}-cli.js`, join(inside, 'usr/bin', name));
   // How this machine reaches the registry.
-  const settings = [process.env.NODE_EXTRA_CA_CERTS, '/etc/resolv.conf', '/etc/hosts', join(homedir(), '.npmrc')];
-  for (const file of settings.filter((one) => one !== undefined && existsSync(one))) {
-    const place = join(inside, file === settings.at(-1) ? '/root/.npmrc' : file);
-    cpSync(file, place, { dereference: true, force: true });
-  }
+  const copy = (file, place = file) => existsSync(file) && cpSync(file, join(inside, place), { dereference: true });
+  for (const file of [process.env.NODE_EXTRA_CA_CERTS ?? '', '/etc/resolv.conf', '/etc/hosts']) copy(file);
+  copy(join(homedir(), '.npmrc'), 'srv/.npmrc');
   return inside;
 }
 /** The mounts go with the process. */
@@ -176,7 +174,7 @@ async function tryOut(
   chmodSync(home, 0o755);
   const inside = system?.(home);
   const clone = join(inside ?? home, inside === undefined ? where : 'srv/clone');
-  const words = ['unshare', '--mount', 'sh', '-c', IN_CHROOT, inside, 'env', '-C', '/srv/clone', 'HOME=/root'];
+  const words = ['unshare', '--mount', 'sh', '-c', IN_CHROOT, inside, 'env', '-C', '/srv/clone', 'HOME=/srv'];
   const before = inside === undefined ? wrap : [...words, 'PATH=/usr/sbin:/usr/bin:/sbin:/bin'];
   spawnSync('git', ['clone', '-q', root, clone]);
   const shared = join(root, '..', 'shared');

@@ -1,9 +1,10 @@
 // What an import costs over an empty program, and what is installed, beside what users of locks import else, in turn.
 //   npm install --no-save async-mutex@0.5 && node scripts/bench/imports.mjs
 import { spawnSync } from 'node:child_process';
-import { readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { packed } from '../packed.mjs';
 import { folder, machine, quantile, table } from './support.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -45,19 +46,13 @@ function installed(name) {
       .filter((entry) => entry.isFile() && !entry.parentPath.slice(where.length).includes('node_modules'))
       .map((entry) => statSync(join(entry.parentPath, entry.name)).size);
     seen.set(one, files);
-    const { dependencies = {} } = JSON.parse(
-      spawnSync('cat', [join(where, 'package.json')], { encoding: 'utf8' }).stdout,
-    );
+    const { dependencies = {} } = JSON.parse(readFileSync(join(where, 'package.json'), 'utf8'));
     for (const other of Object.keys(dependencies)) add(other);
   };
   if (name === 'fairlock') {
-    const said = JSON.parse(
-      spawnSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: root }).stdout,
-    );
-    const [{ files }] = Object.values(said);
     seen.set(
       name,
-      files.map(({ size }) => size),
+      packed().files.map(({ size }) => size),
     );
     add('proper-lockfile');
   } else add(name);

@@ -2,13 +2,13 @@
 //   npm install --no-save redlock@5.0.0-beta.2 redis-semaphore@5 && node scripts/bench/redis.mjs
 // A free lock; one that 2 to 32 processes want, each at once again after a release; and the time without a holder after
 // kill -9. "Overtaken": how many requests that were made after one were served before it, at most.
-import { fork, spawn, spawnSync } from 'node:child_process';
+import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Redis } from 'ioredis';
 import { RedisLocks } from '../../dist/redis/index.js';
-import { freePort } from '../chaos/server-tools.mjs';
+import { runRedis } from '../chaos/servers.mjs';
 import { folder, machine, median, now, table } from './support.mjs';
 
 const { values } = parseArgs({
@@ -113,10 +113,8 @@ function mostOvertaken(grants) {
 }
 
 async function main() {
-  values.port = String(await freePort());
-  const args = ['--port', values.port, '--bind', '127.0.0.1', '--save', '', '--dir', folder];
-  const server = spawn('redis-server', args, { stdio: 'ignore' });
-  while (!spawnSync('redis-cli', ['-p', values.port, 'PING'], { encoding: 'utf8' }).stdout.startsWith('PONG'));
+  const server = await runRedis(folder);
+  values.port = String(server.port);
   console.log(machine());
 
   const free = {};
@@ -167,6 +165,6 @@ async function main() {
     takeovers.push([name, (((await granted)[0] - killed) / 1000).toFixed(2)]);
   }
   console.log(table([`holder killed, ttl ${TTL / 1000} s`, 'seconds until the next grant'], takeovers));
-  server.kill();
+  await server.kill();
   process.exit();
 }

@@ -22,7 +22,7 @@ import { EtcdLocks } from '../../dist/etcd/index.js';
 import { PostgresLocks } from '../../dist/postgres/index.js';
 import { RedisLocks } from '../../dist/redis/index.js';
 import { randomOf } from './drive.mjs';
-import { missing, startEtcd, startPgBouncer, startPostgres, startRedis } from './servers.mjs';
+import { askRedis, missing, startEtcd, startPgBouncer, startPostgres, startRedis } from './servers.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -166,12 +166,12 @@ async function main() {
     const nothing = () => {};
     const dice = random();
     if (dice < 0.15)
-      return ofServer('clients killed', () => redis.ask(primary, 'CLIENT', 'KILL', 'TYPE', 'normal'), nothing, 0);
+      return ofServer('clients killed', () => askRedis(primary, 'CLIENT', 'KILL', 'TYPE', 'normal'), nothing, 0);
     if (dice < 0.3)
-      return ofServer('subscribers killed', () => redis.ask(primary, 'CLIENT', 'KILL', 'TYPE', 'pubsub'), nothing, 0);
+      return ofServer('subscribers killed', () => askRedis(primary, 'CLIENT', 'KILL', 'TYPE', 'pubsub'), nothing, 0);
     if (dice < 0.45)
-      return ofServer('sleeps', () => redis.ask(primary, 'DEBUG', 'SLEEP', String(random() * 4)), nothing, 0);
-    if (dice < 0.55) return ofServer('scripts forgotten', () => redis.ask(primary, 'SCRIPT', 'FLUSH'), nothing, 0);
+      return ofServer('sleeps', () => askRedis(primary, 'DEBUG', 'SLEEP', String(random() * 4)), nothing, 0);
+    if (dice < 0.55) return ofServer('scripts forgotten', () => askRedis(primary, 'SCRIPT', 'FLUSH'), nothing, 0);
     if (dice < 0.65)
       return ofServer(
         'restarts without data',

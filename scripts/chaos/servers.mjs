@@ -155,24 +155,28 @@ export async function startPostgres() {
   return { pair, failOver, psql, end };
 }
 
+/** By redis-cli. */
+export const askRedis = ({ port }, ...words) =>
+  spawnSync('redis-cli', ['-p', String(port), ...words], { encoding: 'utf8' }).stdout;
+
+export async function runRedis(folder, ...settings) {
+  const port = await freePort();
+  const args = ['--port', String(port), '--bind', '127.0.0.1', '--dir', folder, '--save', '', ...settings];
+  const server = new Server(port, () => spawn('redis-server', args, { stdio: 'ignore' }));
+  server.start();
+  await until(() => askRedis(server, 'PING').startsWith('PONG'));
+  return server;
+}
+
 export async function startRedis() {
   const folder = mkdtempSync(join(tmpdir(), 'chaos-redis-'));
-  const ask = ({ port }, ...words) =>
-    spawnSync('redis-cli', ['-p', String(port), ...words], { encoding: 'utf8' }).stdout;
-  const serverWith = async (...settings) => {
-    const port = await freePort();
-    const args = ['--port', String(port), '--bind', '127.0.0.1', '--dir', folder, '--save', '', ...settings];
-    const server = new Server(port, () => spawn('redis-server', args, { stdio: 'ignore' }));
-    server.start();
-    await until(() => ask(server, 'PING').startsWith('PONG'));
-    return server;
-  };
+  const debug = ['--enable-debug-command', 'yes'];
   const replicaOf = async (primary) => {
-    const replica = await serverWith('--replicaof', '127.0.0.1', String(primary.port), '--enable-debug-command', 'yes');
-    await until(() => ask(replica, 'INFO', 'replication').includes('master_link_status:up'));
+    const replica = await runRedis(folder, '--replicaof', '127.0.0.1', String(primary.port), ...debug);
+    await until(() => askRedis(replica, 'INFO', 'replication').includes('master_link_status:up'));
     return replica;
   };
-  const pair = { primary: await serverWith('--enable-debug-command', 'yes'), replica: undefined };
+  const pair = { primary: await runRedis(folder, ...debug), replica: undefined };
   pair.replica = await replicaOf(pair.primary);
 
   /** The primary is gone for good, or stopped; the replica takes its place, and gets a replica of its own. */
@@ -180,7 +184,7 @@ export async function startRedis() {
     const old = pair.primary;
     if (how === 'kill') await old.kill();
     else old.signal('SIGSTOP');
-    ask(pair.replica, 'REPLICAOF', 'NO', 'ONE');
+    askRedis(pair.replica, 'REPLICAOF', 'NO', 'ONE');
     pair.primary = pair.replica;
     return async () => {
       await old.kill();
@@ -190,13 +194,13 @@ export async function startRedis() {
   /** Without data, and as a primary, whatever it was made as. */
   const restart = async (server) => {
     server.start();
-    await until(() => ask(server, 'REPLICAOF', 'NO', 'ONE').startsWith('OK'));
+    await until(() => askRedis(server, 'REPLICAOF', 'NO', 'ONE').startsWith('OK'));
   };
   const end = async () => {
     await Promise.all([pair.primary.kill(), pair.replica.kill()]);
     rmSync(folder, { recursive: true, force: true });
   };
-  return { pair, failOver, restart, ask, end };
+  return { pair, failOver, restart, end };
 }
 
 /** In session mode, to a server at a port. */

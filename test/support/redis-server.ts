@@ -17,12 +17,17 @@ export class RedisServer {
   private constructor(readonly port: number) {}
 
   static async start(...settings: string[]): Promise<RedisServer> {
+    const server = await RedisServer.#make();
+    await server.run(...settings);
+    return server;
+  }
+
+  static async #make(): Promise<RedisServer> {
     const server = new RedisServer(await freePort());
     atFileEnd(async () => {
       await server.kill();
       rmSync(server.#folder, { recursive: true, force: true });
     });
-    await server.run(...settings);
     return server;
   }
 
@@ -41,11 +46,7 @@ export class RedisServer {
    * takes its place.
    */
   static async startSentinel(primary: RedisServer): Promise<number> {
-    const sentinel = new RedisServer(await freePort());
-    atFileEnd(async () => {
-      await sentinel.kill();
-      rmSync(sentinel.#folder, { recursive: true, force: true });
-    });
+    const sentinel = await RedisServer.#make();
     const file = join(sentinel.#folder, 'sentinel.conf');
     const settings = [
       `monitor main 127.0.0.1 ${primary.port} 1`,

@@ -1,5 +1,4 @@
 /** What is drawn with: hatches, texts that fit, the steps of an axis. */
-
 import type { Theme } from './colours.js';
 
 /** How high it is. */
@@ -47,12 +46,12 @@ export function fitted(context: CanvasRenderingContext2D, text: string, room: nu
 }
 
 /** 1, 2 or 5 times a power of ten. */
-export function niceStep(least: number): number {
+function niceStep(least: number): number {
   const power = 10 ** Math.floor(Math.log10(least));
   return ([1, 2, 5, 10].find((factor) => factor * power >= least) ?? 10) * power;
 }
 
-export function axisLabel(time: number, step: number): string {
+function axisLabel(time: number, step: number): string {
   if (step >= 1000) return `${(time / 1000).toFixed(0)} s`;
   if (time >= 1000 && step >= 1) return `${(time / 1000).toFixed(step >= 100 ? 1 : step >= 10 ? 2 : 3)} s`;
   return step >= 1 ? `${time.toFixed(0)} ms` : `${time.toFixed(step >= 0.1 ? 1 : 3)} ms`;

@@ -2,14 +2,11 @@
  * The lanes: one for each process, with a bar for each hold and a hatched one for each wait, in the colour of its lock.
  * Drawn on one canvas that is as large as what is seen of them, so that a long trace costs no more than a short one.
  */
-
 import { drawBar } from './bar-drawing.js';
 import type { Theme } from './colours.js';
 import { AXIS, drawAxis, fitted } from './drawing.js';
 import { listen, type Movable, type Range } from './lane-input.js';
 import { type Bar, firstAfter, HOLD, type Model } from './model.js';
-
-export type { Range } from './lane-input.js';
 
 const ROW = 11;
 const GAP = 9;

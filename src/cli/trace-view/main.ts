@@ -1,7 +1,8 @@
 /** The page of `fairlock trace`, in the browser. */
 import uPlot from 'uplot';
 import { themeOf } from './colours.js';
-import { Lanes, type Range } from './lanes.js';
+import type { Range } from './lane-input.js';
+import { Lanes } from './lanes.js';
 import {
   type Bar,
   type Blocking,
@@ -279,7 +280,7 @@ byId('search').addEventListener('input', ({ target }) => {
 const clicks: [string, () => void][] = [
   ['in', () => lanes.zoomBy(0.5)],
   ['out', () => lanes.zoomBy(2)],
-  ['whole', () => setRange({ from: 0, to: model.end })],
+  ['whole', () => setRange(lanes.whole)],
   ['export', download],
   [
     'all',
