@@ -4,12 +4,12 @@ import { threadId } from 'node:worker_threads';
 import { ownCommand } from '../command-line.js';
 import type { LockParty } from '../options.js';
 
-/** Once: the name of the machine takes a system call. */
-let own: { host: string; pid: number; thread: number; command: string } | undefined;
+/** Without its end. Once: the name of the machine takes a system call. */
+let own: string | undefined;
 
 export function ownDescription(): string {
-  own ??= { host: hostname(), pid: process.pid, thread: threadId, command: ownCommand() };
-  return JSON.stringify({ ...own, since: new Date().toISOString() });
+  own ??= JSON.stringify({ host: hostname(), pid: process.pid, thread: threadId, command: ownCommand() }).slice(0, -1);
+  return `${own},"since":"${new Date().toISOString()}"}`;
 }
 
 /** The text may be another program's. */

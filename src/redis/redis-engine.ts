@@ -37,12 +37,13 @@ export class RedisEngine implements Engine {
     this.#prefix = prefix;
     this.#ttl = ttl;
     const channel = `${prefix}%wake:${this.#process}`;
-    this.#connection = new Connection({ makeWire, prefix, ttl, callTimeout, channel });
+    this.#connection = new Connection({ makeWire, prefix, ttl, callTimeout, channel }, (message) =>
+      this.#sessions.told(message),
+    );
     this.#sessions = new Sessions(ttl, async (keys, permits, ids) => {
       const states = ((await this.#connection.run(RENEW, keys, permits, ids)) as unknown[]).map(Number);
       return { blocked: states.pop() ?? 0, states };
     });
-    this.#connection.onMessage((message) => this.#sessions.told(message));
   }
 
   async tryAcquire(request: EngineRequest): Promise<EngineGrant | null> {
@@ -117,36 +118,36 @@ export class RedisEngine implements Engine {
     served: () => void,
   ): Promise<EngineGrant | undefined> {
     const grant = this.#grantOf(request, entry);
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    let endWatch = (): void => {};
-    let isGone = false;
-    const end = new Promise<'granted' | 'gone' | 'aborted'>((resolve) => {
-      entry.granted = () => resolve('granted');
-      const lost = entry.lost;
-      entry.lost = (why) => {
-        lost(why);
-        isGone = true;
-        resolve('gone');
-      };
-      entry.blocked = (ms) => {
-        clearTimeout(timer);
-        const look = (): void => void this.#sessions.renewOne(entry).catch(() => {});
-        timer = unref(setTimeout(look, Math.min(ms + 1, LOOK_MS)));
-      };
-      endWatch = onAbort(signal, () => resolve('aborted'));
-    });
     // A message may come before the answer.
     this.#sessions.add(entry);
+    const { token, blocked } = await this.#enter(request, entry, false);
+    if (signal.aborted) throw signal.reason;
+    served();
+    if (token > 0) entry.token ??= token;
+    if (entry.token === undefined && !grant.isLost) await this.#turnOf(entry, signal, blocked);
+    return grant.isLost ? undefined : grant;
+  }
+
+  /** Until it is granted, or gone. @throws the reason of the signal */
+  async #turnOf(entry: Entry, signal: AbortSignal, blockedFor: number): Promise<void> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    let endWatch = (): void => {};
     try {
-      const { token, blocked } = await this.#enter(request, entry, false);
-      served();
-      if (isGone) return undefined; // A renewal came before the request.
-      if (token > 0) entry.token ??= token;
-      else if (blocked > 0 && entry.token === undefined) entry.blocked(blocked);
-      const how = entry.token === undefined ? await end : 'granted';
-      if (how === 'granted' && !signal.aborted) return grant;
-      if (how === 'gone') return undefined;
-      throw signal.reason;
+      await new Promise<void>((resolve, reject) => {
+        const { lost } = entry;
+        entry.granted = () => resolve();
+        entry.lost = (why) => {
+          lost(why);
+          resolve();
+        };
+        entry.blocked = (ms) => {
+          clearTimeout(timer);
+          const look = (): void => void this.#sessions.renewOne(entry).catch(() => {});
+          timer = unref(setTimeout(look, Math.min(ms + 1, LOOK_MS)));
+        };
+        if (blockedFor > 0) entry.blocked(blockedFor);
+        endWatch = onAbort(signal, () => reject(signal.reason));
+      });
     } finally {
       clearTimeout(timer);
       endWatch();
@@ -197,7 +198,7 @@ export class RedisEngine implements Engine {
 
   #keysOf({ name, permits }: EngineRequest): string[] {
     const hold = `${this.#prefix}${encoded(name)}${permits === undefined ? '' : '%semaphore'}`;
-    return [hold, ...['queue', 'alive', 'info', 'granted', 'state'].map((what) => `{${hold}}:${what}`)];
+    return [hold, ...['queue', 'alive', 'info', 'granted', 'token', 'server'].map((what) => `{${hold}}:${what}`)];
   }
 
   #recordsOf(name: string): string {

@@ -22,6 +22,10 @@ export class RedisGrant implements EngineGrant {
     return this.entry.token as number;
   }
 
+  get isLost(): boolean {
+    return this.#loss.error !== undefined;
+  }
+
   release(): Promise<void> {
     this.#loss.released();
     this.#released ??= this.leave();

@@ -2,19 +2,54 @@
  * What is done in Redis, each in one step. All state of a lock is in keys of one hash slot:
  *
  * - `hold`: the holder, as redlock has it: a string that expires. `readers` where readers hold.
- * - `queue`: all requests, holders too, by the numbers of their coming; `alive`: until when each is known to live.
- * - `info`: what each says of itself; `granted`: the tokens of those that hold; `state`: the last number and token.
+ * - `queue`: all requests, holders too, in the order of their coming; `alive`: until when each is known to live.
+ * - `info`: what each says of itself; `granted`: the tokens of those that hold; `token`: the last one.
+ * - `server`: in a cluster, the `run_id` of the server that was seen last, and since when.
+ *
+ * A free lock needs none of the queue: `hold` alone says it all, `ID TOKEN DESCRIPTION`. Whichever script comes next, but
+ * for the release, puts that holder into the queue first, so that all others know one shape.
  *
  * A request that is not renewed in time is dropped by whichever script comes next: its holder has said by then that the
  * lock is lost (after two thirds of the time). A request is granted by the script that makes room for it, which tells its
  * process by a message: one for each grant. Ids are `w:PROCESS:N`, of readers `r:PROCESS:N`.
  */
 
-const COMMON = `
-local hold, queue, alive, info, granted, state = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local prefix, ttl, permits, grace = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+const START = `
+local hold, queue, alive, info, granted, last, server = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local ttl, permits = tonumber(ARGV[2]), tonumber(ARGV[3])
+local WEEK = 604800000
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+-- Greater than all before, and after a failover that lost the last ones too, by the clock.
+local function nextToken()
+  local token = math.max(tonumber(redis.call('GET', last) or '0') + 1, now)
+  return string.format('%.0f', token)
+end
+
+-- Until when nothing may be granted: a server may have lost the last writes, or all of them. A client of one server asks
+-- it once for each connection; in a cluster it is looked at here, since no client is told which server answers.
+local grace = tonumber(ARGV[4]) -- or 'ask'
+local function graceUntil()
+  if grace then return grace end
+  local about = redis.call('INFO', 'server')
+  local run = string.match(about, 'run_id:(%w+)')
+  local known, since = string.match(redis.call('GET', server) or '', '^(%S+) (%d+)$')
+  if known ~= run then
+    local memory = redis.call('INFO', 'memory')
+    local policy = string.match(memory, 'maxmemory_policy:(%S+)')
+    if policy ~= 'noeviction' and string.match(memory, 'maxmemory:(%d+)') ~= '0' then error('UNFIT ' .. policy) end
+    local uptime = string.match(about, 'uptime_in_seconds:(%d+)') * 1000
+    since = string.format('%.0f', known and now or now - uptime)
+    redis.call('SET', server, run .. ' ' .. since, 'PX', WEEK)
+  end
+  grace = since + ttl
+  return grace
+end
+`;
+
+const COMMON = `
+local prefix = ARGV[1]
 local blocked = 0
 local asking -- whose process gets the answer of this script, and needs no message
 
@@ -33,11 +68,27 @@ local function drop(id)
 end
 
 local function grant(id)
-  local token = math.max(tonumber(redis.call('HGET', state, 'token') or '0') + 1, now)
-  local text = string.format('%.0f', token)
-  redis.call('HSET', state, 'token', text)
-  redis.call('HSET', granted, id, text)
-  if id ~= asking then tell(id, text) end
+  local token = nextToken()
+  redis.call('SET', last, token, 'PX', WEEK)
+  redis.call('HSET', granted, id, token)
+  if id ~= asking then tell(id, token) end
+end
+
+local function enqueue(id, description, left)
+  local behind = redis.call('ZRANGE', queue, -1, -1, 'WITHSCORES')[2] or 0
+  redis.call('ZADD', queue, behind + 1, id)
+  redis.call('ZADD', alive, now + left, id)
+  redis.call('HSET', info, id, description)
+end
+
+-- A holder that is not in the queue, since it came when the lock was free.
+local function enqueueHolder()
+  local id, token, description = string.match(redis.call('GET', hold) or '', '^(w:%S+) (%d+) (.*)$')
+  if not id then return end
+  local left = math.max(1, redis.call('PTTL', hold))
+  enqueue(id, description, left)
+  redis.call('HSET', granted, id, token)
+  redis.call('SET', hold, id, 'PX', left)
 end
 
 -- Until when the holders of the head live, for programs that know only \`hold\`.
@@ -60,7 +111,7 @@ local function serve()
     if redis.call('GET', hold) == 'readers' then redis.call('DEL', hold) end
     return
   end
-  if now < grace then blocked = grace - now end
+  blocked = math.max(0, graceUntil() - now)
   if permits == 0 and blocked == 0 and isForeign() then blocked = math.max(1, redis.call('PTTL', hold)) end
   if blocked > 0 then
     if redis.call('HEXISTS', granted, head) == 0 and head ~= asking then tell(head, 0) end
@@ -86,45 +137,55 @@ end
 
 local function keep()
   for _, key in ipairs({ queue, alive, info, granted }) do
-    if redis.call('PTTL', key) < 2 * ttl then redis.call('PEXPIRE', key, 2 * ttl) end
+    if redis.call('PTTL', key) < 1.5 * ttl then redis.call('PEXPIRE', key, 2 * ttl) end
   end
-  redis.call('PEXPIRE', state, 604800000)
 end
 `;
 
 /** ARGV: …, id, description, 1 if it is not to wait. Its token, 0: it waits, -1: it is not free; and for how long nothing
  * but time can change that it waits. */
-export const ENTER = `${COMMON}
+export const ENTER = `${START}
 local id, description, ifFree = ARGV[5], ARGV[6], ARGV[7] == '1'
-asking = id
-if redis.call('ZSCORE', queue, id) then
-  return { redis.call('HGET', granted, id) or '0', '0' }
+if permits == 0 and string.sub(id, 1, 2) == 'w:' and redis.call('EXISTS', queue) == 0 and graceUntil() <= now then
+  local token = nextToken()
+  if redis.call('SET', hold, id .. ' ' .. token .. ' ' .. description, 'NX', 'PX', ttl) then
+    redis.call('SET', last, token, 'PX', WEEK)
+    return { token, '0' }
+  end
 end
-redis.call('ZADD', queue, redis.call('HINCRBY', state, 'number', 1), id)
-redis.call('ZADD', alive, now + ttl, id)
-redis.call('HSET', info, id, description)
-serve()
+${COMMON}
+asking = id
+enqueueHolder()
+if not redis.call('ZSCORE', queue, id) then
+  enqueue(id, description, ttl)
+  serve()
+end
+keep()
 local token = redis.call('HGET', granted, id)
 if ifFree and not token then
   drop(id)
   return { '-1', '0' }
 end
-keep()
 return { token or '0', string.format('%.0f', blocked) }
 `;
 
-/** ARGV: …, ids. Gives them up, and serves those behind. */
-export const LEAVE = `${COMMON}
-for i = 5, #ARGV do drop(ARGV[i]) end
+/** ARGV: …, id. Gives it up, and serves those behind. */
+export const LEAVE = `
+local id, value = ARGV[5], redis.call('GET', KEYS[1])
+if value and string.sub(value, 1, #id + 1) == id .. ' ' then return redis.call('DEL', KEYS[1]) end
+${START}
+${COMMON}
+drop(id)
 serve()
 return 1
 `;
 
 /** ARGV: …, ids. For each its token, 0: it waits, -1: it is gone. And, last, for how long nothing but time can change. */
-export const RENEW = `${COMMON}
+export const RENEW = `${START}${COMMON}
 -- A server that is out of memory refuses what may need more, unless the script has written before: a holder is to keep
 -- its lock then. This removes nothing.
 redis.call('ZREM', alive, '')
+enqueueHolder()
 for i = 5, #ARGV do
   if redis.call('ZSCORE', queue, ARGV[i]) then redis.call('ZADD', alive, now + ttl, ARGV[i]) end
 end
@@ -140,16 +201,14 @@ return states
 `;
 
 /** All requests in order: id, description, token or an empty text. It changes nothing. */
-export const LOOK = `
-local queue, alive, info, granted = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local found = {}
-for _, id in ipairs(redis.call('ZRANGE', queue, 0, -1)) do
-  if tonumber(redis.call('ZSCORE', alive, id) or '0') > now then
-    found[#found + 1] = id
-    found[#found + 1] = redis.call('HGET', info, id) or ''
-    found[#found + 1] = redis.call('HGET', granted, id) or ''
+export const LOOK = `${START}
+local id, token, description = string.match(redis.call('GET', hold) or '', '^(w:%S+) (%d+) (.*)$')
+local found = id and { id, description, token } or {}
+for _, one in ipairs(redis.call('ZRANGE', queue, 0, -1)) do
+  if tonumber(redis.call('ZSCORE', alive, one) or '0') > now then
+    found[#found + 1] = one
+    found[#found + 1] = redis.call('HGET', info, one) or ''
+    found[#found + 1] = redis.call('HGET', granted, one) or ''
   end
 end
 return found

@@ -44,7 +44,6 @@ export class Sessions {
 
   remove({ id }: Entry): void {
     this.#entries.delete(id);
-    if (this.#entries.size === 0) this.close();
   }
 
   /** A message: the id, and its token or 0. */
@@ -78,6 +77,8 @@ export class Sessions {
   }
 
   #renewAll(): void {
+    // Not with the last release: the next request comes soon, and would begin anew.
+    if (this.#entries.size === 0) return this.close();
     const byLock = new Map<string, Entry[]>();
     for (const entry of this.#entries.values()) {
       const key = entry.keys[0] as string;
@@ -90,8 +91,7 @@ export class Sessions {
       ),
     );
     void Promise.all(outcomes).then((well) => {
-      if (this.#entries.size === 0 || this.#watch === undefined) return;
-      clearTimeout(this.#renewing); // Of requests that came when there were none left.
+      if (this.#watch === undefined) return; // Closed.
       const delay = well.every(Boolean) ? this.ttl / 5 : this.ttl / 20;
       this.#renewing = unref(setTimeout(() => this.#renewAll(), delay));
     });

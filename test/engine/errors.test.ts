@@ -389,9 +389,9 @@ const ofRedis: Row[] = [
     make: () => redisWith('--maxmemory', '100mb', '--maxmemory-policy', 'allkeys-lru'),
   },
   {
-    what: 'a node of Redis Cluster',
+    what: 'a node of Redis Cluster, and a client of one server',
     comes: 'rejects',
-    says: /Redis Cluster, which is not supported/,
+    says: /give a client of the cluster/,
     make: () => redisWith('--cluster-enabled', 'yes'),
   },
   {

@@ -1,6 +1,6 @@
 /** What every engine must show, on a real Redis, with each client. */
-import { Redis } from 'ioredis';
-import { createClient } from 'redis';
+import { Cluster, Redis } from 'ioredis';
+import { createClient, createCluster } from 'redis';
 import { beforeAll, describe } from 'vitest';
 import { RedisLocks } from '../../src/redis/index.js';
 import { engineTests } from '../suites/engine.js';
@@ -20,4 +20,25 @@ describe.runIf(hasRedis)('RedisLocks', () => {
     engineTests(() => new RedisLocks({ client: createClient({ url: server.url }), ttl: TTL })));
   describe('by a client of ioredis', () =>
     engineTests(() => new RedisLocks({ client: new Redis(server.url, { lazyConnect: true }), ttl: TTL })));
+});
+
+describe.runIf(hasRedis)('RedisLocks on a cluster', () => {
+  let nodes: RedisServer[];
+  beforeAll(async () => {
+    nodes = await RedisServer.startCluster({ primaries: 3, replicas: 0 });
+  });
+
+  describe('by a client of node-redis', () =>
+    engineTests(() => {
+      const client = createCluster({ rootNodes: nodes.map(({ url }) => ({ url })) });
+      return new RedisLocks({ client, ttl: TTL });
+    }));
+  describe('by a client of ioredis', () =>
+    engineTests(() => {
+      const client = new Cluster(
+        nodes.map(({ url }) => url),
+        { lazyConnect: true },
+      );
+      return new RedisLocks({ client, ttl: TTL });
+    }));
 });

@@ -60,6 +60,17 @@ export class RedisServer {
     return sentinel.port;
   }
 
+  /** Of so many primaries, each with a replica, or without. */
+  static async startCluster({ primaries, replicas }: { primaries: number; replicas: 0 | 1 }): Promise<RedisServer[]> {
+    const settings = ['--cluster-enabled', 'yes', '--cluster-node-timeout', '1000'];
+    const count = primaries * (1 + replicas);
+    const nodes = await Promise.all(Array.from({ length: count }, () => RedisServer.start(...settings)));
+    const addresses = nodes.map(({ port }) => `127.0.0.1:${port}`);
+    nodes[0]?.ask('--cluster', 'create', ...addresses, '--cluster-replicas', String(replicas), '--cluster-yes');
+    for (const node of nodes) await until(() => /cluster_state:ok/.test(node.ask('CLUSTER', 'INFO')));
+    return nodes;
+  }
+
   get url(): string {
     return `redis://127.0.0.1:${this.port}`;
   }
