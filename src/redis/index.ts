@@ -19,9 +19,15 @@ export interface RedisLocksOptions {
   ttl?: number | undefined;
   /** How many ms a call may take. @default 2000 */
   callTimeout?: number | undefined;
+  /**
+   * How many replicas must have a grant before it is told (`WAIT`): a failover loses fewer of them then, and each takes
+   * longer. Where too few answer within half of `callTimeout`, it is waited for, as in an outage. Not in a cluster.
+   * @default 0
+   */
+  replicas?: number | undefined;
 }
 
-const OPTIONS = ['url', 'client', 'prefix', 'ttl', 'callTimeout'];
+const OPTIONS = ['url', 'client', 'prefix', 'ttl', 'callTimeout', 'replicas'];
 
 /**
  * The locks of one Redis. Connects when a lock is first asked for. Redis copies to its replicas later: a failover that
@@ -31,7 +37,7 @@ export class RedisLocks extends EngineLocks<RedisEngine> {
   /** @throws {TypeError} @throws {RangeError} a bad option @throws {Error} neither redis nor ioredis is installed */
   constructor(options: RedisLocksOptions) {
     const given = optionsObject<Partial<RedisLocksOptions>>(options, OPTIONS);
-    const { url, client, prefix = 'fairlock/', ttl = 10_000, callTimeout = 2000 } = given;
+    const { url, client, prefix = 'fairlock/', ttl = 10_000, callTimeout = 2000, replicas = 0 } = given;
     if ((url === undefined) === (client === undefined))
       throw new TypeError('url, client: exactly one of them is required');
     if (url !== undefined && typeof url !== 'string') throw new TypeError(`url: expected a text, got ${shown(url)}`);
@@ -42,7 +48,9 @@ export class RedisLocks extends EngineLocks<RedisEngine> {
     if (!(ttl >= 3000 && ttl < 2 ** 31)) throw new RangeError(`ttl: expected at least 3000 ms, got ${shown(ttl)}`);
     if (!(callTimeout > 0 && callTimeout < 2 ** 31))
       throw new RangeError(`callTimeout: expected a number of ms, got ${shown(callTimeout)}`);
+    if (!(Number.isInteger(replicas) && replicas >= 0))
+      throw new RangeError(`replicas: expected a number of them, got ${shown(replicas)}`);
     const makeWire = wires(client === undefined ? { url: url as string } : { client });
-    super(new RedisEngine({ makeWire, prefix, ttl, callTimeout }), 1000);
+    super(new RedisEngine({ makeWire, prefix, ttl, callTimeout, replicas }), 1000);
   }
 }

@@ -9,6 +9,7 @@ export interface LinkOptions {
   prefix: string;
   ttl: number;
   callTimeout: number;
+  replicas: number;
   /** Of this engine: the channel of its messages. */
   channel: string;
 }
@@ -101,7 +102,10 @@ export class Link {
 
   /** Which server it is, and until when it may not grant. @throws it is a replica, or not fit for locks */
   async #askServer(): Promise<Grace> {
-    if (this.#calls.isCluster) return 'ask';
+    if (this.#calls.isCluster) {
+      if (this.options.replicas > 0) throw new UnfitServer('replicas: no client of a cluster can ask for them');
+      return 'ask';
+    }
     const text = String(await this.call(['INFO']));
     const field = (name: string): string | undefined => new RegExp(`^${name}:(.*?)\r?$`, 'm').exec(text)?.[1];
     if (field('role') !== 'master') throw new Error(`READONLY the server is a ${field('role')}, not a primary`);

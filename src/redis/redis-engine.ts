@@ -22,6 +22,8 @@ export interface RedisEngineOptions {
   prefix: string;
   ttl: number;
   callTimeout: number;
+  /** How many must have a grant before it is told. */
+  replicas: number;
 }
 
 export class RedisEngine implements Engine {
@@ -31,13 +33,18 @@ export class RedisEngine implements Engine {
   readonly #sessions: Sessions;
   readonly #prefix: string;
   readonly #ttl: number;
+  readonly #replicas: number;
+  readonly #copyTimeout: string;
   #count = 0;
 
-  constructor({ makeWire, prefix, ttl, callTimeout }: RedisEngineOptions) {
+  constructor({ makeWire, prefix, ttl, callTimeout, replicas }: RedisEngineOptions) {
+    this.#replicas = replicas;
+    // Renewals come behind it on the same connection.
+    this.#copyTimeout = String(Math.ceil(callTimeout / 2));
     this.#prefix = prefix;
     this.#ttl = ttl;
     const channel = `${prefix}%wake:${this.#process}`;
-    this.#connection = new Connection({ makeWire, prefix, ttl, callTimeout, channel }, (message) =>
+    this.#connection = new Connection({ makeWire, prefix, ttl, callTimeout, replicas, channel }, (message) =>
       this.#sessions.told(message),
     );
     this.#sessions = new Sessions(ttl, async (keys, permits, ids) => {
@@ -54,6 +61,7 @@ export class RedisEngine implements Engine {
       if (token < 0) return null;
       entry.token = token;
       this.#sessions.add(entry);
+      if (this.#replicas > 0) await this.#copied();
       return grant;
     } catch (error) {
       void this.#leave(entry);
@@ -124,7 +132,12 @@ export class RedisEngine implements Engine {
     if (signal.aborted) throw signal.reason;
     served();
     if (token > 0) entry.token ??= token;
-    if (entry.token === undefined && !grant.isLost) await this.#turnOf(entry, signal, blocked);
+    if (entry.token === undefined && !grant.isLost) {
+      await this.#turnOf(entry, signal, blocked);
+      // Another process's script has granted it: a write of our own comes after that.
+      if (this.#replicas > 0) await this.#sessions.renewOne(entry);
+    }
+    if (this.#replicas > 0) await this.#copied();
     return grant.isLost ? undefined : grant;
   }
 
@@ -152,6 +165,12 @@ export class RedisEngine implements Engine {
       clearTimeout(timer);
       endWatch();
     }
+  }
+
+  /** The last write of this connection is on as many replicas as was asked for. @throws {Error} on fewer */
+  async #copied(): Promise<void> {
+    const count = Number(await this.#connection.call('WAIT', String(this.#replicas), this.#copyTimeout));
+    if (count < this.#replicas) throw new Error(`NOREPLICAS ${count} of ${this.#replicas} replicas have it`);
   }
 
   async #enter(request: EngineRequest, entry: Entry, ifFree: boolean): Promise<{ token: number; blocked: number }> {

@@ -63,6 +63,12 @@ describe.runIf(hasRedis).each(Object.keys(CLIENTS))('RedisLocks on a cluster, by
     for (const node of nodes) node.ask('CONFIG', 'SET', 'maxmemory-policy', 'noeviction');
   });
 
+  it('replicas cannot be asked for', async () => {
+    const locks = new RedisLocks({ client: client(nodes), replicas: 1 });
+    atFileEnd(() => locks.close());
+    await expect(locks.lock('x').acquire()).rejects.toThrow(/replicas: no client of a cluster/);
+  });
+
   it('its connections keep no process alive', async () => {
     const args = [program('redis-cluster-once.mjs'), kind, ...nodes.map(({ url }) => url)];
     expect(await run(process.execPath, args)).toMatchObject({ code: 0, stdout: 'locked\n' });

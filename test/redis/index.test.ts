@@ -178,6 +178,27 @@ describe.runIf(hasRedis)('RedisLocks', () => {
     await handle.release();
   });
 
+  it('with replicas, a grant is told when they have it, and waits while they do not answer', async () => {
+    const primary = await RedisServer.start('--repl-diskless-sync-delay', '0');
+    const replica = await RedisServer.start('--replicaof', '127.0.0.1', String(primary.port));
+    await until(() => primary.ask('WAIT', '1', '100') === '1');
+    const [one, other] = [1, 2].map(() => open(primary, { replicas: 1, callTimeout: 400 })) as [RedisLocks, RedisLocks];
+    const handle = await one.lock('x').acquire();
+    expect(replica.ask('EXISTS', 'fairlock/x')).toBe('1');
+    const waiting = other.lock('x').acquire();
+    await until(async () => (await one.inspect('x')).waiters.length === 1);
+    replica.stop();
+    await handle.release();
+    await expect(one.lock('y').tryAcquire()).rejects.toThrow(/NOREPLICAS 0 of 1/);
+    expect(await one.inspect('y')).toEqual({ holders: [], waiters: [] });
+    replica.goOn();
+    const next = await waiting;
+    expect(replica.ask('HGETALL', '{fairlock/x}:granted') + replica.ask('GET', 'fairlock/x')).toContain(
+      String(next.token),
+    );
+    await next.release();
+  });
+
   it.runIf(isSoak).each(['stopped', 'killed'] as const)(
     'behind Sentinel, a primary that is %s: the holder is told, then the next one holds, with a greater token',
     async (how) => {
@@ -231,6 +252,7 @@ describe.runIf(hasRedis)('RedisLocks', () => {
     [{ client: {} }],
     [{ url: 'x', ttl: 1 }],
     [{ url: 'x', prefix: '{' }],
+    [{ url: 'x', replicas: -1 }],
   ])('refuses %j', (options) => {
     expect(() => new RedisLocks(options as never)).toThrow(/url, client|expected/);
   });

@@ -1,10 +1,12 @@
 /** What every engine must show, on a real Redis, with each client. */
 import { Cluster, Redis } from 'ioredis';
 import { createClient, createCluster } from 'redis';
+import { createClient as createClient4, createCluster as createCluster4 } from 'redis-4';
 import { beforeAll, describe } from 'vitest';
 import { RedisLocks } from '../../src/redis/index.js';
 import { engineTests } from '../suites/engine.js';
 import { hasRedis, RedisServer } from '../support/redis-server.js';
+import { isSoak } from '../support/scale.js';
 
 /** A server that has just begun grants nothing for so long. */
 const TTL = 3000;
@@ -18,6 +20,9 @@ describe.runIf(hasRedis)('RedisLocks', () => {
   describe('by its URL', () => engineTests(() => new RedisLocks({ url: server.url, ttl: TTL })));
   describe('by a client of node-redis', () =>
     engineTests(() => new RedisLocks({ client: createClient({ url: server.url }), ttl: TTL })));
+  describe.runIf(isSoak)('by a client of node-redis 4', () =>
+    engineTests(() => new RedisLocks({ client: createClient4({ url: server.url }), ttl: TTL })),
+  );
   describe('by a client of ioredis', () =>
     engineTests(() => new RedisLocks({ client: new Redis(server.url, { lazyConnect: true }), ttl: TTL })));
 });
@@ -33,6 +38,12 @@ describe.runIf(hasRedis)('RedisLocks on a cluster', () => {
       const client = createCluster({ rootNodes: nodes.map(({ url }) => ({ url })) });
       return new RedisLocks({ client, ttl: TTL });
     }));
+  describe.runIf(isSoak)('by a client of node-redis 4', () =>
+    engineTests(() => {
+      const client = createCluster4({ rootNodes: nodes.map(({ url }) => ({ url })) });
+      return new RedisLocks({ client, ttl: TTL });
+    }),
+  );
   describe('by a client of ioredis', () =>
     engineTests(() => {
       const client = new Cluster(
