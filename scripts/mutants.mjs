@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import Table from 'cli-table3';
 
 const LOCK = ['test/locks/inter-process-lock.test.ts', 'test/locks/file-lock.test.ts', 'test/backends/'];
-const FAIR = ['test/backends/fifo/'];
+const FAIR = ['test/backends/order/'];
 const ETCD = ['test/etcd/'];
 const POSTGRES = ['test/postgres/'];
 
@@ -23,12 +23,18 @@ const MUTANTS = [
   ],
   [
     'a grant on a replaced file is kept after a wait',
-    'src/backends/kernel/parked-wait.ts',
-    "status === REPLACED ? 'replaced' : 'granted'",
-    "'granted'",
+    'src/backends/kernel/pending-request.ts',
+    ": status === REPLACED ? 'replaced' : 'granted'",
+    ": 'granted'",
     LOCK,
   ],
-  ['a cancelled wait is not cancelled', 'src/backends/kernel/pending-lock.ts', 'this.#wait?.cancel();', '', LOCK],
+  [
+    'a cancelled wait is not cancelled',
+    'src/backends/kernel/pending-request.ts',
+    'this.endWaits(() => sidecar?.close());',
+    'void sidecar;',
+    LOCK,
+  ],
   [
     'a lock is released without unlocking',
     'src/backends/kernel/kernel-grant.ts',
@@ -101,15 +107,15 @@ const MUTANTS = [
   ],
   [
     'tickets are not taken in order',
-    'src/backends/fifo/ticket-queue.ts',
+    'src/backends/order/ticket-queue.ts',
     'const [next] = this.#waiting;',
     'const next = [...this.#waiting].at(-1);',
     FAIR,
   ],
-  ['a cancelled ticket is kept', 'src/backends/fifo/ticket.ts', '      sidecar.nativeFile.dropTicket();\n', '', FAIR],
+  ['a cancelled ticket is kept', 'src/backends/order/ticket.ts', '    sidecar?.nativeFile.dropTicket();\n', '', FAIR],
   [
     'there is no limit to the tickets ahead',
-    'src/backends/fifo/ticket-queue.ts',
+    'src/backends/order/ticket-queue.ts',
     'this.#ahead < MOST_AHEAD',
     'true',
     FAIR,
@@ -130,9 +136,9 @@ const MUTANTS = [
   ],
   [
     'a late grant is kept',
-    'src/backends/kernel/parked-wait.ts',
-    'this.wait.cancel(() => this.file.unlockAndClose());',
-    'this.wait.cancel();',
+    'src/backends/kernel/pending-request.ts',
+    '        file?.unlockAndClose();\n        if (isForTurn)',
+    '        if (isForTurn)',
     LOCK,
   ],
   [

@@ -2,7 +2,7 @@
 import type { FifoQueue } from '../core/fifo-queue.js';
 import { DescriptorCache } from '../files/descriptor-cache.js';
 import type { Parties } from '../options.js';
-import type { TicketQueue } from './fifo/ticket-queue.js';
+import type { TicketQueue } from './order/ticket-queue.js';
 import { type QueueName, queueFor } from './path-registry.js';
 
 export class PathState {

@@ -6,13 +6,13 @@ import type { LockPlace } from '../files/lock-place.js';
 import { loadLocks } from '../native/locks.js';
 import type { InternalLockOptions } from '../options.js';
 import { printable } from '../printable.js';
-import { QueueAccess } from './fifo/queue-access.js';
-import { TicketQueue } from './fifo/ticket-queue.js';
 import { fcntlCalls } from './kernel/fcntl.js';
 import { flockCalls } from './kernel/flock.js';
 import { KernelBackend } from './kernel/kernel-backend.js';
 import type { LockCalls } from './kernel/lock-calls.js';
 import { LockfileBackend } from './lockfile/lockfile-backend.js';
+import { ProcessOrder } from './order/process-order.js';
+import { TicketQueue } from './order/ticket-queue.js';
 import type { PathState } from './path-state.js';
 
 /** @throws {LockUnsupportedError} what was asked for by name is not available */
@@ -22,13 +22,13 @@ export function selectBackend(place: LockPlace, options: InternalLockOptions, st
   if (options.fairness !== 'kernel') {
     const why = whyNotFifo(calls, options);
     if (why === undefined && calls !== undefined) {
-      const order = queueAccess({ ...options, path }, options.fairness, state, place);
+      const order = processOrder({ ...options, path }, options.fairness, state, place);
       return new KernelBackend(place, options, state, calls, order);
     }
     if (options.fairness === 'fifo') throw new LockUnsupportedError(path, `fairness 'fifo' ${why}`);
   }
   if (calls === undefined) return new LockfileBackend(place, options);
-  return new KernelBackend(place, options, state, calls, new QueueAccess(undefined, false, place));
+  return new KernelBackend(place, options, state, calls, new ProcessOrder(undefined, false, place));
 }
 
 /** Undefined: the lockfile. */
@@ -56,17 +56,17 @@ function whyNotFifo(calls: LockCalls | undefined, options: InternalLockOptions):
   return undefined;
 }
 
-/** A lock's access to the ticket queue of its path. */
-export function queueAccess(
+/** The order of a lock's requests between processes. */
+export function processOrder(
   file: LockFileOptions,
   fairness: 'kernel' | 'fifo' | 'auto',
   state: PathState,
   place: LockPlace,
-): QueueAccess {
+): ProcessOrder {
   const { api: addon } = loadLocks();
-  if (fairness === 'kernel' || addon === undefined) return new QueueAccess(undefined, false, place);
+  if (fairness === 'kernel' || addon === undefined) return new ProcessOrder(undefined, false, place);
   const queue = state.tickets(() => new TicketQueue(state.name.path, file, addon));
-  return new QueueAccess(queue, fairness === 'auto', place);
+  return new ProcessOrder(queue, fairness === 'auto', place);
 }
 
 let hasWarned = false;

@@ -1,7 +1,7 @@
 /** The semaphore between processes. */
 import { SemaphoreBackend } from '../backends/kernel/semaphore-backend.js';
 import { pathState } from '../backends/path-state.js';
-import { queueAccess } from '../backends/select.js';
+import { processOrder } from '../backends/select.js';
 import { systemClock } from '../core/clock.js';
 import type { LockHandle, PermitHandle } from '../core/handle.js';
 import { LockCore } from '../core/lock-core.js';
@@ -47,7 +47,7 @@ export class InterProcessSemaphore implements Disposable {
       (canonical) => ({ path: canonical, isSemaphore: true }),
       (name) => {
         const state = pathState(name);
-        const order = queueAccess(lockFile, fairness, state, place);
+        const order = processOrder(lockFile, fairness, state, place);
         const backend = new SemaphoreBackend(lockFile, permits, addon, state, order, place);
         return new LockCore(this.path, state.queue, backend, systemClock);
       },

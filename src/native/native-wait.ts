@@ -49,9 +49,8 @@ export class NativeWait {
   readonly #addon: Addon;
   readonly #id: number;
   readonly #client: Client;
-  #isCancelled = false;
-  #wasGranted = false;
-  #whenUnused: (() => void)[] = [];
+  /** Called when a wait that was cancelled is over. */
+  #whenUnused: ((wasGranted: boolean) => void) | undefined;
 
   private constructor(
     /** The addon uses them as long as the wait lasts. */
@@ -100,35 +99,29 @@ export class NativeWait {
     return status;
   }
 
-  /** It was cancelled, but had been granted just before: its ticket, if it had one, was dropped with the grant. */
-  get wasGranted(): boolean {
-    return this.#wasGranted;
-  }
-
   /**
-   * `onEnd` is not called after this.
+   * Once, by its owner, before `onEnd`, which is not called after this.
    * @param whenUnused called when no thread uses the files any more: at once, or, where the wait cannot be interrupted,
-   * at its end. To be closed there: a lock or a ticket may have been granted all the same.
+   * at its end. To be closed there: a lock or a ticket may have been granted all the same. It is told whether the wait
+   * had been granted just before it was cancelled; its ticket, if it had one, was dropped with the grant then.
    */
-  cancel(whenUnused: () => void = () => {}): void {
-    const { waits } = this.#client;
-    if (!this.#isCancelled && waits.get(this.#id) === this) {
-      this.#isCancelled = true;
-      const status = this.#addon.cancel(this.#id);
-      this.#wasGranted = status === GRANTED;
-      if (status === undefined) stuck.add(this);
-      else waits.delete(this.#id);
+  cancel(whenUnused: (wasGranted: boolean) => void): void {
+    const status = this.#addon.cancel(this.#id);
+    if (status === undefined) {
+      this.#whenUnused = whenUnused;
+      stuck.add(this);
+    } else {
+      this.#client.waits.delete(this.#id);
+      whenUnused(status === GRANTED);
     }
-    if (stuck.has(this)) this.#whenUnused.push(whenUnused);
-    else whenUnused();
   }
 
   /** @internal */
   ended(status: number): void {
     this.#client.waits.delete(this.#id);
     stuck.delete(this);
-    if (!this.#isCancelled) return this.onEnd(status);
-    for (const callback of this.#whenUnused) callback();
+    if (this.#whenUnused === undefined) this.onEnd(status);
+    else this.#whenUnused(false);
   }
 }
 

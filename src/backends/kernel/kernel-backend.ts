@@ -29,8 +29,8 @@ import type { TryStatus } from '../../native/native-file.js';
 import { waitSync } from '../../native/native-wait.js';
 import type { InternalLockOptions, LockMode } from '../../options.js';
 import { Deadline } from '../../timers.js';
-import type { QueueAccess } from '../fifo/queue-access.js';
-import type { Ticket } from '../fifo/ticket.js';
+import type { ProcessOrder } from '../order/process-order.js';
+import { KERNEL_TURN, type Turn } from '../order/turn.js';
 import { overlapsHeld } from '../path-registry.js';
 import type { PathState } from '../path-state.js';
 import { pollSync } from '../poll.js';
@@ -53,7 +53,7 @@ export class KernelBackend implements Backend, SyncWaitable, Stealable, Adoptabl
     private readonly options: InternalLockOptions,
     private readonly state: PathState,
     readonly calls: LockCalls,
-    readonly order: QueueAccess,
+    readonly order: ProcessOrder,
   ) {
     this.path = place.path;
     this.name = calls.name;
@@ -70,11 +70,11 @@ export class KernelBackend implements Backend, SyncWaitable, Stealable, Adoptabl
 
   tryAcquire(mode: LockMode, isFollowedByWait: boolean): Grant | null {
     if (isFollowedByWait && this.order.isCrowded) return null;
-    return this.tryWith(mode, undefined, isFollowedByWait);
+    return this.tryWith(mode, KERNEL_TURN, isFollowedByWait);
   }
 
   request(mode: LockMode, onQueued?: () => void): PendingAcquire {
-    return new PendingLock(this, mode, this.order, this.order.takeTicket(mode, onQueued));
+    return new PendingLock(this, mode, this.order, this.order.takeTurn(mode, onQueued));
   }
 
   /** A look: it changes nothing of what it looks at. */
@@ -129,7 +129,7 @@ export class KernelBackend implements Backend, SyncWaitable, Stealable, Adoptabl
       if (status === undefined) return null;
       // With the sidecar's descriptor goes the ticket, if it was not dropped with the grant.
       sidecar?.close();
-      if (status === GRANTED) return this.grant(file, mode, undefined);
+      if (status === GRANTED) return this.grant(file, mode);
       file.unlockAndClose();
       if (status >= 0) continue;
       const error = systemError(-status, this.name, this.path);
@@ -148,7 +148,7 @@ export class KernelBackend implements Backend, SyncWaitable, Stealable, Adoptabl
     try {
       const file = replaceFile(this.files.file, this.calls);
       releaseOwn(); // After it: no other request is granted in between.
-      return this.grant(file, 'exclusive', undefined);
+      return this.grant(file, 'exclusive');
     } catch (error) {
       throw this.explained(error);
     }
@@ -162,7 +162,7 @@ export class KernelBackend implements Backend, SyncWaitable, Stealable, Adoptabl
     this.calls.prepare(file);
     if (!this.calls.isCurrent(file))
       throw new LockMismatchError(this.path, `descriptor ${fd} is another file than the one at the path`);
-    if (this.calls.tryLock(file, 'exclusive') === GRANTED) return this.grant(file, 'exclusive', undefined);
+    if (this.calls.tryLock(file, 'exclusive') === GRANTED) return this.grant(file, 'exclusive');
     throw new LockMismatchError(this.path, `it is not held through descriptor ${fd}, but through another open file`);
   }
 
@@ -180,19 +180,19 @@ export class KernelBackend implements Backend, SyncWaitable, Stealable, Adoptabl
     this.order.queue?.dispose();
   }
 
-  tryWith(mode: LockMode, ticket: Ticket | undefined, isFollowedByWait: boolean): Grant | null {
+  tryWith(mode: LockMode, turn: Turn, isFollowedByWait: boolean): Grant | null {
     for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
       const file = this.files.takeUnlessLeased(mode);
       if (file === undefined) return null;
       let status: TryStatus;
       try {
-        status = this.tries.try(file, mode, ticket, isFollowedByWait);
+        status = this.tries.try(file, mode, turn, isFollowedByWait);
       } catch (error) {
         file.close();
         if (this.files.mustWrite(error, file)) continue;
         throw this.explained(error);
       }
-      if (status === GRANTED) return this.grant(file, mode, ticket);
+      if (status === GRANTED) return this.grant(file, mode, turn);
       if (status === CONTENDED) {
         this.files.putBack(file);
         return null;
@@ -203,8 +203,8 @@ export class KernelBackend implements Backend, SyncWaitable, Stealable, Adoptabl
     throw this.noStableIdentity();
   }
 
-  grant(file: OpenFile, mode: LockMode, ticket: Ticket | undefined): Grant {
-    ticket?.granted();
+  grant(file: OpenFile, mode: LockMode, turn: Turn = KERNEL_TURN): Grant {
+    turn.granted();
     return new KernelGrant(this, file, mode);
   }
 

@@ -6,7 +6,7 @@ import { watchForLoss } from '../../files/loss-watcher.js';
 import type { OpenFile } from '../../files/open-file.js';
 import { GRANTED } from '../../native/addon.js';
 import type { LockMode } from '../../options.js';
-import type { QueueAccess } from '../fifo/queue-access.js';
+import type { ProcessOrder } from '../order/process-order.js';
 import type { KernelFiles } from './kernel-files.js';
 import type { LockCalls } from './lock-calls.js';
 import type { LockTry } from './lock-try.js';
@@ -17,7 +17,7 @@ export interface KernelParts {
   readonly files: KernelFiles;
   readonly calls: LockCalls;
   /** The order between processes. */
-  readonly order: QueueAccess;
+  readonly order: ProcessOrder;
   readonly tries: LockTry;
 }
 

@@ -3,9 +3,9 @@ import type { OpenFile } from '../../files/open-file.js';
 import { CONTENDED } from '../../native/addon.js';
 import type { TryStatus } from '../../native/native-file.js';
 import type { LockMode } from '../../options.js';
-import type { QueueAccess } from '../fifo/queue-access.js';
-import type { Ticket } from '../fifo/ticket.js';
-import type { TicketQueue } from '../fifo/ticket-queue.js';
+import type { ProcessOrder } from '../order/process-order.js';
+import type { TicketQueue } from '../order/ticket-queue.js';
+import type { Turn } from '../order/turn.js';
 import type { LockCalls } from './lock-calls.js';
 
 /**
@@ -24,13 +24,13 @@ const CELL = new Int32Array(new SharedArrayBuffer(4));
 export class LockTry {
   constructor(
     private readonly calls: LockCalls,
-    private readonly order: QueueAccess,
+    private readonly order: ProcessOrder,
     private readonly unlinksOnRelease: boolean,
   ) {}
 
   /** @param isFollowedByWait whether a contended try need not be right to the microsecond */
-  try(file: OpenFile, mode: LockMode, ticket: Ticket | undefined, isFollowedByWait: boolean): TryStatus {
-    if (ticket !== undefined) return file.nativeFile.tryIfFirst(ticket.sidecar, mode);
+  try(file: OpenFile, mode: LockMode, { sidecar }: Turn, isFollowedByWait: boolean): TryStatus {
+    if (sidecar !== undefined) return file.nativeFile.tryIfFirst(sidecar, mode);
     const status = this.inOrder(file, mode);
     return status === CONTENDED && !isFollowedByWait ? this.#unlessProbed(file, mode) : status;
   }

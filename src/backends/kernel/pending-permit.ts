@@ -1,27 +1,23 @@
 /** A request for a permit: it waits for its turn, if requests queue, then for whichever permit is released first. */
 import type { Grant } from '../../core/backend.js';
-import { systemError } from '../../errors.js';
 import type { OpenFile } from '../../files/open-file.js';
-import { GRANTED } from '../../native/addon.js';
-import { NativeWait } from '../../native/native-wait.js';
 import { clearImmediate, setImmediate } from '../../timers.js';
-import type { QueueAccess } from '../fifo/queue-access.js';
-import type { Ticket } from '../fifo/ticket.js';
-import { ParkedWait, type ParkOutcome } from './parked-wait.js';
-import { PendingRequest } from './pending-request.js';
+import type { ProcessOrder } from '../order/process-order.js';
+import { KERNEL_TURN, type Turn } from '../order/turn.js';
+import { PendingRequest, type WaitOutcome } from './pending-request.js';
 
 /** The semaphore that is waited for. */
 export interface PermitSource {
   readonly path: string;
   readonly permits: number;
   /** One try; null: none is free, or another request has an earlier ticket. */
-  tryWith(ticket: Ticket | undefined): Grant | null;
+  tryWith(turn: Turn): Grant | null;
   /** One try for any permit, whatever is queued. */
-  tryPermits(ticket: Ticket | undefined): Grant | null;
+  tryPermits(turn: Turn): Grant | null;
   /** An open file to wait for a permit with. Undefined: it was replaced while it was opened. */
   openFor(permit: number): OpenFile | undefined;
   /** The open file has the permit: the turn passes to the next request. */
-  grant(file: OpenFile, permit: number, ticket: Ticket | undefined): Grant;
+  grant(file: OpenFile, permit: number, turn: Turn): Grant;
   /** What an error of the lock is told as. */
   explained(error: unknown): unknown;
   unsteady(): Error;
@@ -31,24 +27,20 @@ export interface PermitSource {
 const MOST_THREADS = 64;
 
 export class PendingPermit extends PendingRequest {
-  /** One thread for each permit. */
-  #waits: ParkedWait[] = [];
-  #turn: NativeWait | undefined;
-  #again: NodeJS.Immediate | undefined;
   /** Its turn has come: it competes for the permits, and only with processes that do not queue. */
   #isFirst: boolean;
 
   constructor(
     private readonly semaphore: PermitSource,
-    order: QueueAccess,
-    ticket: Ticket | undefined,
+    order: ProcessOrder,
+    turn: Turn,
   ) {
-    super(order, ticket);
-    this.#isFirst = ticket === undefined;
+    super(order, turn);
+    this.#isFirst = turn === KERNEL_TURN;
   }
 
   protected override tryAcquire(): Grant | null {
-    return this.#isFirst ? this.semaphore.tryPermits(this.ticket) : this.semaphore.tryWith(this.ticket);
+    return this.#isFirst ? this.semaphore.tryPermits(this.turn) : this.semaphore.tryWith(this.turn);
   }
 
   protected override park(): boolean {
@@ -62,54 +54,42 @@ export class PendingPermit extends PendingRequest {
     return this.semaphore.unsteady();
   }
 
-  protected override unpark(): void {
-    this.#turn?.cancel();
-    if (this.#again !== undefined) clearImmediate(this.#again);
-    for (const wait of this.#waits.splice(0)) wait.cancel();
-  }
-
   #parkForTurn(): void {
-    const { ticket } = this;
-    if (ticket === undefined) throw new Error('unreachable: a turn without a ticket');
-    const { sidecar } = ticket;
-    const onTurn = (status: number): void => {
-      this.#turn = undefined;
-      if (status !== GRANTED) throw this.semaphore.explained(systemError(-status, 'fcntl', this.semaphore.path));
+    this.parkOn(undefined, 'exclusive', true, (outcome) => {
+      if (outcome !== 'granted') throw this.semaphore.explained(outcome);
       this.#isFirst = true;
       this.tryThenWait();
-    };
-    const onEnd = (status: number): void => this.step(() => onTurn(status));
-    this.#turn = NativeWait.forLock({ sidecar }, 'exclusive', onEnd);
-    ticket.park(this.#turn);
+    });
   }
 
-  /** The first wait that is granted wins, and the others are cancelled. */
+  /** One thread for each permit: the first wait that is granted wins, and the others are cancelled. */
   #parkOnEach(): void {
+    let waits = 0;
     try {
-      for (let permit = 0; permit < this.semaphore.permits; permit++) {
-        const wait = this.#parkOn(permit);
-        if (wait !== undefined) this.#waits.push(wait);
-      }
+      for (let permit = 0; permit < this.semaphore.permits; permit++) if (this.#parkOnPermit(permit)) waits++;
     } catch (error) {
-      this.unpark();
+      this.endWaits();
       throw error;
     }
+    if (waits > 0) return;
     // The file was replaced during each of the opens.
-    if (this.#waits.length === 0) this.#again = setImmediate(() => this.step(() => this.tryAnew()));
+    const again = setImmediate(() => this.step(() => this.tryAnew()));
+    this.endWatch = () => clearImmediate(again);
   }
 
-  #parkOn(permit: number): ParkedWait | undefined {
+  /** False: the file was replaced while it was opened. */
+  #parkOnPermit(permit: number): boolean {
     const file = this.semaphore.openFor(permit);
-    if (file === undefined) return undefined;
-    const onOutcome = (outcome: ParkOutcome): void => {
-      this.#waits = this.#waits.filter((wait) => wait.file !== file);
-      this.unpark();
-      if (outcome === 'granted') this.granted(this.semaphore.grant(file, permit, this.ticket));
+    if (file === undefined) return false;
+    const onOutcome = (outcome: WaitOutcome): void => {
+      this.endWaits();
+      if (outcome === 'granted') this.granted(this.semaphore.grant(file, permit, this.turn));
       else if (outcome === 'replaced') this.tryAnew();
       else throw this.semaphore.explained(outcome);
     };
     try {
-      return new ParkedWait(file, undefined, 'exclusive', (outcome) => this.step(() => onOutcome(outcome)));
+      this.parkOn(file, 'exclusive', false, onOutcome);
+      return true;
     } catch (error) {
       file.close();
       throw error;

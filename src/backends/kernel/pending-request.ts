@@ -10,32 +10,44 @@
  * two steps of one request run at once; `cancel` leads from every state to `done`.
  */
 import type { Done, Grant, PendingAcquire } from '../../core/backend.js';
-import { codeOf } from '../../errors.js';
+import { codeOf, systemError } from '../../errors.js';
 import { MAX_REPLACED } from '../../files/lock-file.js';
-import { hasStuckWaits } from '../../native/native-wait.js';
-import type { QueueAccess } from '../fifo/queue-access.js';
-import type { Ticket } from '../fifo/ticket.js';
+import type { OpenFile } from '../../files/open-file.js';
+import { GRANTED, REPLACED } from '../../native/addon.js';
+import type { NativeFile } from '../../native/native-file.js';
+import { hasStuckWaits, NativeWait } from '../../native/native-wait.js';
+import type { LockMode } from '../../options.js';
+import type { ProcessOrder } from '../order/process-order.js';
+import { KERNEL_TURN, type Turn } from '../order/turn.js';
 import { poll } from '../poll.js';
+
+/** What a wait came to. Only if it was granted, its file is still open. */
+export type WaitOutcome = 'granted' | 'replaced' | Error;
 
 export abstract class PendingRequest implements PendingAcquire {
   #state: 'new' | 'ticketing' | 'parked' | 'polling' | 'done' = 'new';
   #done: Done = () => {};
   #endPoll: () => void = () => {};
-
   #replaced = 0;
+  /** Of threads, with the file that is waited for; none for the turn alone. This request is their only owner. */
+  readonly #waits = new Map<NativeWait, OpenFile | undefined>();
+  /** The one of them that uses the ticket's sidecar. */
+  #waitForTurn: NativeWait | undefined;
+  /** Ends what goes on beside the waits. */
+  protected endWatch: () => void = () => {};
 
-  /** @param ticket its place in the queue of all processes, if they queue */
   constructor(
-    private readonly order: QueueAccess,
-    protected ticket: Ticket | undefined,
+    private readonly order: ProcessOrder,
+    /** Its place in the order between processes. */
+    protected turn: Turn,
   ) {}
 
   start(done: Done, justTried: boolean): void {
     this.#done = done;
-    if (this.ticket?.isPending) {
+    if (this.turn.isPending) {
       this.#state = 'ticketing';
-      this.ticket.whenReady(() => this.step(() => this.#onTicket()));
-    } else this.step(() => (justTried && !this.ticket?.isFirst ? this.#wait() : this.tryThenWait()));
+      this.turn.whenReady(() => this.step(() => this.#onTicket()));
+    } else this.step(() => (justTried && !this.turn.isFirst ? this.#parkOrPoll() : this.tryThenWait()));
   }
 
   cancel(): void {
@@ -43,19 +55,73 @@ export abstract class PendingRequest implements PendingAcquire {
     this.#state = 'done';
     this.#endPoll();
     // The ticket first: waiters behind need not wait until the thread has noticed.
-    this.ticket?.cancel();
-    this.unpark();
+    const sidecar = this.turn.drop(this.#waitForTurn !== undefined);
+    this.endWaits(() => sidecar?.close());
   }
 
   /** One try; null: not yet. */
   protected abstract tryAcquire(): Grant | null;
   /** Waits in the kernel. False: there is no way to. @throws EAGAIN there is no thread to wait on */
   protected abstract park(): boolean;
-  /** Ends that, if it goes on. */
-  protected abstract unpark(): void;
 
-  protected get isParked(): boolean {
-    return this.#state === 'parked';
+  protected isParkedOn(wait: NativeWait): boolean {
+    return this.#state === 'parked' && this.#waits.has(wait);
+  }
+
+  /**
+   * Waits on a thread: for the turn, where `forTurn`, then for the lock of the file, if one is given.
+   * @throws EAGAIN there is no thread to wait on; then the file is still the caller's
+   */
+  protected parkOn(
+    file: OpenFile | undefined,
+    mode: LockMode,
+    forTurn: boolean,
+    onOutcome: (outcome: WaitOutcome) => void,
+  ): NativeWait {
+    const sidecar = forTurn ? this.turn.sidecar : undefined;
+    const wait = NativeWait.forLock({ file: file?.nativeFile, sidecar }, mode, (status) => {
+      this.#forget(wait);
+      if (status !== GRANTED) file?.unlockAndClose();
+      const { syscall, path } = (file?.nativeFile ?? sidecar) as NativeFile;
+      const outcome = status < 0 ? systemError(-status, syscall, path) : status === REPLACED ? 'replaced' : 'granted';
+      this.step(() => onOutcome(outcome));
+    });
+    this.#waits.set(wait, file);
+    if (sidecar !== undefined) {
+      this.#waitForTurn = wait;
+      this.turn.parked();
+    }
+    return wait;
+  }
+
+  /** No outcome is told after this. A lock that is granted all the same is released. */
+  protected endWaits(closeSidecar: () => void = () => {}): void {
+    this.endWatch();
+    for (const [wait, file] of this.#waits) {
+      const isForTurn = wait === this.#waitForTurn;
+      this.#forget(wait);
+      wait.cancel(() => {
+        file?.unlockAndClose();
+        if (isForTurn) closeSidecar();
+      });
+    }
+  }
+
+  /** No outcome is told after this. False: it had been granted just before, and its file is the caller's. */
+  protected endUnlessGranted(wait: NativeWait): boolean {
+    const file = this.#waits.get(wait);
+    let isGranted = false;
+    this.#forget(wait);
+    wait.cancel((wasGranted) => {
+      isGranted = wasGranted;
+      if (!wasGranted) file?.unlockAndClose();
+    });
+    return !isGranted;
+  }
+
+  #forget(wait: NativeWait): void {
+    this.#waits.delete(wait);
+    if (this.#waitForTurn === wait) this.#waitForTurn = undefined;
   }
 
   /** What a step throws ends the request. */
@@ -69,21 +135,21 @@ export abstract class PendingRequest implements PendingAcquire {
   }
 
   #onTicket(): void {
-    const failure = this.ticket?.failure;
-    if (failure !== undefined && this.order.doWithout(failure)) this.#dropTicket();
+    const { failure } = this.turn;
+    if (failure !== undefined && this.order.doWithout(failure)) this.#leaveQueue();
     this.tryThenWait();
   }
 
-  #dropTicket(): void {
-    this.ticket?.cancel();
-    this.ticket = undefined;
+  #leaveQueue(): void {
+    this.turn.drop(false);
+    this.turn = KERNEL_TURN;
   }
 
   /** The file was replaced while it was waited for. @throws {LockUnsupportedError} time and again */
   protected tryAnew(): void {
     if (++this.#replaced >= MAX_REPLACED) throw this.unsteady();
     // A link was pointed elsewhere: the ticket is one of the queue of the old place, where others wait for it.
-    if (this.ticket !== undefined && this.order.hasMoved()) this.#dropTicket();
+    if (this.turn !== KERNEL_TURN && this.order.hasMoved()) this.#leaveQueue();
     this.tryThenWait();
   }
 
@@ -92,7 +158,7 @@ export abstract class PendingRequest implements PendingAcquire {
 
   protected tryThenWait(): void {
     const grant = this.tryAcquire();
-    if (grant === null) this.#wait();
+    if (grant === null) this.#parkOrPoll();
     else this.granted(grant);
   }
 
@@ -100,7 +166,7 @@ export abstract class PendingRequest implements PendingAcquire {
     this.#end(undefined, grant);
   }
 
-  #wait(): void {
+  #parkOrPoll(): void {
     try {
       // Where earlier waits could not be interrupted, each new one might add a thread that stays: so it polls.
       if (!hasStuckWaits() && this.park()) {
@@ -119,7 +185,7 @@ export abstract class PendingRequest implements PendingAcquire {
 
   #end(error: unknown, grant?: Grant): void {
     this.#state = 'done';
-    if (grant === undefined) this.ticket?.cancel();
+    if (grant === undefined) this.turn.drop(false);
     this.#done(error, grant);
   }
 }

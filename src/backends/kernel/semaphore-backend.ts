@@ -20,8 +20,8 @@ import { semaphoreParties } from '../../inspect/proc-locks.js';
 import { type Addon, CONTENDED, GRANTED, REPLACED } from '../../native/addon.js';
 import { NativeFile } from '../../native/native-file.js';
 import type { LockMode } from '../../options.js';
-import type { QueueAccess } from '../fifo/queue-access.js';
-import type { Ticket } from '../fifo/ticket.js';
+import type { ProcessOrder } from '../order/process-order.js';
+import { KERNEL_TURN, type Turn } from '../order/turn.js';
 import type { PathState } from '../path-state.js';
 import { pollSync } from '../poll.js';
 import { PendingPermit, type PermitSource } from './pending-permit.js';
@@ -35,7 +35,7 @@ export class SemaphoreBackend implements Backend, SyncWaitable, PermitSource {
     readonly permits: number,
     private readonly addon: Addon,
     private readonly state: PathState,
-    private readonly order: QueueAccess,
+    private readonly order: ProcessOrder,
     private readonly place: LockPlace,
   ) {}
 
@@ -60,7 +60,7 @@ export class SemaphoreBackend implements Backend, SyncWaitable, PermitSource {
 
   /** All requests are shared ones in the queue of a thread; between processes each wants a permit for itself. */
   request(_mode: LockMode, onQueued?: () => void): PendingAcquire {
-    return new PendingPermit(this, this.order, this.order.takeTicket('exclusive', onQueued));
+    return new PendingPermit(this, this.order, this.order.takeTurn('exclusive', onQueued));
   }
 
   /** No permit is free. */
@@ -103,17 +103,17 @@ export class SemaphoreBackend implements Backend, SyncWaitable, PermitSource {
     this.order.queue?.dispose();
   }
 
-  tryWith(ticket: Ticket | undefined): Grant | null {
-    if (ticket === undefined) return this.tryAcquire();
-    return ticket.sidecar.isFirst() === GRANTED ? this.tryPermits(ticket) : null;
+  tryWith(turn: Turn): Grant | null {
+    if (turn.sidecar === undefined) return this.tryAcquire();
+    return turn.sidecar.isFirst() === GRANTED ? this.tryPermits(turn) : null;
   }
 
-  tryPermits(ticket?: Ticket): Grant | null {
+  tryPermits(turn: Turn = KERNEL_TURN): Grant | null {
     for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
       const file = this.#open();
       try {
         const found = this.#tryEach(file);
-        if (typeof found === 'number') return this.grant(file, found, ticket);
+        if (typeof found === 'number') return this.grant(file, found, turn);
         file.close();
         if (found === 'none') return null;
       } catch (error) {
@@ -144,8 +144,8 @@ export class SemaphoreBackend implements Backend, SyncWaitable, PermitSource {
     return undefined;
   }
 
-  grant(file: OpenFile, permit: number, ticket: Ticket | undefined): Grant {
-    ticket?.passTurn();
+  grant(file: OpenFile, permit: number, turn: Turn): Grant {
+    turn.pass();
     return new Permit(this.file, file, permit);
   }
 

@@ -9,20 +9,20 @@ import type { LockMode } from '../../options.js';
 import { builtins } from '../../require.js';
 import { clearTimeout, setTimeout } from '../../timers.js';
 import type { TicketQueue } from './ticket-queue.js';
+import type { Turn } from './turn.js';
 
 /**
  * Where there is no thread to wait on, a ticket that another process was taking is tried for again after so many ms.
  */
 const TAKE_AGAIN_MS = 1;
 
-/** One request's place in the queue of all processes. */
-export class Ticket {
+export class Ticket implements Turn {
   #state: 'waiting' | 'taking' | 'taken' | 'failed' | 'dropped' = 'waiting';
   /** Open as long as the ticket is taken: it carries the lock that is the ticket. */
   #sidecar: OpenFile | undefined;
   #failure: Error | undefined;
-  /** Uses the sidecar: a thread that takes the ticket, or that waits with it. */
-  #wait: Pick<NativeWait, 'cancel'> | undefined;
+  /** Ends the thread that takes the ticket. */
+  #endTaking: ((whenUnused: () => void) => void) | undefined;
   #onReady: (() => void) | undefined;
   #isFirst = false;
   #isParked = false;
@@ -35,29 +35,24 @@ export class Ticket {
     private readonly onTaken: (() => void) | undefined,
   ) {}
 
-  /** Why there is no ticket. */
   get failure(): Error | undefined {
     return this.#failure;
   }
 
-  /** Neither taken yet nor failed: see `whenReady`. */
   get isPending(): boolean {
     return this.#state === 'waiting' || this.#state === 'taking';
   }
 
-  /** No other process had a ticket when it was taken, so none is before it. */
   get isFirst(): boolean {
     return this.#isFirst;
   }
 
-  /** The open sidecar that carries the ticket. @throws the reason if there is none */
   get sidecar(): NativeFile {
     if (this.#failure !== undefined) throw this.#failure;
     if (this.#sidecar === undefined) throw new Error('unreachable: the ticket is not taken');
     return this.#sidecar.nativeFile;
   }
 
-  /** Calls back, later, when it is not pending any more. */
   whenReady(callback: () => void): void {
     this.#onReady = callback;
   }
@@ -73,37 +68,31 @@ export class Ticket {
     }
   }
 
-  /** The lock is held; the ticket was dropped with the grant. */
   granted(): void {
     if (this.#sidecar !== undefined) this.queue.putBack(this.#sidecar);
     this.queue.isCrowded = this.#isParked;
     this.#end();
   }
 
-  /** The same where the grant did not drop the ticket. */
-  passTurn(): void {
+  pass(): void {
     this.#sidecar?.nativeFile.dropTicket();
     this.granted();
   }
 
-  /** A thread waits with it. */
-  park(wait: NativeWait): void {
-    this.#wait = wait;
+  parked(): void {
     this.#isParked = true;
   }
 
-  /** Drops it at once: waiters behind need not wait until a thread that waits with it has noticed. */
-  cancel(): void {
-    if (this.#state === 'dropped') return;
+  drop(isInUse: boolean): OpenFile | undefined {
+    if (this.#state === 'dropped') return undefined;
     const sidecar = this.#sidecar;
-    if (sidecar === undefined) this.#wait?.cancel();
-    else {
-      sidecar.nativeFile.dropTicket();
-      // Closed, since the thread may have locked more meanwhile.
-      if (this.#wait !== undefined) this.#wait.cancel(() => sidecar.close());
-      else this.queue.putBack(sidecar);
-    }
+    const endTaking = this.#endTaking;
+    sidecar?.nativeFile.dropTicket();
+    // Closed, since the thread may have locked more meanwhile.
+    if (endTaking !== undefined) endTaking(() => sidecar?.close());
+    else if (sidecar !== undefined && !isInUse) this.queue.putBack(sidecar);
     this.#end();
+    return isInUse ? sidecar : undefined;
   }
 
   #tryTake(): void {
@@ -124,27 +113,28 @@ export class Ticket {
   /** Another process is taking a ticket at this moment: waits for that on a thread. */
   #takeOnThread(sidecar: OpenFile): void {
     const again = (): void => {
+      this.#endTaking = undefined;
       this.#closeSidecar();
       this.take(this.#passOn);
     };
     const onEnd = (status: number): void => {
-      this.#wait = undefined;
+      this.#endTaking = undefined;
       if (status === GRANTED) return this.#finish('taken');
       if (status === REPLACED) return again();
       this.#closeSidecar();
       this.#finish('failed', this.#takeError(-status));
     };
     try {
-      this.#wait = NativeWait.forTicket(sidecar.nativeFile, this.mode, onEnd);
+      const wait = NativeWait.forTicket(sidecar.nativeFile, this.mode, onEnd);
+      this.#endTaking = (whenUnused) => wait.cancel(whenUnused);
     } catch (error) {
       // No thread to wait on: the other process takes some microseconds, so a later try will do.
       if (codeOf(error) !== 'EAGAIN') throw error;
       const timer = setTimeout(again, TAKE_AGAIN_MS);
-      const cancel = (whenUnused = (): void => {}): void => {
+      this.#endTaking = (whenUnused) => {
         clearTimeout(timer);
         whenUnused();
       };
-      this.#wait = { cancel };
     }
   }
 

@@ -1,12 +1,13 @@
 /**
- * A lock's access to the ticket queue of its path. With fairness 'auto' the lock goes on without a queue that fails.
+ * The order of a lock's requests between processes: that of the ticket queue of its path, or the kernel's. With fairness
+ * 'auto' the lock goes on in the kernel's order where the queue fails.
  */
 import { codeOf } from '../../errors.js';
 import type { LockPlace } from '../../files/lock-place.js';
 import type { OpenFile } from '../../files/open-file.js';
 import type { LockMode } from '../../options.js';
-import type { Ticket } from './ticket.js';
 import type { TicketQueue } from './ticket-queue.js';
+import { KERNEL_TURN, type Turn } from './turn.js';
 
 /**
  * Why there can be no sidecar, or no byte-range locks on it, for this process: rights, a full disk, a name that is too
@@ -33,7 +34,7 @@ const NOT_AVAILABLE = new Set([
   'ERR_LOCK_MISMATCH',
 ]);
 
-export class QueueAccess {
+export class ProcessOrder {
   #queue: TicketQueue | undefined;
 
   /** @param queue undefined: the kernel's order */
@@ -69,11 +70,11 @@ export class QueueAccess {
   }
 
   /** @param onQueued called once it is taken */
-  takeTicket(mode: LockMode, onQueued: (() => void) | undefined): Ticket | undefined {
-    const ticket = this.queue?.takeTicket(mode, onQueued);
-    if (ticket?.failure === undefined || !this.doWithout(ticket.failure)) return ticket;
-    ticket.cancel();
-    return undefined;
+  takeTurn(mode: LockMode, onQueued: (() => void) | undefined): Turn {
+    const turn = this.queue?.takeTicket(mode, onQueued) ?? KERNEL_TURN;
+    if (turn.failure === undefined || !this.doWithout(turn.failure)) return turn;
+    turn.drop(false);
+    return KERNEL_TURN;
   }
 
   /** To wait with for a ticket. Undefined: there is no queue. */

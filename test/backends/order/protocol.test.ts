@@ -2,7 +2,7 @@ import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from 'nod
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { QUEUE_MAGIC, QUEUE_VERSION } from '../../../src/backends/fifo/protocol.js';
+import { QUEUE_MAGIC, QUEUE_VERSION } from '../../../src/backends/order/protocol.js';
 import { sidecarOf } from '../../../src/files/sibling-files.js';
 import { InterProcessLock } from '../../../src/index.js';
 import { holdBytes } from '../../support/byte-locks.js';
