@@ -2,7 +2,7 @@
  * Abort signals: this realm's, another one's (Jest, vm), or those of a polyfill that knows neither `reason` nor
  * `throwIfAborted`.
  */
-import { clearInterval, setInterval } from './timers.js';
+import { keepAlive } from './keep-alive.js';
 
 export function isAbortSignal(value: unknown): value is AbortSignal {
   return (
@@ -48,7 +48,8 @@ const listening = new WeakMap<AbortSignal, Listening>();
 /** Calls back once if the signal is aborted. Returns what ends that. */
 export function onAbort(signal: AbortSignal, callback: () => void): () => void {
   const { callbacks } = listening.get(signal) ?? listen(signal);
-  // A callback may be given twice.
+  // A wait that its signal can end keeps the process alive: the timer of `AbortSignal.timeout()` does not, and the process
+  // would end before it fires. A callback may be given twice.
   const entry = (): void => callback();
   callbacks.add(entry);
   keepAlive(1);
@@ -81,21 +82,4 @@ function unlisten(signal: AbortSignal): void {
   if (known === undefined) return;
   listening.delete(signal);
   signal.removeEventListener('abort', known.listener);
-}
-
-const LONGEST_MS = 2 ** 31 - 1;
-let alive = 0;
-let keeper: unknown;
-
-/**
- * A wait that its signal can end keeps the process alive: the timer of `AbortSignal.timeout()` does not, and the
- * process would end before it fires.
- */
-function keepAlive(change: 1 | -1): void {
-  alive += change;
-  if (alive > 0) keeper ??= setInterval(() => {}, LONGEST_MS);
-  else {
-    clearInterval(keeper as NodeJS.Timeout);
-    keeper = undefined;
-  }
 }

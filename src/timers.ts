@@ -36,6 +36,11 @@ export class Deadline {
   }
 }
 
+/** Milliseconds, each twice the one before; with jitter, so that waiters that failed together do not come back together. */
+export function* growingDelays(first: number, longest: number): Generator<number, never> {
+  for (let delay = first; ; delay = Math.min(delay * 2, longest)) yield delay * (0.5 + Math.random() / 2);
+}
+
 /** A timer that keeps no process alive. Where timers are numbers there is nothing to unref. */
 export function unref<T>(timer: T): T {
   (timer as { unref?: () => void }).unref?.();

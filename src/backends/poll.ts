@@ -1,9 +1,8 @@
 /** Waiting where no kernel queue can be joined: trying again after 1 ms, growing to 50 ms, with jitter. */
 import type { Done, Grant, PendingAcquire } from '../core/backend.js';
-import { clearTimeout, Deadline, setTimeout } from '../timers.js';
+import { clearTimeout, Deadline, growingDelays, setTimeout } from '../timers.js';
 
-const FIRST_MS = 1;
-const LONGEST_MS = 50;
+const backOff = (): Generator<number, never> => growingDelays(1, 50);
 
 /** Returns a function that ends it. */
 export function poll(tryAcquire: () => Grant | null, done: Done): () => void {
@@ -60,9 +59,4 @@ export function pollSync<T>(tryAcquire: () => T | null, timeout: number): T | nu
     if (got !== null) return got;
   }
   throw new Error('unreachable: the delays never end');
-}
-
-/** Jitter, so that waiters that failed together do not come back together. */
-function* backOff(): Generator<number, never> {
-  for (let delay = FIRST_MS; ; delay = Math.min(delay * 2, LONGEST_MS)) yield delay * (0.5 + Math.random() / 2);
 }

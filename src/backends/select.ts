@@ -6,6 +6,7 @@ import type { LockPlace } from '../files/lock-place.js';
 import { loadLocks } from '../native/locks.js';
 import type { InternalLockOptions } from '../options.js';
 import { printable } from '../printable.js';
+import { warnOnce } from '../warnings.js';
 import { fcntlCalls } from './kernel/fcntl.js';
 import { flockCalls } from './kernel/flock.js';
 import { KernelBackend } from './kernel/kernel-backend.js';
@@ -69,12 +70,7 @@ export function processOrder(
   return new ProcessOrder(queue, fairness === 'auto', place);
 }
 
-let hasWarned = false;
-
 function warnOfFallback(why: string): void {
-  if (hasWarned) return;
-  hasWarned = true;
   const consequence = 'a crashed holder keeps the lock until it is stale';
-  const text = `${why}. Falling back to lock folders with a heartbeat: ${consequence}`;
-  process.emitWarning(text, { type: 'FairlockWarning', code: 'FAIRLOCK_FALLBACK' });
+  warnOnce('FAIRLOCK_FALLBACK', () => `${why}. Falling back to lock folders with a heartbeat: ${consequence}`);
 }

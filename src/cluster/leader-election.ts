@@ -12,6 +12,7 @@ import {
 import { isHeldBy } from '../inspect/index.js';
 import { Deadline } from '../timers.js';
 import { callback, lockOptions, optionsObject, withoutUndefined } from '../validate.js';
+import { warn } from '../warnings.js';
 import { isFileLock, isLock } from './any-lock.js';
 import { type Leader, LeaderRecord } from './leader-record.js';
 import { placeFor } from './record-place.js';
@@ -240,9 +241,9 @@ export class LeaderElection extends EventEmitter<Events> implements AsyncIterabl
     this.emit('tokenError', error);
     if (!this.#warned) {
       this.#warned = true;
-      process.emitWarning(
+      warn(
+        'FAIRLOCK_TOKEN_UNWRITTEN',
         `cannot write the token of the leader on '${this.path}', and tries again: ${messageOf(error)}`,
-        { type: 'FairlockWarning', code: 'FAIRLOCK_TOKEN_UNWRITTEN' },
       );
     }
     await pause(TRY_AGAIN_MS, this.#closed.signal, ...(signal === undefined ? [] : [signal]));

@@ -3,6 +3,7 @@
  * still, and unlocking would admit a second holder.
  */
 import { setTimeout, unref } from '../timers.js';
+import { nameOf, warn } from '../warnings.js';
 
 /** What a handle belongs to. */
 export interface LeakOwner {
@@ -18,12 +19,10 @@ export interface Leakable {
 
 const collected = new FinalizationRegistry<LeakOwner>((owner) => {
   leaked.add(owner);
-  const what = owner.path === undefined ? 'an in-process lock' : `the lock '${owner.path}'`;
-  process.emitWarning(
-    `A handle of ${what} was garbage-collected without release(). The lock stays held until the process ` +
-      `(or Worker) ` +
-      "ends. Use withLock(), 'using' or try/finally.",
-    { type: 'FairlockWarning', code: 'FAIRLOCK_HANDLE_LOST' },
+  warn(
+    'FAIRLOCK_HANDLE_LOST',
+    `A handle of ${nameOf(owner.path)} was garbage-collected without release(). The lock stays held until the process ` +
+      "(or Worker) ends. Use withLock(), 'using' or try/finally.",
   );
 });
 

@@ -3,6 +3,7 @@
  * `acquire()` makes none, since code that runs beside its caller cannot be told from the caller.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { nameOf, warnOnce } from '../warnings.js';
 import type { FifoQueue } from './fifo-queue.js';
 import type { Hold } from './handle.js';
 
@@ -48,15 +49,7 @@ function stillHolding(frame: Frame | undefined): Frame | undefined {
   return one;
 }
 
-let hasWarned = false;
-
 /** Once: not every such wait is for ever, since another context may release the lock. */
 export function warnOfSelfWait(path: string | undefined): void {
-  if (hasWarned) return;
-  hasWarned = true;
-  const what = path === undefined ? 'an in-process lock' : `the lock '${path}'`;
-  process.emitWarning(`acquiring ${what}: ${WAITS_FOR_ITSELF}`, {
-    type: 'FairlockWarning',
-    code: 'FAIRLOCK_SELF_WAIT',
-  });
+  warnOnce('FAIRLOCK_SELF_WAIT', () => `acquiring ${nameOf(path)}: ${WAITS_FOR_ITSELF}`);
 }

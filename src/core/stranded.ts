@@ -3,6 +3,7 @@
  * without that the process ends with exit code 0, and says nothing. A wait for another process keeps this one alive, and
  * a timeout or signal does too.
  */
+import { nameOf, warn } from '../warnings.js';
 
 let waiting = 0;
 /** Of the request that came last. */
@@ -23,10 +24,9 @@ export function endStrandingWatch(): void {
 
 function tell(): void {
   process.off('beforeExit', tell); // The warning is work to do: else it would be told again and again.
-  const what = path === undefined ? 'an in-process lock' : `the lock '${path}'`;
   const more = waiting > 1 ? `, and ${waiting - 1} more wait` : '';
-  process.emitWarning(
-    `the process ends while a request waits for ${what}, which its own code holds and can release no more${more}`,
-    { type: 'FairlockWarning', code: 'FAIRLOCK_STRANDED' },
+  warn(
+    'FAIRLOCK_STRANDED',
+    `the process ends while a request waits for ${nameOf(path)}, which its own code holds and can release no more${more}`,
   );
 }

@@ -4,8 +4,8 @@
 import { channel } from 'node:diagnostics_channel';
 import type { Backend, Capabilities, Done, Grant, Inspection, PendingAcquire } from '../core/backend.js';
 import type { FifoQueue } from '../core/fifo-queue.js';
+import { keepingAlive } from '../keep-alive.js';
 import type { Engine, EngineGrant, EngineRequest } from './engine.js';
-import { keepingAlive } from './retry.js';
 
 /** Told of each error of a lock service for which a wait goes on, and of `undefined` when the service serves again. */
 const outages = channel('fairlock:outage');

@@ -3,11 +3,12 @@ import { systemClock } from '../core/clock.js';
 import { FifoQueue } from '../core/fifo-queue.js';
 import type { Handle, LockHandle } from '../core/handle.js';
 import { LockCore } from '../core/lock-core.js';
+import { keepingAlive } from '../keep-alive.js';
 import type { AcquireOptions, LockMode, LockParty } from '../options.js';
+import { WeakValues } from '../weak-values.js';
 import type { Engine, EngineRequest } from './engine.js';
 import { EngineBackend, type EngineHold } from './engine-backend.js';
 import type { Lock, LockRecords } from './lock.js';
-import { keepingAlive } from './retry.js';
 
 /** A lock of an engine that is held. */
 export interface FencedHandle extends LockHandle {
@@ -92,18 +93,10 @@ export class EngineQueues {
   readonly #cores = new Set<WeakRef<LockCore>>();
   readonly #collected = new FinalizationRegistry<WeakRef<LockCore>>((ref) => this.#cores.delete(ref));
   #isClosed = false;
-  readonly #queues = new Map<string, WeakRef<FifoQueue>>();
-  readonly #forgotten = new FinalizationRegistry<string>((name) => {
-    if (this.#queues.get(name)?.deref() === undefined) this.#queues.delete(name);
-  });
+  readonly #queues = new WeakValues<FifoQueue>();
 
   queueFor(name: string): FifoQueue {
-    const known = this.#queues.get(name)?.deref();
-    if (known !== undefined) return known;
-    const fresh = new FifoQueue();
-    this.#queues.set(name, new WeakRef(fresh));
-    this.#forgotten.register(fresh, name);
-    return fresh;
+    return this.#queues.get(name, () => new FifoQueue());
   }
 
   /** A lock that closes with all others. One that waits or holds is not collected meanwhile. */

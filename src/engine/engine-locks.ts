@@ -1,5 +1,6 @@
 /** The locks of one lock service, by name: the base of `EtcdLocks`, `PostgresLocks` and third parties' classes. */
 import { shown } from '../errors.js';
+import { keepingAlive } from '../keep-alive.js';
 import type { Parties } from '../options.js';
 import type { Engine } from './engine.js';
 import {
@@ -9,7 +10,6 @@ import {
   EngineReaderWriterLock,
   EngineSemaphore,
 } from './engine-lock.js';
-import { keepingAlive } from './retry.js';
 
 export abstract class EngineLocks<E extends Engine = Engine> implements AsyncDisposable {
   readonly #queues = new EngineQueues();

@@ -1,14 +1,9 @@
 /** Waiting between tries, which an abort ends. */
 import { onAbort } from '../abort.js';
-import { clearInterval, clearTimeout, setInterval, setTimeout } from '../timers.js';
+import { clearTimeout, growingDelays, setTimeout } from '../timers.js';
 
-const FIRST_MS = 100;
-const LONGEST_MS = 1000;
-
-/** 100 ms, growing to a second, with jitter. */
-export function* backOff(): Generator<number, never> {
-  for (let delay = FIRST_MS; ; delay = Math.min(delay * 2, LONGEST_MS)) yield delay * (0.5 + Math.random() / 2);
-}
+/** Between tries of a service that is out: 100 ms, growing to a second. */
+export const backOff = (): Generator<number, never> => growingDelays(100, 1000);
 
 /** Resolves after `ms`, or when one of the signals is aborted. */
 export function pause(ms: number, ...signals: AbortSignal[]): Promise<void> {
@@ -22,24 +17,6 @@ export function pause(ms: number, ...signals: AbortSignal[]): Promise<void> {
       resolve();
     }
   });
-}
-
-let pending = 0;
-let keeper: ReturnType<typeof setInterval> | undefined;
-
-/** Keeps the process alive until the promise is settled: connections do not. */
-export async function keepingAlive<T>(promise: Promise<T>): Promise<T> {
-  pending++;
-  keeper ??= setInterval(() => {}, 2 ** 30);
-  try {
-    return await promise;
-  } finally {
-    pending--;
-    if (pending === 0) {
-      clearInterval(keeper);
-      keeper = undefined;
-    }
-  }
 }
 
 /** The promise, or a rejection after `ms`. */

@@ -2,7 +2,8 @@
 import type { Engine, EngineGrant, EngineRequest } from '../engine/engine.js';
 import { engineError } from '../engine/engine-error.js';
 import { describedBy, ownDescription } from '../engine/party.js';
-import { backOff, keepingAlive, pause } from '../engine/retry.js';
+import { backOff, pause } from '../engine/retry.js';
+import { keepingAlive } from '../keep-alive.js';
 import type { LockParty, Parties } from '../options.js';
 import { setTimeout, unref } from '../timers.js';
 import { Connection, type ConnectionOptions, isFatal, isNotFound } from './connection.js';

@@ -4,6 +4,7 @@ import { dirname } from 'node:path';
 import { codeOf, LockMismatchError, LockUnsupportedError, messageOf, systemError } from '../errors.js';
 import { printable } from '../printable.js';
 import { builtins } from '../require.js';
+import { warnOnce } from '../warnings.js';
 import { linkTarget } from './canonical-path.js';
 import { closeCachedFiles } from './descriptor-cache.js';
 import { makeFolders } from './make-folders.js';
@@ -202,17 +203,13 @@ function needsWriteAccess(error: unknown, path: string): unknown {
   return Object.assign(error as Error, { message: `${messageOf(error)} (${advice})` });
 }
 
-let warned = false;
-
 function warnOfContent(path: string): void {
-  if (warned) return;
-  warned = true;
-  process.emitWarning(
-    `'${printable(path)}' has content of its own and is locked itself. A program that saves it by renaming another ` +
-      `file over it takes the locked file away, ` +
-      'and two processes may hold the lock. Lock a file beside it, with lockBeside(file), or say that it ' +
-      'is meant, with the option dataFile',
-    { type: 'FairlockWarning', code: 'FAIRLOCK_DATA_FILE' },
+  warnOnce(
+    'FAIRLOCK_DATA_FILE',
+    () =>
+      `'${printable(path)}' has content of its own and is locked itself. A program that saves it by renaming another ` +
+      'file over it takes the locked file away, and two processes may hold the lock. Lock a file beside it, with ' +
+      'lockBeside(file), or say that it is meant, with the option dataFile',
   );
 }
 

@@ -7,6 +7,7 @@ import { LockCore } from '../core/lock-core.js';
 import { LockUnsupportedError, shown } from '../errors.js';
 import type { AcquireOptions, LockMode } from '../options.js';
 import { optionsObject } from '../validate.js';
+import { WeakValues } from '../weak-values.js';
 import type { LockInspection } from './file-lock.js';
 
 export interface MemoryLockOptions {
@@ -39,7 +40,7 @@ const OPTIONS = ['name', 'permits', 'fairness', 'reentrant'];
 let count = 0;
 
 /** By the names of locks, while one of them, or what it gave out, is used. */
-const places = new Map<string, WeakRef<MemoryPlace>>();
+const places = new WeakValues<MemoryPlace>();
 
 /** Of the moment: fake timers of a test are meant to turn the clock of this lock. */
 const clock: Clock = {
@@ -86,10 +87,9 @@ export class MemoryLock implements Disposable {
     const order = fairness === 'kernel' ? 'kernel' : 'fifo';
     this.path = name;
     this.permits = permits;
-    const place = places.get(name)?.deref() ?? new MemoryPlace(name, permits, order === 'fifo');
+    const place = places.get(name, () => new MemoryPlace(name, permits, order === 'fifo'));
     if (place.permits !== permits)
       throw new LockUnsupportedError(name, 'another lock of this name has another number of permits');
-    places.set(name, new WeakRef(place));
     this.#place = place;
     this.#core = new LockCore(name, place.queue, new MemoryBackend(place, order), clock, reentrant);
     this.elsewhere = elsewhereOf(place, permits === undefined ? 'exclusive' : 'shared');

@@ -1,30 +1,20 @@
 /** Locks by name, forgotten when no code uses them any more. */
 import { FifoMutex, ReaderWriterLock } from '../index.js';
+import { WeakValues } from '../weak-values.js';
 
 class WeakContainer<Lock extends object> {
-  readonly #locks = new Map<string, WeakRef<Lock>>();
-  readonly #forgotten = new FinalizationRegistry<string>((name) => {
-    if (this.#locks.get(name)?.deref() === undefined) this.#locks.delete(name);
-  });
-  readonly #create: () => Lock;
+  readonly #locks = new WeakValues<Lock>();
 
-  constructor(create: () => Lock) {
-    this.#create = create;
-  }
+  constructor(private readonly create: () => Lock) {}
 
   /** The lock of that name; made if there is none. */
   get(name: string): Lock {
-    const known = this.#locks.get(name)?.deref();
-    if (known !== undefined) return known;
-    const lock = this.#create();
-    this.#locks.set(name, new WeakRef(lock));
-    this.#forgotten.register(lock, name);
-    return lock;
+    return this.#locks.get(name, this.create);
   }
 
   /** How many there are at the moment. */
   get size(): number {
-    return [...this.#locks.values()].filter((weak) => weak.deref() !== undefined).length;
+    return this.#locks.size;
   }
 }
 

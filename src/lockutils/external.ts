@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { codeOf, messageOf } from '../errors.js';
 import { InterProcessLock, type InterProcessLockOptions } from '../index.js';
+import { warnOnce } from '../warnings.js';
 import { internalLock } from './internal.js';
 import { tell } from './log.js';
 import { check, type LockOptions, limitsOf } from './options.js';
@@ -58,25 +59,18 @@ function isAbandoned(error: unknown, { signal }: Pick<LockOptions, 'signal'>): b
   return codeOf(error) === 'ERR_LOCK_TIMEOUT' || signal?.aborted === true;
 }
 
-let warned = false;
-
 function externalLockOn(path: string, options: InterProcessLockOptions): InterProcessLock {
   try {
     return new InterProcessLock(path, { ...options, mechanism: 'fcntl' });
   } catch (error) {
     if (codeOf(error) !== 'ERR_LOCK_UNSUPPORTED') throw error;
     const fallback = new InterProcessLock(path, options);
-    if (!warned) {
-      warned = true;
-      process.emitWarning(
+    warnOnce(
+      'FAIRLOCK_NO_FCNTL',
+      () =>
         `${messageOf(error)}. External locks use '${fallback.mechanism}' instead, which Python's lockutils ` +
-          `and fasteners do not see`,
-        {
-          type: 'FairlockWarning',
-          code: 'FAIRLOCK_NO_FCNTL',
-        },
-      );
-    }
+        'and fasteners do not see',
+    );
     return fallback;
   }
 }
