@@ -29,6 +29,7 @@ for (const sanitizer of ['address,undefined', 'thread']) {
         ...flags,
         join(addon, 'test', 'stress.c'),
         join(addon, 'src', 'worker.c'),
+        join(addon, 'src', 'seats.c'),
         join(addon, 'src', 'lock_wait.c'),
         join(addon, 'src', 'cancel.c'),
         '-o',

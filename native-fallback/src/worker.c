@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "bell.h"
 #include "cancel.h"
+#include "seats.h"
 
-enum { STACK_BYTES = 128 * 1024, MOST_STACK_BYTES = 8 * 1024 * 1024, IDLE_SECONDS = 2, JOIN_MS = 100, SIGNAL_AGAIN_MS = 1 };
+enum { JOIN_MS = 100, SIGNAL_AGAIN_MS = 1 };
 
 struct worker_group {
   void (*wake)(void *);
@@ -33,20 +33,8 @@ struct worker {
   pthread_t thread;
 };
 
-// Where an idle thread gets its next job. It is kept for another thread when this one ends, since its bell is rung
-// without the mutex, for which the woken thread would only have to wait.
-typedef struct seat {
-  struct seat *next;
-  bell bell;
-  worker *job;
-} seat;
-
-// One mutex for everything: it is taken three times per wait, for a moment each, and never while a call blocks.
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t any_done;
 static pthread_condattr_t monotonic;
-static seat *idle, *spare;
-static int threads;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void initialize(void) {
@@ -129,7 +117,7 @@ static void interrupt(worker *self) {
 
 static void wait_a_moment(void) {
   struct timespec end = from_now(SIGNAL_AGAIN_MS);
-  pthread_cond_timedwait(&any_done, &mutex, &end);
+  pthread_cond_timedwait(&any_done, &seats_mutex, &end);
 }
 
 static bool cancel_locked(worker *self) {
@@ -144,110 +132,28 @@ static bool cancel_locked(worker *self) {
   return !self->listed;
 }
 
-// --- the threads ---------------------------------------------------------------------------------------------------
+// --- on its thread -------------------------------------------------------------------------------------------------
 
-static void run(worker *self) {
+static void run(void *job) {
+  worker *self = job;
   const worker_order *order = &self->order;
   worker_group *group = self->group;
   int result = ECANCELED;
   self->thread = pthread_self();
   if (!atomic_load(&self->cancelled)) {
     self->state = PARKED;
-    pthread_mutex_unlock(&mutex);
+    pthread_mutex_unlock(&seats_mutex);
     result = order->kind->run(order->call, &self->cancelled);
-    pthread_mutex_lock(&mutex);
+    pthread_mutex_lock(&seats_mutex);
   }
   if (finish(self, result)) {
     // Without the mutex: the thread that is woken would only wait for it.
-    pthread_mutex_unlock(&mutex);
+    pthread_mutex_unlock(&seats_mutex);
     group->wake(group->data);
-    pthread_mutex_lock(&mutex);
+    pthread_mutex_lock(&seats_mutex);
     if (--group->waking == 0 && group->destroyed) pthread_cond_broadcast(&any_done);
   }
   release_locked(self);
-}
-
-static seat *take_seat(void) {
-  seat *one = spare;
-  if (one != NULL) spare = one->next;
-  else if ((one = calloc(1, sizeof *one)) != NULL) bell_make(&one->bell);
-  return one;
-}
-
-static void give_back(seat *one) {
-  one->next = spare;
-  spare = one;
-}
-
-// With the mutex held, which is released meanwhile. Afterwards there is a job, or the thread is not idle any more.
-static void wait_for_job(seat *self) {
-  self->job = NULL;
-  self->next = idle;
-  idle = self;
-  bool rung = true;
-  while (self->job == NULL && rung) {
-    pthread_mutex_unlock(&mutex);
-    rung = bell_wait(&self->bell, IDLE_SECONDS);
-    pthread_mutex_lock(&mutex);
-  }
-  if (self->job != NULL) return;
-  seat **link = &idle;
-  while (*link != self) link = &(*link)->next;
-  *link = self->next;
-}
-
-static void *thread_main(void *argument) {
-  seat *self = argument;
-  cancel_admit();
-  pthread_mutex_lock(&mutex);
-  while (self->job != NULL) {
-    run(self->job);
-    wait_for_job(self);
-  }
-  threads--;
-  give_back(self);
-  pthread_mutex_unlock(&mutex);
-  return NULL;
-}
-
-// Blocks every signal in the new thread: no foreign handler shall run on its small stack.
-static int create_thread(worker *job) {
-  seat *own = take_seat();
-  if (own == NULL) return ENOMEM;
-  own->job = job;
-  pthread_attr_t attributes;
-  pthread_t thread;
-  sigset_t all, before;
-  pthread_attr_init(&attributes);
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  // glibc takes the thread-local variables of all libraries from the stack, and says EINVAL where too little is left
-  // (sysdeps of nptl/allocatestack.c).
-  int error = EINVAL;
-  for (size_t bytes = STACK_BYTES; error == EINVAL && bytes <= MOST_STACK_BYTES; bytes *= 2) {
-    pthread_attr_setstacksize(&attributes, bytes);
-    error = pthread_create(&thread, &attributes, thread_main, own);
-  }
-  if (error == EINVAL) error = EAGAIN;  // no thread to wait on
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  pthread_attr_destroy(&attributes);
-  if (error == 0) {
-    threads++;
-  } else {
-    own->job = NULL;
-    give_back(own);
-  }
-  return error;
-}
-
-// `woken`: whose bell is to be rung without the mutex, NULL if none.
-static int assign(worker *job, seat **woken) {
-  *woken = idle;
-  if (idle == NULL) return create_thread(job);
-  idle = (*woken)->next;
-  (*woken)->job = job;
-  return 0;
 }
 
 // --- the interface -------------------------------------------------------------------------------------------------
@@ -261,32 +167,32 @@ worker_group *worker_group_create(void (*wake)(void *), void *data) {
 }
 
 void worker_group_destroy(worker_group *group) {
-  pthread_mutex_lock(&mutex);
+  pthread_mutex_lock(&seats_mutex);
   group->destroyed = true;
   struct timespec end = from_now(JOIN_MS);
   while (group->running != NULL && !has_passed(&end)) {
     for (worker *one = group->running; one != NULL; one = one->next) interrupt(one);
     wait_a_moment();
   }
-  while (group->waking > 0) pthread_cond_wait(&any_done, &mutex);
+  while (group->waking > 0) pthread_cond_wait(&any_done, &seats_mutex);
   while (group->ended != NULL) {
     worker *one = group->ended;
     group->ended = one->next;
     release_locked(one);
   }
   release_group(group);
-  pthread_mutex_unlock(&mutex);
+  pthread_mutex_unlock(&seats_mutex);
 }
 
 worker *worker_group_take(worker_group *group) {
-  pthread_mutex_lock(&mutex);
+  pthread_mutex_lock(&seats_mutex);
   worker *one = group->ended;
   if (one != NULL) {
     group->ended = one->next;
     if (group->ended == NULL) group->ended_tail = &group->ended;
     one->next = NULL;
   }
-  pthread_mutex_unlock(&mutex);
+  pthread_mutex_unlock(&seats_mutex);
   return one;
 }
 
@@ -299,36 +205,36 @@ int worker_start(worker_group *group, const worker_order *order, worker **result
   self->references = 2;
 
   seat *woken;
-  pthread_mutex_lock(&mutex);
-  int error = assign(self, &woken);
+  pthread_mutex_lock(&seats_mutex);
+  int error = seats_assign(run, self, &woken);
   if (error == 0) {
     group->references++;
     self->next = group->running;
     if (self->next != NULL) self->next->previous = self;
     group->running = self;
   }
-  pthread_mutex_unlock(&mutex);
+  pthread_mutex_unlock(&seats_mutex);
 
-  if (error == 0 && woken != NULL) bell_ring(&woken->bell);
+  if (error == 0 && woken != NULL) seats_ring(woken);
   if (error != 0) free(self);
   else *result = self;
   return error;
 }
 
 bool worker_cancel(worker *self, int *result) {
-  pthread_mutex_lock(&mutex);
+  pthread_mutex_lock(&seats_mutex);
   bool ended = cancel_locked(self);
   *result = self->state == DONE ? self->result : ECANCELED;
-  pthread_mutex_unlock(&mutex);
+  pthread_mutex_unlock(&seats_mutex);
   return ended;
 }
 
 bool worker_join(worker *self, double ms) {
   struct timespec end = from_now(ms);
-  pthread_mutex_lock(&mutex);
-  while (self->state != DONE && pthread_cond_timedwait(&any_done, &mutex, &end) != ETIMEDOUT) continue;
+  pthread_mutex_lock(&seats_mutex);
+  while (self->state != DONE && pthread_cond_timedwait(&any_done, &seats_mutex, &end) != ETIMEDOUT) continue;
   bool done = self->state == DONE;
-  pthread_mutex_unlock(&mutex);
+  pthread_mutex_unlock(&seats_mutex);
   return done;
 }
 
@@ -339,14 +245,14 @@ void *worker_call(const worker *self) { return self->order.call; }
 int worker_id(const worker *self) { return self->order.id; }
 
 void worker_release(worker *self) {
-  pthread_mutex_lock(&mutex);
+  pthread_mutex_lock(&seats_mutex);
   release_locked(self);
-  pthread_mutex_unlock(&mutex);
+  pthread_mutex_unlock(&seats_mutex);
 }
 
 int worker_threads(void) {
-  pthread_mutex_lock(&mutex);
-  int count = threads;
-  pthread_mutex_unlock(&mutex);
+  pthread_mutex_lock(&seats_mutex);
+  int count = seats_threads();
+  pthread_mutex_unlock(&seats_mutex);
   return count;
 }

@@ -21,7 +21,7 @@ worker *worker_group_take(worker_group *group);
 typedef struct {
   // On the thread: blocks, and returns 0 or an errno. After EINTR it goes on, unless `*cancelled`.
   int (*run)(void *call, const atomic_bool *cancelled);
-  // With the last reference, with the mutex of worker.c held.
+  // With the last reference, with the mutex of seats.h held.
   void (*destroy)(void *call);
 } worker_kind;
 

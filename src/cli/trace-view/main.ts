@@ -1,6 +1,7 @@
 /** The page of `fairlock trace`, in the browser. */
-import uPlot from 'uplot';
+import type uPlot from 'uplot';
 import { themeOf } from './colours.js';
+import { depthPlot, STRIP_HEIGHT } from './depth-plot.js';
 import type { Range } from './lane-input.js';
 import { Lanes } from './lanes.js';
 import {
@@ -18,7 +19,6 @@ import { type Column, element, table, wrapped } from './tables.js';
 import { traceEvents } from './trace-event-format.js';
 
 const MOST_ROWS = 200;
-const STRIP = 96;
 const MOST_STEPS = 3000;
 
 const data = JSON.parse(byId('data').textContent ?? '') as TraceData;
@@ -58,65 +58,15 @@ const lanes = new Lanes(byId('lanes'), model, ranks, themeOf(dark.matches), {
   },
 });
 
-function strip(): uPlot {
-  const theme = themeOf(dark.matches);
-  const axis = {
-    stroke: theme.muted,
-    grid: { stroke: theme.line, width: 1 },
-    ticks: { show: false },
-    font: '11px system-ui',
-  };
-  return new uPlot(
-    {
-      width: byId('depth').clientWidth,
-      height: STRIP,
-      padding: [8, 8, 0, 0],
-      legend: { show: false },
-      cursor: { drag: { x: true, y: false, setScale: false }, y: false },
-      scales: { x: { time: false }, y: { range: (_plot, _least, most) => [0, Math.max(1, most)] } },
-      axes: [
-        { ...axis, values: (_plot, times) => times.map((time) => duration(time)), space: 80, size: 24 },
-        {
-          ...axis,
-          size: 34,
-          incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000],
-          space: 22,
-          values: (_plot, counts) => counts.map((count) => (Number.isInteger(count) ? `${count}` : '')),
-        },
-      ],
-      series: [
-        {},
-        {
-          stroke: theme.text,
-          fill: `${theme.muted}44`,
-          width: 1,
-          paths: (uPlot.paths.stepped as uPlot.Series.SteppedPathBuilderFactory)({ align: 1 }),
-          points: { show: false },
-        },
-      ],
-      hooks: {
-        setSelect: [
-          (plot) => {
-            const { left, width } = plot.select;
-            if (width < 4) return;
-            setRange({ from: plot.posToVal(left, 'x'), to: plot.posToVal(left + width, 'x') });
-            plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-          },
-        ],
-      },
-    },
-    depthData(),
-    byId('depth'),
-  );
-}
-
 function depthData(): uPlot.AlignedData {
   const { times, counts } = Model.thinned(depth, lanes.range, MOST_STEPS);
   return [times, counts];
 }
 
+const makePlot = (): uPlot => depthPlot(byId('depth'), depthData(), themeOf(dark.matches), setRange);
+
 let depth = model.depth(isShown);
-let plot = strip();
+let plot = makePlot();
 
 function showRange({ from, to }: Range): void {
   plot.setData(depthData(), false);
@@ -295,11 +245,11 @@ for (const [id, act] of clicks) byId(id).addEventListener('click', act);
 dark.addEventListener('change', () => {
   lanes.look = themeOf(dark.matches);
   plot.destroy();
-  plot = strip();
+  plot = makePlot();
   refresh();
 });
 new ResizeObserver(() => {
-  plot.setSize({ width: byId('depth').clientWidth, height: STRIP });
+  plot.setSize({ width: byId('depth').clientWidth, height: STRIP_HEIGHT });
   lanes.show(isShown);
 }).observe(byId('lanes'));
 figures();
