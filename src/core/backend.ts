@@ -52,7 +52,7 @@ export interface Capabilities {
   };
   /** The order between processes. */
   readonly fairness: 'kernel' | 'fifo';
-  /** Whether `tryAcquire` answers at once, and not by a promise. */
+  /** See `AnswersAtOnce`. */
   readonly answersAtOnce: boolean;
   /** Whether the lock counts permits, of which `mode` says nothing. */
   readonly isSemaphore: boolean;
@@ -90,6 +90,11 @@ export interface Backend {
   dispose(): void;
 }
 
+/** A backend whose try answers at once, and not by a promise. */
+export interface AnswersAtOnce {
+  tryAcquire(mode: LockMode, isFollowedByWait: boolean): Grant | null;
+}
+
 /** A backend that can also wait while it blocks the thread. */
 export interface SyncWaitable {
   /** Null once `timeout` ms are over. */
@@ -111,6 +116,10 @@ export interface Stealable {
 export interface Adoptable {
   /** The lock that is held through this descriptor, which is the grant's from now on. @throws if it is not */
   adopt(fd: number): Grant;
+}
+
+export function answersAtOnce(backend: Backend): backend is AnswersAtOnce & Backend {
+  return backend.capabilities.answersAtOnce;
 }
 
 export function isAdoptable(backend: Backend): backend is Backend & Adoptable {

@@ -3,11 +3,19 @@ import { throwIfAborted } from '../abort.js';
 import { LockClosedError, LockDeadlockError, LockUnsupportedError } from '../errors.js';
 import type { AcquireOptions, LockMode } from '../options.js';
 import { acquireOptions, callback, timeout as checkTimeout, optionsObject } from '../validate.js';
-import { type Backend, type Grant, isAdoptable, isStealable, isSyncWaitable } from './backend.js';
+import {
+  type AnswersAtOnce,
+  answersAtOnce,
+  type Backend,
+  type Grant,
+  isAdoptable,
+  isStealable,
+  isSyncWaitable,
+} from './backend.js';
 import { type Clock, systemClock } from './clock.js';
 import * as events from './events.js';
 import type { FifoQueue } from './fifo-queue.js';
-import { Handle, type HandleOwner, type Hold, type LockHandle, type ProcessLockHandle } from './handle.js';
+import { Handle, type HandleOwner, type Hold, type LockHandle } from './handle.js';
 import { LockStatus } from './lock-status.js';
 import { heldHere, runHolding, warnOfSelfWait } from './reentrancy.js';
 import { type LockParts, Request } from './request.js';
@@ -18,7 +26,8 @@ const NO_DOWNGRADE = 'this async context holds it for writing, and a writer cann
 export class LockCore implements HandleOwner, LockParts {
   readonly status: LockStatus;
   readonly #requests = new Set<Request>();
-  readonly #answersAtOnce: boolean;
+  /** The backend, if it is one. */
+  readonly #atOnce: AnswersAtOnce | undefined;
   #held = 0;
   #closed = false;
 
@@ -31,7 +40,7 @@ export class LockCore implements HandleOwner, LockParts {
     readonly reentrant = false,
   ) {
     this.status = new LockStatus(path, queue, backend);
-    this.#answersAtOnce = backend.capabilities.answersAtOnce;
+    this.#atOnce = answersAtOnce(backend) ? backend : undefined;
   }
 
   /** Handles of this object that are not released. */
@@ -44,27 +53,29 @@ export class LockCore implements HandleOwner, LockParts {
     return this.#held > 0 || this.#requests.size > 0;
   }
 
-  acquire(mode: LockMode, options: AcquireOptions | undefined): Promise<LockHandle> {
+  acquire(mode: LockMode, options: AcquireOptions | undefined): Promise<Handle> {
     try {
       const given = acquireOptions(options);
       throwIfAborted(given.signal);
       if (given.timeout === 0) return this.#acquireOrFail(mode);
-      const again = this.#acquireAgain(mode);
-      const handle = again ?? (this.#answersAtOnce ? this.#tryNow(mode, true) : null);
+      const handle = this.#acquireAgain(mode) ?? (this.#atOnce === undefined ? null : this.#tryNow(mode, true));
       return handle === null ? this.#wait(mode, given) : Promise.resolve(handle);
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
-  /** Never waits and never overtakes. A promise where the backend answers later. */
-  tryAcquire(mode: LockMode): LockHandle | null | Promise<LockHandle | null> {
-    const again = this.#acquireAgain(mode);
-    if (again !== undefined) return again;
-    return this.#answersAtOnce ? this.#tryNow(mode, false) : this.#tryLater(mode);
+  /** Never waits and never overtakes. Of a backend that answers at once. */
+  tryAcquire(mode: LockMode): Handle | null {
+    return this.#acquireAgain(mode) ?? this.#tryNow(mode, false);
   }
 
-  acquireSync(mode: LockMode, options: { timeout?: number | undefined } | undefined): LockHandle {
+  /** The same of any backend. */
+  async tryAcquireLater(mode: LockMode): Promise<Handle | null> {
+    return this.#atOnce === undefined ? (this.#acquireAgain(mode) ?? this.#tryLater(mode)) : this.tryAcquire(mode);
+  }
+
+  acquireSync(mode: LockMode, options: { timeout?: number | undefined } | undefined): Handle {
     const { timeout = Infinity } = optionsObject<{ timeout?: number }>(options, ['timeout']);
     checkTimeout(timeout);
     const { path, queue, backend } = this;
@@ -86,7 +97,7 @@ export class LockCore implements HandleOwner, LockParts {
    * Takes the lock from its holder, in whatever process. Waiters go on waiting.
    * @param stolen the handles of this thread that hold it, which are released
    */
-  steal(stolen: Iterable<LockHandle>): LockHandle {
+  steal(stolen: Iterable<LockHandle>): Handle {
     const { path, queue, backend } = this;
     if (!isStealable(backend)) throw new LockUnsupportedError(path, 'this kind of lock cannot be stolen');
     const grant = queue.exchange(() => {
@@ -104,10 +115,10 @@ export class LockCore implements HandleOwner, LockParts {
     mode: LockMode,
     fn: (handle: LockHandle) => T | PromiseLike<T>,
     options: AcquireOptions | undefined,
-    around: (acquire: () => Promise<LockHandle>) => Promise<LockHandle> = (acquire) => acquire(),
+    around: (acquire: () => Promise<Handle>) => Promise<Handle> = (acquire) => acquire(),
   ): Promise<T> {
     callback(fn);
-    const handle = (await around(() => this.acquire(mode, options))) as Handle;
+    const handle = await around(() => this.acquire(mode, options));
     try {
       return await runHolding(handle.hold, () => fn(handle));
     } finally {
@@ -129,7 +140,7 @@ export class LockCore implements HandleOwner, LockParts {
   }
 
   /** Takes over the lock that this process has inherited as an open descriptor. */
-  adopt(fd: number): ProcessLockHandle {
+  adopt(fd: number): Handle {
     const { path, queue, backend } = this;
     if (this.#closed) throw new LockClosedError(path);
     if (!isAdoptable(backend)) throw new LockUnsupportedError(path, 'no process inherits this kind of lock');
@@ -167,9 +178,10 @@ export class LockCore implements HandleOwner, LockParts {
     if (events.lost.hasSubscribers) events.lost.publish({ ...this.#event(hold.mode), hold, reason });
   }
 
-  #tryNow(mode: LockMode, isFollowedByWait: boolean): LockHandle | null {
+  #tryNow(mode: LockMode, isFollowedByWait: boolean): Handle | null {
+    if (this.#atOnce === undefined) throw new Error('unreachable: this backend answers later');
     if (!this.queue.isFree(mode)) return null;
-    const grant = this.backend.tryAcquire(mode, isFollowedByWait) as Grant | null;
+    const grant = this.#atOnce.tryAcquire(mode, isFollowedByWait);
     if (grant === null) return null;
     this.queue.hold(mode);
     return this.#handleOf(grant, mode, undefined);
@@ -178,7 +190,7 @@ export class LockCore implements HandleOwner, LockParts {
   /**
    * While the backend decides, the lock counts as held in this thread, so that requests that arrive meanwhile queue.
    */
-  async #tryLater(mode: LockMode): Promise<LockHandle | null> {
+  async #tryLater(mode: LockMode): Promise<Handle | null> {
     if (!this.queue.isFree(mode)) return null;
     this.queue.hold(mode);
     let grant: Grant | null = null;
@@ -190,9 +202,9 @@ export class LockCore implements HandleOwner, LockParts {
     return grant === null ? null : this.#handleOf(grant, mode, undefined);
   }
 
-  async #acquireOrFail(mode: LockMode): Promise<LockHandle> {
+  async #acquireOrFail(mode: LockMode): Promise<Handle> {
     const waitsForItself = heldHere(this.queue) !== undefined;
-    const handle = await this.tryAcquire(mode);
+    const handle = await this.tryAcquireLater(mode);
     if (handle === null) throw await this.status.timeoutError(0, waitsForItself);
     return handle;
   }
@@ -201,7 +213,7 @@ export class LockCore implements HandleOwner, LockParts {
    * A context that holds the lock already. In the other mode it is refused: a reader that waits to become a writer
    * would wait for itself, and `flock` converts in two steps, with a gap in which another process is granted.
    */
-  #acquireAgain(mode: LockMode): LockHandle | undefined {
+  #acquireAgain(mode: LockMode): Handle | undefined {
     if (this.#closed) throw new LockClosedError(this.path);
     const hold = heldHere(this.queue);
     if (hold === undefined) return undefined;
@@ -211,7 +223,7 @@ export class LockCore implements HandleOwner, LockParts {
     return this.#handle(hold);
   }
 
-  #wait(mode: LockMode, options: AcquireOptions): Promise<LockHandle> {
+  #wait(mode: LockMode, options: AcquireOptions): Promise<Handle> {
     const waitsForItself = heldHere(this.queue) !== undefined;
     if (waitsForItself) warnOfSelfWait(this.path);
     return new Promise((resolve, reject) => {

@@ -163,12 +163,12 @@ abstract class EngineLockBase implements Disposable {
   }
 
   protected async acquireIn(mode: LockMode, options: AcquireOptions | undefined): Promise<FencedHandle> {
-    return new Fenced((await this.core.acquire(mode, options)) as Handle);
+    return new Fenced(await this.core.acquire(mode, options));
   }
 
   protected async tryIn(mode: LockMode): Promise<FencedHandle | null> {
-    const handle = await this.core.tryAcquire(mode);
-    return handle === null ? null : new Fenced(handle as Handle);
+    const handle = await this.core.tryAcquireLater(mode);
+    return handle === null ? null : new Fenced(handle);
   }
 
   protected async withIn<T>(

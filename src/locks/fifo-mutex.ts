@@ -44,7 +44,7 @@ export class FifoMutex implements Disposable {
 
   /** Null if it is held, or another request waits for it. */
   tryAcquire(): LockHandle | null {
-    return this.#core.tryAcquire('exclusive') as LockHandle | null;
+    return this.#core.tryAcquire('exclusive');
   }
 
   /** Holds it while `fn` runs, until its promise is settled. */

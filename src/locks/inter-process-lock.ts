@@ -22,12 +22,12 @@ export class InterProcessLock extends FileLock {
    * @throws `signal.reason` on abort; system errors (EACCES, ELOOP, EMFILE, …) as Node shapes them
    */
   acquire(options?: AcquireOptions): Promise<ProcessLockHandle> {
-    return this.core.acquire('exclusive', options) as Promise<ProcessLockHandle>;
+    return this.core.acquire('exclusive', options);
   }
 
   /** Never waits and never overtakes: null where the lock is held or waited for. Throws like `acquire`. */
   tryAcquire(): ProcessLockHandle | null {
-    return this.core.tryAcquire('exclusive') as ProcessLockHandle | null;
+    return this.core.tryAcquire('exclusive');
   }
 
   /**
@@ -37,7 +37,7 @@ export class InterProcessLock extends FileLock {
    * @throws what `acquire` throws
    */
   acquireSync(options?: { timeout?: number | undefined }): ProcessLockHandle {
-    return this.core.acquireSync('exclusive', options) as ProcessLockHandle;
+    return this.core.acquireSync('exclusive', options);
   }
 
   /**

@@ -28,11 +28,11 @@ export class InterProcessReaderWriterLock extends FileLock {
 
   /** Null where it would have to wait, or overtake a waiter. */
   tryAcquireRead(): LockHandle | null {
-    return this.core.tryAcquire(this.#read) as LockHandle | null;
+    return this.core.tryAcquire(this.#read);
   }
 
   tryAcquireWrite(): LockHandle | null {
-    return this.core.tryAcquire('exclusive') as LockHandle | null;
+    return this.core.tryAcquire('exclusive');
   }
 
   /** Blocks the thread: see `InterProcessLock.acquireSync`. */

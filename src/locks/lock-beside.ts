@@ -1,5 +1,5 @@
 /** The lock for a file that has content of its own. */
-import type { LockHandle, ProcessLockHandle } from '../core/handle.js';
+import type { Handle, LockHandle, ProcessLockHandle } from '../core/handle.js';
 import type { LockCore } from '../core/lock-core.js';
 import { MOST_MOVES, movesTooOften } from '../files/lock-place.js';
 import { FollowingWait, MOVED } from '../following-wait.js';
@@ -30,7 +30,7 @@ export function lockBeside(file: string | URL, options?: InterProcessLockOptions
  * it is released, and the request goes on with the new one.
  */
 class LockBeside extends InterProcessLock {
-  override async acquire(options?: AcquireOptions): Promise<ProcessLockHandle> {
+  override async acquire(options?: AcquireOptions): Promise<Handle> {
     const { timeout = Infinity, signal, ...rest } = acquireOptions(options);
     const deadline = new Deadline(timeout);
     for (let moves = 0; moves < MOST_MOVES; moves++) {
@@ -38,7 +38,7 @@ class LockBeside extends InterProcessLock {
       const wait = new FollowingWait(signal, () => this.core !== core);
       try {
         const handle = await core.acquire('exclusive', { ...rest, ...deadline.options, signal: wait.signal });
-        if (this.core === core) return handle as ProcessLockHandle;
+        if (this.core === core) return handle;
         handle.release();
       } catch (error) {
         if (error !== MOVED) throw error;
@@ -50,11 +50,11 @@ class LockBeside extends InterProcessLock {
   }
 
   override tryAcquire(): ProcessLockHandle | null {
-    return this.#settled((core) => core.tryAcquire('exclusive') as ProcessLockHandle | null);
+    return this.#settled((core) => core.tryAcquire('exclusive'));
   }
 
   override acquireSync(options?: { timeout?: number | undefined }): ProcessLockHandle {
-    return this.#settled((core) => core.acquireSync('exclusive', options) as ProcessLockHandle);
+    return this.#settled((core) => core.acquireSync('exclusive', options));
   }
 
   override async withLock<T>(fn: (handle: LockHandle) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T> {

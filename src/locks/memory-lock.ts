@@ -136,11 +136,11 @@ export class MemoryLock implements Disposable {
   }
 
   tryAcquireRead(): LockHandle | null {
-    return this.#core.tryAcquire('shared') as LockHandle | null;
+    return this.#core.tryAcquire('shared');
   }
 
   tryAcquireWrite(): LockHandle | null {
-    return this.#core.tryAcquire('exclusive') as LockHandle | null;
+    return this.#core.tryAcquire('exclusive');
   }
 
   withReadLock<T>(fn: (handle: LockHandle) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T> {

@@ -76,11 +76,11 @@ export class ReaderWriterLock implements Disposable {
   }
 
   tryAcquireRead(): LockHandle | null {
-    return this.#core.tryAcquire(this.#readMode()) as LockHandle | null;
+    return this.#core.tryAcquire(this.#readMode());
   }
 
   tryAcquireWrite(): LockHandle | null {
-    return this.#core.tryAcquire('exclusive') as LockHandle | null;
+    return this.#core.tryAcquire('exclusive');
   }
 
   async withReadLock<T>(fn: (handle: LockHandle) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T> {

@@ -68,7 +68,7 @@ class RemoteLock {
     return this.#core.acquire('exclusive', options);
   }
   async tryAcquire(): Promise<LockHandle | null> {
-    return this.#core.tryAcquire('exclusive');
+    return this.#core.tryAcquireLater('exclusive');
   }
   withLock<T>(fn: (handle: LockHandle) => T | PromiseLike<T>, options?: AcquireOptions): Promise<T> {
     return this.#core.with('exclusive', fn, options);
