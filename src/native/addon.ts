@@ -19,8 +19,8 @@ export const REMOVED = 3;
 /** A ticket was taken, and no other process has one. */
 export const FIRST = 4;
 
-/** Waits are numbers; below zero, a negated errno. */
-export interface Addon {
+/** What locks, waits and tickets need: every platform fills it. Waits are numbers; below zero, a negated errno. */
+export interface LockAddon {
   readonly hasOfd: boolean;
   file(fd: number, path: string, follow: boolean, ofd: boolean, start: number, length: number): FileHandle;
   isCurrent(file: FileHandle): number;
@@ -56,6 +56,10 @@ export interface Addon {
   isLocked(file: FileHandle): number;
   /** Whether another process is asking `isLocked` of a `flock` at this moment, which may be why a try failed. */
   isProbed(file: FileHandle): boolean;
+}
+
+/** The whole addon, which Windows has not. */
+export interface Addon extends LockAddon {
   /** Sets the actions of signals, beneath Node's, and that none is blocked in this thread. */
   setSignals(defaults: number[], ignored: number[]): void;
   /**

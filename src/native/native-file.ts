@@ -1,7 +1,7 @@
 /** An open file as the addon sees it: one system call, or a few, for each method; what fails is thrown. */
 import { systemError } from '../errors.js';
 import type { LockMode } from '../options.js';
-import { type Addon, CONTENDED, type FileHandle, GRANTED, type REMOVED, type REPLACED } from './addon.js';
+import { CONTENDED, type FileHandle, GRANTED, type LockAddon, type REMOVED, type REPLACED } from './addon.js';
 
 /** GRANTED and CONTENDED are said of a file that is still at its path; REPLACED may have been granted or not. */
 export type TryStatus = typeof GRANTED | typeof CONTENDED | typeof REPLACED;
@@ -21,7 +21,7 @@ export class NativeFile {
 
   /** @param fd stays the caller's */
   constructor(
-    readonly addon: Addon,
+    readonly addon: LockAddon,
     fd: number,
     { path, followSymlinks, range }: NativeFileOptions,
   ) {

@@ -2,7 +2,7 @@
 import { systemError } from '../errors.js';
 import type { LockMode } from '../options.js';
 import { Deadline } from '../timers.js';
-import { type Addon, GRANTED } from './addon.js';
+import { GRANTED, type LockAddon } from './addon.js';
 import type { NativeFile } from './native-file.js';
 
 /** What this copy of the library is called back by, and for which waits. Other copies have their own. */
@@ -20,9 +20,9 @@ export function hasStuckWaits(): boolean {
   return stuck.size > 0;
 }
 
-const clients = new WeakMap<Addon, Client>();
+const clients = new WeakMap<LockAddon, Client>();
 
-function clientOf(addon: Addon): Client {
+function clientOf(addon: LockAddon): Client {
   const known = clients.get(addon);
   if (known !== undefined) return known;
   const waits = new Map<number, NativeWait>();
@@ -46,7 +46,7 @@ export interface WaitedFor {
  * stay open as long as the wait lasts.
  */
 export class NativeWait {
-  readonly #addon: Addon;
+  readonly #addon: LockAddon;
   readonly #id: number;
   readonly #client: Client;
   /** Called when a wait that was cancelled is over. */
@@ -56,7 +56,7 @@ export class NativeWait {
     /** The addon uses them as long as the wait lasts. */
     readonly files: WaitedFor,
     readonly onEnd: (status: number) => void,
-    start: (addon: Addon, client: number) => number,
+    start: (addon: LockAddon, client: number) => number,
   ) {
     const first = files.sidecar ?? files.file;
     if (first === undefined) throw new Error('unreachable: a wait for nothing');

@@ -3,7 +3,7 @@ import type { Capabilities } from '../../core/backend.js';
 import { LockUnsupportedError } from '../../errors.js';
 import { isCurrent, type LockFileOptions } from '../../files/lock-file.js';
 import type { OpenFile } from '../../files/open-file.js';
-import { type Addon, CONTENDED, GRANTED, loadAddon, REPLACED } from '../../native/addon.js';
+import { CONTENDED, GRANTED, type LockAddon, loadAddon, REPLACED } from '../../native/addon.js';
 import { type FsExtCalls, loadFsExt } from '../../native/fs-ext.js';
 import type { TryStatus } from '../../native/native-file.js';
 import type { LockMode } from '../../options.js';
@@ -33,7 +33,7 @@ class FlockByFsExt implements LockCalls {
   readonly layers: Capabilities['layers'];
   readonly canBeProbed: boolean;
   readonly key: string;
-  readonly addon: Addon | undefined;
+  readonly addon: LockAddon | undefined;
 
   constructor(
     private readonly file: LockFileOptions,

@@ -2,7 +2,7 @@
 import type { Capabilities } from '../../core/backend.js';
 import type { LockFileOptions } from '../../files/lock-file.js';
 import type { OpenFile } from '../../files/open-file.js';
-import type { Addon } from '../../native/addon.js';
+import type { LockAddon } from '../../native/addon.js';
 import { NativeFile, type NativeFileOptions, type TryStatus } from '../../native/native-file.js';
 import type { LockMode } from '../../options.js';
 
@@ -15,7 +15,7 @@ export interface LockCalls {
   /** Cached descriptors are used by locks of the same key only. */
   readonly key: string;
   /** Waits in the kernel; undefined: waiters have to poll. */
-  readonly addon: Addon | undefined;
+  readonly addon: LockAddon | undefined;
   /** Whether a try may fail since another process asks `isLocked` at that moment, and `isProbed` can tell. */
   readonly canBeProbed: boolean;
   needsWrite(mode: LockMode): boolean;
@@ -40,7 +40,7 @@ export class AddonCalls implements LockCalls {
 
   constructor(
     { path, followSymlinks }: LockFileOptions,
-    readonly addon: Addon,
+    readonly addon: LockAddon,
     /** Undefined: the whole file by `flock`. */
     range: NativeFileOptions['range'],
   ) {

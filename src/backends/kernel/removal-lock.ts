@@ -11,13 +11,13 @@
 import { REMOVAL_BYTE } from '../../files/byte-layout.js';
 import type { LockFileOptions } from '../../files/lock-file.js';
 import type { OpenFile } from '../../files/open-file.js';
-import { type Addon, GRANTED } from '../../native/addon.js';
+import { GRANTED, type LockAddon } from '../../native/addon.js';
 import { NativeFile } from '../../native/native-file.js';
 
 const RANGE = { start: REMOVAL_BYTE, length: 1 };
 
 /** Held until the open file is closed. False: another process has it, or the file is not at the path any more. */
-export function takeRemovalLock(addon: Addon | undefined, options: LockFileOptions, file: OpenFile): boolean {
+export function takeRemovalLock(addon: LockAddon | undefined, options: LockFileOptions, file: OpenFile): boolean {
   // Where there are no such locks there is none; a stealer learns by the signal of its handle if the worst happens.
   if (addon?.hasOfd !== true) return true;
   const { path, followSymlinks } = options;

@@ -4,7 +4,7 @@ import { systemError } from '../../errors.js';
 import { type LockFileOptions, openLockFile } from '../../files/lock-file.js';
 import type { OpenFile } from '../../files/open-file.js';
 import { siblingPath } from '../../files/sibling-files.js';
-import type { Addon } from '../../native/addon.js';
+import type { LockAddon } from '../../native/addon.js';
 import { builtins } from '../../require.js';
 import type { LockCalls } from './lock-calls.js';
 import { takeRemovalLock } from './removal-lock.js';
@@ -39,7 +39,7 @@ export function replaceFile(options: LockFileOptions, calls: LockCalls): OpenFil
 }
 
 /** False: another process is removing or replacing the file. */
-function putInPlace(hidden: string, options: LockFileOptions, addon: Addon | undefined): boolean {
+function putInPlace(hidden: string, options: LockFileOptions, addon: LockAddon | undefined): boolean {
   const current = openLockFile(options, { access: 'write if allowed' });
   try {
     if (!takeRemovalLock(addon, options, current)) return false;

@@ -17,7 +17,7 @@ import type { OpenFile } from '../../files/open-file.js';
 import { coversAny, locksUnlessOpened } from '../../inspect/lock-list.js';
 import { inspection } from '../../inspect/looking.js';
 import { semaphoreParties } from '../../inspect/proc-locks.js';
-import { type Addon, CONTENDED, GRANTED, REPLACED } from '../../native/addon.js';
+import { CONTENDED, GRANTED, type LockAddon, REPLACED } from '../../native/addon.js';
 import { NativeFile } from '../../native/native-file.js';
 import type { LockMode } from '../../options.js';
 import type { ProcessOrder } from '../order/process-order.js';
@@ -33,7 +33,7 @@ export class SemaphoreBackend implements Backend, SyncWaitable, PermitSource {
   constructor(
     readonly file: LockFileOptions,
     readonly permits: number,
-    private readonly addon: Addon,
+    private readonly addon: LockAddon,
     private readonly state: PathState,
     private readonly order: ProcessOrder,
     private readonly place: LockPlace,

@@ -10,7 +10,7 @@ import { DescriptorCache } from '../../files/descriptor-cache.js';
 import { type LockFileOptions, MAX_REPLACED, openLockFile } from '../../files/lock-file.js';
 import type { OpenFile } from '../../files/open-file.js';
 import { sidecarOf } from '../../files/sibling-files.js';
-import { type Addon, CONTENDED, REMOVED } from '../../native/addon.js';
+import { CONTENDED, type LockAddon, REMOVED } from '../../native/addon.js';
 import { NativeFile } from '../../native/native-file.js';
 import type { LockMode } from '../../options.js';
 import { checkProtocol } from './protocol.js';
@@ -35,7 +35,7 @@ export class TicketQueue {
     readonly canonical: string,
     /** Of the lock file. */
     private readonly options: LockFileOptions,
-    private readonly addon: Addon,
+    private readonly addon: LockAddon,
   ) {
     this.sidecar = sidecarOf(canonical);
   }

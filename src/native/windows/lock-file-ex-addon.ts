@@ -3,7 +3,7 @@ import { fstatSync, unlinkSync } from 'node:fs';
 import { errnoOf } from '../../errors.js';
 import { builtins } from '../../require.js';
 import { Deadline, setImmediate } from '../../timers.js';
-import { type Addon, CONTENDED, type FileHandle, GRANTED, type LockFileEx, REMOVED, REPLACED } from '../addon.js';
+import { CONTENDED, type FileHandle, GRANTED, type LockAddon, type LockFileEx, REMOVED, REPLACED } from '../addon.js';
 import { handleOf, ifAtPath, OpenHandle, statusOf } from './open-handle.js';
 import { ALL_TICKETS } from './tickets.js';
 import { Wait } from './wait.js';
@@ -11,16 +11,16 @@ import { Wait } from './wait.js';
 /** Far behind all content: what is locked can be neither read nor written by others. */
 const WHOLE_FILE = { start: 2 ** 62, length: 1 };
 
-const addons = new WeakMap<LockFileEx, Addon>();
+const addons = new WeakMap<LockFileEx, LockAddon>();
 
 /** One for each binary, since its waits have numbers. */
-export function asAddon(api: LockFileEx): Addon {
-  const known = addons.get(api) ?? (new LockFileExAddon(api) as Partial<Addon> as Addon);
+export function asAddon(api: LockFileEx): LockAddon {
+  const known = addons.get(api) ?? new LockFileExAddon(api);
   addons.set(api, known);
   return known;
 }
 
-class LockFileExAddon {
+class LockFileExAddon implements LockAddon {
   readonly hasOfd = true; // Its locks of bytes belong to the handle, as those do.
   #waits = 0;
   readonly #byNumber = new Map<number, Wait>();
