@@ -392,7 +392,7 @@ const ofRedis: Row[] = [
     what: 'a node of Redis Cluster, and a client of one server',
     comes: 'rejects',
     says: /give a client of the cluster/,
-    make: () => redisWith('--cluster-enabled', 'yes'),
+    make: async () => redisWith('--cluster-enabled', 'yes', '--cluster-port', String(await freePort())),
   },
   {
     what: 'a certificate of an authority that is not known',

@@ -62,10 +62,17 @@ export class RedisServer {
 
   /** Of so many primaries, each with a replica, or without. */
   static async startCluster({ primaries, replicas }: { primaries: number; replicas: 0 | 1 }): Promise<RedisServer[]> {
-    const settings = ['--cluster-enabled', 'yes', '--cluster-node-timeout', '1000'];
+    const start = async (): Promise<{ node: RedisServer; address: string }> => {
+      // By itself it takes its port plus 10 000 for the other nodes, which may be another server's, or too high.
+      const bus = await freePort();
+      const settings = ['--cluster-node-timeout', '1000', '--cluster-port', String(bus)];
+      const node = await RedisServer.start('--cluster-enabled', 'yes', ...settings);
+      return { node, address: `127.0.0.1:${node.port}@${bus}` };
+    };
     const count = primaries * (1 + replicas);
-    const nodes = await Promise.all(Array.from({ length: count }, () => RedisServer.start(...settings)));
-    const addresses = nodes.map(({ port }) => `127.0.0.1:${port}`);
+    const started = await Promise.all(Array.from({ length: count }, start));
+    const nodes = started.map(({ node }) => node);
+    const addresses = started.map(({ address }) => address);
     nodes[0]?.ask('--cluster', 'create', ...addresses, '--cluster-replicas', String(replicas), '--cluster-yes');
     for (const node of nodes) await until(() => /cluster_state:ok/.test(node.ask('CLUSTER', 'INFO')));
     return nodes;
