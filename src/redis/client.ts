@@ -66,7 +66,9 @@ const IO_REDIS = {
   retryStrategy: (times: number): number => Math.min(times * 100, 1000),
 };
 const IO_REDIS_CLUSTER = {
-  ...{ lazyConnect: true, enableOfflineQueue: false, clusterRetryStrategy: IO_REDIS.retryStrategy },
+  lazyConnect: true,
+  enableOfflineQueue: false,
+  clusterRetryStrategy: IO_REDIS.retryStrategy,
 };
 
 /** Makes connections like that of the client, or to the URL. @throws {Error} neither package is installed */

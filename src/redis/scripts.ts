@@ -48,6 +48,9 @@ local function graceUntil()
 end
 `;
 
+/** The id, token and description of a holder that is not in the queue, since it came when the lock was free; or nil. */
+const ALONE = "string.match(redis.call('GET', hold) or '', '^(w:%S+) (%d+) (.*)$')";
+
 const COMMON = `
 local prefix = ARGV[1]
 local blocked = 0
@@ -81,9 +84,8 @@ local function enqueue(id, description, left)
   redis.call('HSET', info, id, description)
 end
 
--- A holder that is not in the queue, since it came when the lock was free.
 local function enqueueHolder()
-  local id, token, description = string.match(redis.call('GET', hold) or '', '^(w:%S+) (%d+) (.*)$')
+  local id, token, description = ${ALONE}
   if not id then return end
   local left = math.max(1, redis.call('PTTL', hold))
   enqueue(id, description, left)
@@ -202,7 +204,7 @@ return states
 
 /** All requests in order: id, description, token or an empty text. It changes nothing. */
 export const LOOK = `${START}
-local id, token, description = string.match(redis.call('GET', hold) or '', '^(w:%S+) (%d+) (.*)$')
+local id, token, description = ${ALONE}
 local found = id and { id, description, token } or {}
 for _, one in ipairs(redis.call('ZRANGE', queue, 0, -1)) do
   if tonumber(redis.call('ZSCORE', alive, one) or '0') > now then

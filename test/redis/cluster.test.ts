@@ -6,6 +6,7 @@ import type { RedisClient } from '../../src/redis/index.js';
 import { RedisLocks } from '../../src/redis/index.js';
 import { atFileEnd } from '../support/ends.js';
 import { program, run } from '../support/programs.js';
+import { expectTakeover } from '../support/redis-failover.js';
 import { hasRedis, RedisServer } from '../support/redis-server.js';
 import { isSoak } from '../support/scale.js';
 import { until } from '../support/waiting.js';
@@ -78,22 +79,12 @@ describe.runIf(hasRedis).each(Object.keys(CLIENTS))('RedisLocks on a cluster, by
     'a primary that is %s: the holder is told, then the next one holds on its replica, with a greater token',
     async (how) => {
       const own = await RedisServer.startCluster({ primaries: 3, replicas: 1 });
-      const [holder, waiter] = [open(client(own)), open(client(own))];
-      const handle = await holder.lock('x').acquire();
-      const order: string[] = [];
-      handle.signal.addEventListener('abort', () => order.push('lost'));
-      const waiting = waiter.lock('x').acquire();
-      await until(async () => (await holder.inspect('x')).waiters.length === 1);
-      const primary = primaryOf('x', own.slice(0, 3));
-      await until(() => primary.ask('WAIT', '1', '100') === '1'); // The replica has it all.
-      if (how === 'killed') await primary.kill();
-      else primary.stop();
-      const next = await waiting;
-      order.push('granted');
-      expect(order).toEqual(['lost', 'granted']);
-      expect(next.token).toBeGreaterThan(handle.token);
-      await next.verify();
-      await next.release();
+      const primary = async (): Promise<RedisServer> => {
+        const one = primaryOf('x', own.slice(0, 3));
+        await until(() => one.ask('WAIT', '1', '100') === '1'); // The replica has it all.
+        return one;
+      };
+      await expectTakeover(open(client(own)), open(client(own)), primary, how);
     },
   );
 });

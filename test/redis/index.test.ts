@@ -5,6 +5,7 @@ import { LockEngineError, LockLostError } from '../../src/index.js';
 import { RedisLocks } from '../../src/redis/index.js';
 import { atFileEnd } from '../support/ends.js';
 import { LineProgram, program } from '../support/programs.js';
+import { expectTakeover } from '../support/redis-failover.js';
 import { hasRedis, RedisServer } from '../support/redis-server.js';
 import { isSoak } from '../support/scale.js';
 import { until } from '../support/waiting.js';
@@ -211,19 +212,7 @@ describe.runIf(hasRedis)('RedisLocks', () => {
         atFileEnd(() => one.close());
         return one;
       };
-      const handle = await locks().lock('x').acquire();
-      const order: string[] = [];
-      handle.signal.addEventListener('abort', () => order.push('lost'));
-      const waiting = locks().lock('x').acquire();
-      await until(() => primary.ask('ZCARD', '{fairlock/x}:queue') === '2');
-      if (how === 'killed') await primary.kill();
-      else primary.stop();
-      const next = await waiting;
-      order.push('granted');
-      expect(order).toEqual(['lost', 'granted']);
-      expect(next.token).toBeGreaterThan(handle.token);
-      await next.verify();
-      await next.release();
+      await expectTakeover(locks(), locks(), () => primary, how);
     },
   );
 
