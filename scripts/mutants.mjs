@@ -16,16 +16,16 @@ const POSTGRES = ['test/postgres/'];
 const MUTANTS = [
   [
     'a replaced file is taken for the lock',
-    'src/backends/kernel/kernel-backend.ts',
-    'if (status === GRANTED) return this.grant',
-    'if (status !== CONTENDED) return this.grant',
+    'src/backends/kernel/kernel-lock.ts',
+    'if (status === GRANTED) return file;',
+    'if (status !== CONTENDED) return file;',
     LOCK,
   ],
   [
     'a grant on a replaced file is kept after a wait',
     'src/backends/kernel/pending-request.ts',
-    ": status === REPLACED ? 'replaced' : 'granted'",
-    ": 'granted'",
+    ": status === REPLACED ? 'replaced' : 'locked'",
+    ": 'locked'",
     LOCK,
   ],
   [
@@ -38,7 +38,7 @@ const MUTANTS = [
   [
     'a lock is released without unlocking',
     'src/backends/kernel/kernel-grant.ts',
-    'lock.calls.unlock(file);\n      // A descriptor',
+    'file.lock.unlock();\n      // A descriptor',
     '// A descriptor',
     LOCK,
   ],
@@ -52,14 +52,14 @@ const MUTANTS = [
   [
     'the file is removed without the lock of its removal',
     'src/backends/kernel/kernel-grant.ts',
-    "calls.name === 'fcntl' || takeRemovalLock(calls.addon, files.file, file)",
+    "mechanism.name === 'fcntl' || takeRemovalLock(mechanism.addon, files.file, file)",
     'true',
     [...LOCK, 'test/web-locks/', 'test/files/'],
   ],
   [
     'a reader removes the file under other readers',
     'src/backends/kernel/kernel-grant.ts',
-    "!file.writable || tries.inOrder(file, 'exclusive') !== GRANTED",
+    "!file.writable || this.lock.tryInOrder(file, 'exclusive') !== GRANTED",
     'false',
     [...LOCK, 'test/locks/inter-process-reader-writer-lock.test.ts', 'test/web-locks/'],
   ],
@@ -100,9 +100,9 @@ const MUTANTS = [
   ],
   [
     'a try passes the queue of other processes',
-    'src/backends/kernel/lock-try.ts',
+    'src/backends/kernel/kernel-lock.ts',
     'return this.#ifQueueEmpty(queue, file, mode);',
-    'return this.calls.tryLock(file, mode);',
+    'return file.lock.tryLock(mode);',
     FAIR,
   ],
   [
@@ -143,14 +143,14 @@ const MUTANTS = [
   ],
   [
     'a permit is not unlocked',
-    'src/backends/kernel/semaphore-backend.ts',
+    'src/backends/kernel/permits.ts',
     'this.file.unlockAndClose();',
     '',
     ['test/locks/inter-process-semaphore.test.ts'],
   ],
   [
     'the number of permits is not compared',
-    'src/backends/kernel/semaphore-backend.ts',
+    'src/backends/kernel/permits.ts',
     'if (other === undefined) return true;',
     'if (other === undefined || other > 0) return true;',
     ['test/locks/inter-process-semaphore.test.ts'],
@@ -187,7 +187,7 @@ const MUTANTS = [
   [
     'engine: a blocked event loop is not noticed',
     'src/engine/engine-lock.ts',
-    'if (!this.released) this.#hold.granted.check();',
+    'if (!this.released) this.#hold.engineGrant.check();',
     '',
     ETCD,
   ],

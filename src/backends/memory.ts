@@ -14,7 +14,7 @@ interface Holder {
 interface Waiter {
   readonly mode: LockMode;
   readonly isElsewhere: boolean;
-  granted(holder: Holder): void;
+  served(holder: Holder): void;
   failed(error: unknown): void;
 }
 
@@ -90,7 +90,7 @@ export class MemoryPlace {
     for (const waiter of this.#waiters) {
       if (!this.#isFreeFor(waiter.mode)) break;
       this.#waiters.delete(waiter);
-      waiter.granted(this.#hold(waiter.mode, waiter.isElsewhere));
+      waiter.served(this.#hold(waiter.mode, waiter.isElsewhere));
     }
     this.#isServing = false;
   }
@@ -138,7 +138,7 @@ export class MemoryBackend implements Backend {
       end = place.wait({
         mode,
         isElsewhere: false,
-        granted: (holder) => {
+        served: (holder) => {
           const grant = new MemoryGrant(place, holder);
           end = () => grant.unlock();
           over(undefined, grant);

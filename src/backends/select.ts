@@ -7,10 +7,11 @@ import { loadLocks } from '../native/locks.js';
 import type { InternalLockOptions } from '../options.js';
 import { printable } from '../printable.js';
 import { warnOnce } from '../warnings.js';
-import { fcntlCalls } from './kernel/fcntl.js';
-import { flockCalls } from './kernel/flock.js';
+import { fcntl } from './kernel/fcntl.js';
+import { flock } from './kernel/flock.js';
 import { KernelBackend } from './kernel/kernel-backend.js';
-import type { LockCalls } from './kernel/lock-calls.js';
+import { KernelLock } from './kernel/kernel-lock.js';
+import type { Mechanism } from './kernel/mechanism.js';
 import { LockfileBackend } from './lockfile/lockfile-backend.js';
 import { ProcessOrder } from './order/process-order.js';
 import { TicketQueue } from './order/ticket-queue.js';
@@ -19,25 +20,22 @@ import type { PathState } from './path-state.js';
 /** @throws {LockUnsupportedError} what was asked for by name is not available */
 export function selectBackend(place: LockPlace, options: InternalLockOptions, state: PathState): Backend {
   const { path } = place;
-  const calls = kernelCalls({ ...options, path }, options);
-  if (options.fairness !== 'kernel') {
-    const why = whyNotFifo(calls, options);
-    if (why === undefined && calls !== undefined) {
-      const order = processOrder({ ...options, path }, options.fairness, state, place);
-      return new KernelBackend(place, options, state, calls, order);
-    }
-    if (options.fairness === 'fifo') throw new LockUnsupportedError(path, `fairness 'fifo' ${why}`);
-  }
-  if (calls === undefined) return new LockfileBackend(place, options);
-  return new KernelBackend(place, options, state, calls, new ProcessOrder(undefined, false, place));
+  const file = { ...options, path };
+  const mechanism = kernelMechanism(file, options);
+  const whyNot = options.fairness === 'kernel' ? undefined : whyNotFifo(mechanism, options);
+  if (options.fairness === 'fifo' && whyNot !== undefined)
+    throw new LockUnsupportedError(path, `fairness 'fifo' ${whyNot}`);
+  if (mechanism === undefined) return new LockfileBackend(place, options);
+  const order = processOrder(file, whyNot === undefined ? options.fairness : 'kernel', state, place);
+  return new KernelBackend(new KernelLock(place, options, state, mechanism, order), state);
 }
 
 /** Undefined: the lockfile. */
-function kernelCalls(file: LockFileOptions, options: InternalLockOptions): LockCalls | undefined {
+function kernelMechanism(file: LockFileOptions, options: InternalLockOptions): Mechanism | undefined {
   if (options.mechanism === 'lockfile') return undefined;
-  if (options.mechanism === 'fcntl') return fcntlCalls(file, options.range);
+  if (options.mechanism === 'fcntl') return fcntl(file, options.range);
   try {
-    return flockCalls(file);
+    return flock(file);
   } catch (error) {
     if (options.mechanism === 'flock' || codeOf(error) !== 'ERR_LOCK_UNSUPPORTED') throw error;
     warnOfFallback(printable(messageOf(error)));
@@ -45,10 +43,10 @@ function kernelCalls(file: LockFileOptions, options: InternalLockOptions): LockC
   }
 }
 
-function whyNotFifo(calls: LockCalls | undefined, options: InternalLockOptions): string | undefined {
+function whyNotFifo(mechanism: Mechanism | undefined, options: InternalLockOptions): string | undefined {
   const { api: addon, reason } = loadLocks();
   if (options.range !== undefined) return 'is not available with range';
-  if (calls === undefined) {
+  if (mechanism === undefined) {
     if (options.mechanism === 'auto') return `needs a native layer, and none loads: ${reason ?? 'see layers()'}`;
     return `is not available with mechanism '${options.mechanism}'`;
   }

@@ -2,7 +2,7 @@
  * The queue in front of a lock, of one path and thread: the holders, the one waiter that competes for the lock beyond
  * the queue, and the waiters behind it. No clock, no promise, no file.
  *
- *     enter ─▶ [ waiting: first … last ] ─▶ head ──granted──▶ holders ──released──▶
+ *     enter ─▶ [ waiting: first … last ] ─▶ head ─acquired─▶ holders ──released──▶
  *                     └──── leave ────┘       └── leave
  *
  * Three rules make it strict: only the first waiter becomes the head, there is one head at a time, and a request that
@@ -17,7 +17,7 @@ export abstract class Waiter {
   /** @internal */ previous: Waiter | undefined = undefined;
   /** @internal */ next: Waiter | undefined = undefined;
 
-  /** It has become the head. Answers, now or later, with `queue.granted(this)` or `queue.leave(this)`. */
+  /** It has become the head. Answers, now or later, with `queue.acquired(this)` or `queue.leave(this)`. */
   abstract onHead(): void;
 }
 
@@ -70,8 +70,8 @@ export class FifoQueue {
   }
 
   /** The head has the lock: from now on it is a holder. */
-  granted(waiter: Waiter): void {
-    if (this.#head !== waiter) throw new Error('granted: not the head of this queue');
+  acquired(waiter: Waiter): void {
+    if (this.#head !== waiter) throw new Error('acquired: not the head of this queue');
     this.#head = undefined;
     waiter.place = 'out';
     this.hold(waiter.mode);

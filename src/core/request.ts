@@ -108,7 +108,7 @@ export class Request extends Waiter {
     this.#settle();
     // The promise is resolved before the queue admits the next reader, so that handles come in order of arrival.
     this.#inContext(() => this.onGrant(grant, this.#id));
-    this.lock.queue.granted(this);
+    this.lock.queue.acquired(this);
   }
 
   #notify(onWait: (info: WaitInfo) => void, since: number): void {

@@ -23,7 +23,7 @@ export class EngineHold implements Grant {
   #released: Promise<void> | undefined;
 
   constructor(
-    readonly granted: EngineGrant,
+    readonly engineGrant: EngineGrant,
     /** How many local holds in a row it has served, this one included. */
     readonly holds: number,
     private readonly backend: EngineBackend,
@@ -39,11 +39,11 @@ export class EngineHold implements Grant {
   }
 
   check(): void {
-    this.granted.check();
+    this.engineGrant.check();
   }
 
   watch(onLoss: (error: Error) => void): () => void {
-    return this.granted.onLost(onLoss);
+    return this.engineGrant.onLost(onLoss);
   }
 }
 
@@ -121,18 +121,18 @@ export class EngineBackend implements Backend {
     // The next local waiter becomes the head in this same turn, right after this, and takes it.
     if (hold.holds <= this.handOver && this.queue.waiting > 0 && isValid(hold)) {
       this.#parked = hold;
-      queueMicrotask(() => void this.#takeParked('exclusive')?.granted.release());
+      queueMicrotask(() => void this.#takeParked('exclusive')?.engineGrant.release());
       return Promise.resolve();
     }
-    return keepingAlive(hold.granted.release());
+    return keepingAlive(hold.engineGrant.release());
   }
 
   #takeParked(mode: EngineRequest['mode']): EngineHold | undefined {
     const parked = this.#parked;
     this.#parked = undefined;
     if (parked === undefined) return undefined;
-    if (mode === 'exclusive' && isValid(parked)) return new EngineHold(parked.granted, parked.holds + 1, this);
-    void parked.granted.release();
+    if (mode === 'exclusive' && isValid(parked)) return new EngineHold(parked.engineGrant, parked.holds + 1, this);
+    void parked.engineGrant.release();
     return undefined;
   }
 
@@ -142,9 +142,9 @@ export class EngineBackend implements Backend {
   }
 }
 
-function isValid({ granted }: EngineHold): boolean {
+function isValid({ engineGrant }: EngineHold): boolean {
   try {
-    granted.check();
+    engineGrant.check();
     return true;
   } catch {
     return false;

@@ -49,7 +49,7 @@ class Fenced implements FencedHandle {
   }
 
   get token(): number {
-    return this.#hold.granted.token;
+    return this.#hold.engineGrant.token;
   }
   get released(): boolean {
     return this.handle.released;
@@ -61,17 +61,17 @@ class Fenced implements FencedHandle {
   get signal(): AbortSignal {
     const { signal } = this.handle;
     try {
-      if (!this.released) this.#hold.granted.check();
+      if (!this.released) this.#hold.engineGrant.check();
     } catch {
       // The grant has told its listeners, if it is lost for certain.
     }
     return signal;
   }
   check(): void {
-    this.#hold.granted.check();
+    this.#hold.engineGrant.check();
   }
   verify(): Promise<void> {
-    return keepingAlive(this.#hold.granted.verify());
+    return keepingAlive(this.#hold.engineGrant.verify());
   }
   [Symbol.dispose](): void {
     void this.release();

@@ -1,7 +1,7 @@
 /** A lock file that is open. */
 import { closeSync } from 'node:fs';
 import { loadAddon } from '../native/addon.js';
-import type { NativeFile } from '../native/native-file.js';
+import type { NativeFile, OpenFileLock } from '../native/native-file.js';
 import { builtins } from '../require.js';
 
 /** Bun leaves the descriptors of a Worker open when it ends, so what they lock would stay locked. */
@@ -12,6 +12,8 @@ export class OpenFile {
   key = '';
   /** What the addon makes of it, where there is an addon. */
   native: NativeFile | undefined = undefined;
+  /** What locks it in place of the addon. */
+  fsExt: OpenFileLock | undefined = undefined;
 
   constructor(
     readonly fd: number,
@@ -29,10 +31,14 @@ export class OpenFile {
     return this.native;
   }
 
+  get lock(): OpenFileLock {
+    return this.fsExt ?? this.nativeFile;
+  }
+
   /** Unlocks explicitly, since a child process may have inherited the open file. */
   unlockAndClose(): void {
     try {
-      this.native?.unlock();
+      this.lock.unlock();
     } catch {
       // Closing unlocks it, unless a child has it.
     }

@@ -1,4 +1,5 @@
 /** The semaphore between processes. */
+import { Permits } from '../backends/kernel/permits.js';
 import { SemaphoreBackend } from '../backends/kernel/semaphore-backend.js';
 import { pathState } from '../backends/path-state.js';
 import { processOrder } from '../backends/select.js';
@@ -48,7 +49,7 @@ export class InterProcessSemaphore implements Disposable {
       (name) => {
         const state = pathState(name);
         const order = processOrder(lockFile, fairness, state, place);
-        const backend = new SemaphoreBackend(lockFile, permits, addon, state, order, place);
+        const backend = new SemaphoreBackend(new Permits(lockFile, permits, addon, place), state, order);
         return new LockCore(this.path, state.queue, backend, systemClock);
       },
       () => false,

@@ -19,9 +19,14 @@ export const REMOVED = 3;
 /** A ticket was taken, and no other process has one. */
 export const FIRST = 4;
 
+/** What the locks of a system cannot do, and why. */
+export type Limits = Readonly<Record<'steal' | 'inherit' | 'directories', string>>;
+
 /** What locks, waits and tickets need: every platform fills it. Waits are numbers; below zero, a negated errno. */
 export interface LockAddon {
   readonly hasOfd: boolean;
+  /** Undefined: none. */
+  readonly limits?: Limits;
   file(fd: number, path: string, follow: boolean, ofd: boolean, start: number, length: number): FileHandle;
   isCurrent(file: FileHandle): number;
   tryLock(file: FileHandle, shared: boolean): number;
@@ -54,8 +59,11 @@ export interface LockAddon {
   conflict(file: FileHandle): number | undefined;
   /** CONTENDED: another open file has a lock on it. With `flock` the lock is taken for some microseconds. */
   isLocked(file: FileHandle): number;
-  /** Whether another process is asking `isLocked` of a `flock` at this moment, which may be why a try failed. */
-  isProbed(file: FileHandle): boolean;
+  /**
+   * Whether another process is asking `isLocked` of a `flock` at this moment, which may be why a try failed. Undefined:
+   * nothing tells.
+   */
+  isProbed(file: FileHandle): boolean | undefined;
 }
 
 /** The whole addon, which Windows has not. */

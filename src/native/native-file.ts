@@ -13,8 +13,20 @@ export interface NativeFileOptions {
   readonly range: { readonly start: number; readonly length: number } | undefined;
 }
 
-/** All methods throw system errors, with the path. */
-export class NativeFile {
+/** The lock of an open file. All methods throw system errors, with the path. */
+export interface OpenFileLock {
+  /** Also compares it with the file at its path. */
+  tryLock(mode: LockMode): TryStatus;
+  unlock(): void;
+  /** Whether it is still the file at its path. */
+  isCurrent(): boolean;
+  /** Whether another open file has a lock on it. Not for a file that is locked through this one. */
+  isLocked(): boolean;
+  /** Whether a try may have failed because another process was asking `isLocked`. Undefined: nothing tells. */
+  isProbed(): boolean | undefined;
+}
+
+export class NativeFile implements OpenFileLock {
   readonly syscall: 'flock' | 'fcntl';
   readonly path: string;
   readonly handle: FileHandle;
@@ -30,7 +42,6 @@ export class NativeFile {
     this.handle = addon.file(fd, path, followSymlinks, range !== undefined, range?.start ?? 0, range?.length ?? 0);
   }
 
-  /** Whether it is still the file at its path. */
   isCurrent(): boolean {
     return this.#checked(this.addon.isCurrent(this.handle)) === GRANTED;
   }
@@ -43,14 +54,12 @@ export class NativeFile {
     this.#checked(this.addon.unlock(this.handle));
   }
 
-  /** Whether another open file has a lock on it. Not for a file that is locked through this one. */
   isLocked(): boolean {
     return this.#checked(this.addon.isLocked(this.handle)) === CONTENDED;
   }
 
-  /** Whether a try may have failed because another process was asking `isLocked`. */
-  isProbed(): boolean {
-    return this.addon.isProbed(this.handle);
+  isProbed(): boolean | undefined {
+    return this.syscall === 'flock' ? this.addon.isProbed(this.handle) : undefined;
   }
 
   /** The first of its bytes that another open file has locked, shared or not. */

@@ -52,19 +52,20 @@ export class NativeWait {
   /** Called when a wait that was cancelled is over. */
   #whenUnused: ((wasGranted: boolean) => void) | undefined;
 
+  /** @param id of the wait that has begun, or a negated errno */
   private constructor(
+    first: NativeFile,
+    client: Client,
+    id: number,
     /** The addon uses them as long as the wait lasts. */
     readonly files: WaitedFor,
     readonly onEnd: (status: number) => void,
-    start: (addon: LockAddon, client: number) => number,
   ) {
-    const first = files.sidecar ?? files.file;
-    if (first === undefined) throw new Error('unreachable: a wait for nothing');
+    if (id < 0) throw systemError(-id, first.syscall, first.path);
     this.#addon = first.addon;
-    this.#client = clientOf(first.addon);
-    this.#id = start(first.addon, this.#client.id);
-    if (this.#id < 0) throw systemError(-this.#id, first.syscall, first.path);
-    this.#client.waits.set(this.#id, this);
+    this.#client = client;
+    this.#id = id;
+    client.waits.set(id, this);
   }
 
   /**
@@ -72,24 +73,25 @@ export class NativeWait {
    * @throws EAGAIN there is no thread to wait on
    */
   static forLock(files: WaitedFor, mode: LockMode, onEnd: (status: number) => void): NativeWait {
-    return new NativeWait(files, onEnd, (addon, client) =>
-      addon.wait(client, files.file?.handle, files.sidecar?.handle, mode === 'shared'),
-    );
+    const { file, sidecar } = files;
+    const first = (sidecar ?? file) as NativeFile;
+    const client = clientOf(first.addon);
+    const id = first.addon.wait(client.id, file?.handle, sidecar?.handle, mode === 'shared');
+    return new NativeWait(first, client, id, files, onEnd);
   }
 
   /** Takes a ticket as soon as no other process is taking one. @throws as `forLock` */
   static forTicket(sidecar: NativeFile, mode: LockMode, onEnd: (status: number) => void): NativeWait {
-    return new NativeWait({ sidecar }, onEnd, (addon, client) =>
-      addon.waitForTicket(client, sidecar.handle, mode === 'shared'),
-    );
+    const client = clientOf(sidecar.addon);
+    const id = sidecar.addon.waitForTicket(client.id, sidecar.handle, mode === 'shared');
+    return new NativeWait(sidecar, client, id, { sidecar }, onEnd);
   }
 
   /** Its end is told by `join`. @throws as `forLock` */
   static blocking(file: NativeFile, sidecar: NativeFile | undefined, mode: LockMode): NativeWait {
-    const onEnd = (): void => {};
-    return new NativeWait({ file, sidecar }, onEnd, (addon, client) =>
-      addon.waitSync(client, file.handle, sidecar?.handle, mode === 'shared'),
-    );
+    const client = clientOf(file.addon);
+    const id = file.addon.waitSync(client.id, file.handle, sidecar?.handle, mode === 'shared');
+    return new NativeWait(sidecar ?? file, client, id, { file, sidecar }, () => {});
   }
 
   /** Blocks this thread. Undefined: it still waits after `ms`. */

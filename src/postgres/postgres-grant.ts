@@ -7,7 +7,7 @@ import { LockEngineError, LockLostError, LockUnsupportedError, messageOf } from 
 import { noSchema } from './schema.js';
 import type { Session, SessionHold } from './session.js';
 
-export interface Granted {
+export interface LockedKey {
   name: string;
   token: string | null;
   schema: string;
@@ -22,15 +22,15 @@ export class PostgresGrant implements EngineGrant, SessionHold {
 
   constructor(
     private readonly session: Session,
-    private readonly granted: Granted,
+    private readonly locked: LockedKey,
   ) {
-    this.#loss = new Loss(granted.name);
+    this.#loss = new Loss(locked.name);
     session.hold(this);
     if (session.isEnded) this.lost('the connection ended');
   }
 
   get token(): number {
-    const { token, name, schema } = this.granted;
+    const { token, name, schema } = this.locked;
     if (token !== null) return Number(token);
     throw new LockUnsupportedError(name, noSchema(schema, 'tokens'));
   }
@@ -43,13 +43,13 @@ export class PostgresGrant implements EngineGrant, SessionHold {
   check(): void {
     if (this.#released === undefined) this.session.look();
     this.#loss.check();
-    const { name, lossAfter } = this.granted;
+    const { name, lossAfter } = this.locked;
     if (elapsed(this.session.lastAnswered) < lossAfter) return;
     throw new LockLostError(name, `the server has not answered for ${lossAfter} ms, and may have released it`);
   }
 
   async verify(): Promise<void> {
-    const { name, lossAfter } = this.granted;
+    const { name, lossAfter } = this.locked;
     const late = (): Error => new LockEngineError(name, `PostgreSQL has not answered within ${lossAfter} ms`);
     try {
       await within(lossAfter, this.session.query('SELECT 1'), late);
@@ -71,6 +71,6 @@ export class PostgresGrant implements EngineGrant, SessionHold {
   async #release(): Promise<void> {
     this.#loss.released();
     this.session.drop(this);
-    if (!this.session.isEnded) await this.granted.release();
+    if (!this.session.isEnded) await this.locked.release();
   }
 }

@@ -149,7 +149,7 @@ export class RedisEngine implements Engine {
     try {
       await new Promise<void>((resolve, reject) => {
         const { lost } = entry;
-        entry.granted = () => resolve();
+        entry.acquired = () => resolve();
         entry.lost = (why) => {
           lost(why);
           resolve();
@@ -188,7 +188,7 @@ export class RedisEngine implements Engine {
     const nothing = (): void => {};
     return {
       ...{ id, keys: this.#keysOf(request), permits: request.permits ?? 0, renewed: now(), token: undefined },
-      ...{ granted: nothing, lost: nothing, blocked: nothing },
+      ...{ acquired: nothing, lost: nothing, blocked: nothing },
     };
   }
 

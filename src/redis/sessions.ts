@@ -12,7 +12,7 @@ export interface Entry {
   /** Its token; undefined: it waits. */
   token: number | undefined;
   /** The server has granted it. Called once. */
-  granted(token: number): void;
+  acquired(token: number): void;
   /** The server does not know it any more, or it was not renewed in time. */
   lost(why: string): void;
   /** Nothing but time can change that it waits, for so many ms. */
@@ -51,7 +51,7 @@ export class Sessions {
     const [id = '', token = ''] = message.split(' ');
     const entry = this.#entries.get(id);
     if (entry === undefined) return;
-    if (Number(token) > 0) this.#granted(entry, Number(token));
+    if (Number(token) > 0) this.#acquired(entry, Number(token));
     else if (entry.token === undefined) entry.blocked(0);
   }
 
@@ -70,10 +70,10 @@ export class Sessions {
     this.#watch = undefined;
   }
 
-  #granted(entry: Entry, token: number): void {
+  #acquired(entry: Entry, token: number): void {
     if (entry.token !== undefined) return;
     entry.token = token;
-    entry.granted(token);
+    entry.acquired(token);
   }
 
   #renewAll(): void {
@@ -115,7 +115,7 @@ export class Sessions {
         continue;
       }
       entry.renewed = sent;
-      if (state > 0) this.#granted(entry, state);
+      if (state > 0) this.#acquired(entry, state);
       else if (blocked > 0) entry.blocked(blocked);
     }
   }

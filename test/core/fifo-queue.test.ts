@@ -32,7 +32,7 @@ describe('FifoQueue', () => {
     enter(queue, b);
     expect(log).toEqual(['a']);
     expect([queue.waiting, queue.holders, queue.isFree('exclusive')]).toEqual([2, 0, false]);
-    queue.granted(a);
+    queue.acquired(a);
     expect([queue.waiting, queue.holders]).toEqual([1, 1]);
     queue.released('exclusive');
     expect(log).toEqual(['a', 'b']);
@@ -41,7 +41,7 @@ describe('FifoQueue', () => {
   it('lets consecutive readers in together; a waiting writer stops later readers', () => {
     const queue = new FifoQueue();
     const log: string[] = [];
-    const grant = (waiter: Recorded): void => queue.granted(waiter);
+    const grant = (waiter: Recorded): void => queue.acquired(waiter);
     for (const name of ['r1', 'r2', 'w1', 'r3', 'r4', 'w2'])
       enter(queue, new Recorded(name, name.startsWith('r') ? 'shared' : 'exclusive', log, grant));
     expect(log).toEqual(['r1', 'r2']);
@@ -57,7 +57,7 @@ describe('FifoQueue', () => {
   it('readers behind a writer that cancels are admitted at once', () => {
     const queue = new FifoQueue();
     const log: string[] = [];
-    const grant = (waiter: Recorded): void => queue.granted(waiter);
+    const grant = (waiter: Recorded): void => queue.acquired(waiter);
     queue.hold('shared');
     const writer = new Recorded('w', 'exclusive', log);
     enter(queue, writer);
@@ -100,7 +100,7 @@ describe('FifoQueue', () => {
     enter(queue, new Recorded('a', 'exclusive', []));
     const second = new Recorded('b', 'exclusive', []);
     enter(queue, second);
-    expect(() => queue.granted(second)).toThrow('not the head');
+    expect(() => queue.acquired(second)).toThrow('not the head');
   });
 
   it('is not free while its head competes, nor while a writer holds; readers are let in beside readers only', () => {
@@ -108,7 +108,7 @@ describe('FifoQueue', () => {
     const head = new Recorded('head', 'exclusive', []);
     enter(queue, head);
     expect([queue.isFree('shared'), queue.isFree('exclusive')]).toEqual([false, false]);
-    queue.granted(head);
+    queue.acquired(head);
     expect([queue.isFree('shared'), queue.isFree('exclusive')]).toEqual([false, false]);
     queue.released('exclusive');
     queue.hold('shared');

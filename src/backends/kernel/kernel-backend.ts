@@ -19,103 +19,90 @@ import type {
 } from '../../core/backend.js';
 import { codeOf, errnoOf, LockMismatchError, LockUnsupportedError, systemError } from '../../errors.js';
 import { isLockFolder, lockFolderOf, MAX_REPLACED } from '../../files/lock-file.js';
-import type { LockPlace } from '../../files/lock-place.js';
 import { OpenFile } from '../../files/open-file.js';
 import { coversAny, locksUnlessOpened } from '../../inspect/lock-list.js';
 import { inspection } from '../../inspect/looking.js';
 import { lockParties } from '../../inspect/proc-locks.js';
-import { CONTENDED, GRANTED } from '../../native/addon.js';
-import type { TryStatus } from '../../native/native-file.js';
+import { GRANTED, type Limits } from '../../native/addon.js';
 import { waitSync } from '../../native/native-wait.js';
-import type { InternalLockOptions, LockMode } from '../../options.js';
+import type { LockMode } from '../../options.js';
 import { Deadline } from '../../timers.js';
-import type { ProcessOrder } from '../order/process-order.js';
-import { KERNEL_TURN, type Turn } from '../order/turn.js';
+import { KERNEL_TURN } from '../order/turn.js';
 import { overlapsHeld } from '../path-registry.js';
 import type { PathState } from '../path-state.js';
 import { pollSync } from '../poll.js';
-import { KernelFiles } from './kernel-files.js';
-import { KernelGrant, type KernelParts } from './kernel-grant.js';
-import type { LockCalls } from './lock-calls.js';
-import { LockTry } from './lock-try.js';
-import { type LockSource, PendingLock } from './pending-lock.js';
-import { explained } from './refused.js';
+import { KernelGrant } from './kernel-grant.js';
+import type { KernelLock } from './kernel-lock.js';
+import { PendingLock } from './pending-lock.js';
 import { replaceFile } from './replace-file.js';
 
-export class KernelBackend implements Backend, SyncWaitable, Stealable, Adoptable, KernelParts, LockSource {
-  readonly path: string;
+export class KernelBackend implements Backend, SyncWaitable, Stealable, Adoptable {
   readonly name: 'flock' | 'fcntl';
-  readonly files: KernelFiles;
-  readonly tries: LockTry;
 
   constructor(
-    place: LockPlace,
-    private readonly options: InternalLockOptions,
+    private readonly lock: KernelLock,
     private readonly state: PathState,
-    readonly calls: LockCalls,
-    readonly order: ProcessOrder,
   ) {
-    this.path = place.path;
-    this.name = calls.name;
-    this.files = new KernelFiles(place, options, state, calls);
-    this.tries = new LockTry(calls, order, options.unlinkOnRelease);
+    this.name = lock.mechanism.name;
   }
 
   get capabilities(): Capabilities {
-    const { fairness } = this.order;
+    const { order, mechanism } = this.lock;
     const layers: Capabilities['layers'] =
-      fairness === 'kernel' ? this.calls.layers : { lock: 'native-fallback', wait: 'native-fallback' };
-    return { fairness, layers, answersAtOnce: true, isSemaphore: false };
+      order.fairness === 'kernel' ? mechanism.layers : { lock: 'native-fallback', wait: 'native-fallback' };
+    return { fairness: order.fairness, layers, answersAtOnce: true, isSemaphore: false };
   }
 
   tryAcquire(mode: LockMode, isFollowedByWait: boolean): Grant | null {
-    if (isFollowedByWait && this.order.isCrowded) return null;
-    return this.tryWith(mode, KERNEL_TURN, isFollowedByWait);
+    if (isFollowedByWait && this.lock.order.isCrowded) return null;
+    const file = this.lock.try(mode, KERNEL_TURN, isFollowedByWait);
+    return file && new KernelGrant(this.lock, file, mode);
   }
 
   request(mode: LockMode, onQueued?: () => void): PendingAcquire {
-    return new PendingLock(this, mode, this.order, this.order.takeTurn(mode, onQueued));
+    return new PendingLock(this.lock, mode, this.lock.order.takeTurn(mode, onQueued));
   }
 
   /** A look: it changes nothing of what it looks at. */
   isLocked(): boolean {
-    const { files } = this;
+    const { files, path, options, mechanism } = this.lock;
     if (isLockFolder(lockFolderOf(files.file))) return true; // A process without native locks has it.
-    const shown = locksUnlessOpened(this.path, this.name);
-    if (shown !== undefined) return shown.some((line) => coversAny(line, this.options.range));
+    const shown = locksUnlessOpened(path, this.name);
+    if (shown !== undefined) return shown.some((line) => coversAny(line, options.range));
     for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
       const file = files.openToLook();
       if (file === undefined) return false;
       try {
-        this.calls.prepare(file);
-        const isLocked = this.calls.isLocked(file);
-        if (this.calls.isCurrent(file)) return isLocked;
+        mechanism.prepare(file);
+        const isLocked = file.lock.isLocked();
+        if (file.lock.isCurrent()) return isLocked;
       } catch (error) {
-        if (!files.mustWrite(error, file)) throw this.explained(error);
+        if (!files.mustWrite(error, file)) throw this.lock.explained(error);
       } finally {
         file.close();
       }
     }
-    throw this.noStableIdentity();
+    throw this.lock.unsteady();
   }
 
   inspect(): Inspection {
-    const sidecar = this.order.queue?.sidecar;
+    const sidecar = this.lock.order.queue?.sidecar;
     const key = `${this.name} ${sidecar}`;
-    return inspection(() => lockParties(this.path, this.name, sidecar), { underWay: this.state.looks, key });
+    return inspection(() => lockParties(this.lock.path, this.name, sidecar), { underWay: this.state.looks, key });
   }
 
   waitSync(mode: LockMode, timeout: number): Grant | null {
+    const { lock } = this;
     const deadline = new Deadline(timeout);
     const polled = (): Grant | null => pollSync(() => this.tryAcquire(mode, true), deadline.left);
-    if (this.calls.addon === undefined) return polled();
+    if (lock.mechanism.addon === undefined) return polled();
     for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
-      const file = this.files.takeUnlessLeased(mode);
+      const file = lock.files.takeUnlessLeased(mode);
       if (file === undefined) return polled();
       let sidecar: OpenFile | undefined;
       let status: number | undefined;
       try {
-        sidecar = this.order.openSidecar();
+        sidecar = lock.order.openSidecar();
         status = waitSync(file.nativeFile, sidecar?.nativeFile, mode, deadline.left, () => {
           file.unlockAndClose();
           sidecar?.close();
@@ -129,13 +116,13 @@ export class KernelBackend implements Backend, SyncWaitable, Stealable, Adoptabl
       if (status === undefined) return null;
       // With the sidecar's descriptor goes the ticket, if it was not dropped with the grant.
       sidecar?.close();
-      if (status === GRANTED) return this.grant(file, mode);
+      if (status === GRANTED) return new KernelGrant(lock, file, mode);
       file.unlockAndClose();
       if (status >= 0) continue;
-      const error = systemError(-status, this.name, this.path);
-      if (!this.files.mustWrite(error, file)) throw this.explained(error);
+      const error = systemError(-status, this.name, lock.path);
+      if (!lock.files.mustWrite(error, file)) throw lock.explained(error);
     }
-    throw this.noStableIdentity();
+    throw lock.unsteady();
   }
 
   overlapsHeld(): boolean {
@@ -143,27 +130,37 @@ export class KernelBackend implements Backend, SyncWaitable, Stealable, Adoptabl
   }
 
   steal(releaseOwn: () => void): Grant {
-    if (process.platform === 'win32')
-      throw new LockUnsupportedError(this.path, 'on Windows a file that is open cannot be replaced');
+    this.#refuseWhereLimited('steal');
+    const { lock } = this;
     try {
-      const file = replaceFile(this.files.file, this.calls);
+      const file = replaceFile(lock.files.file, lock.mechanism);
       releaseOwn(); // After it: no other request is granted in between.
-      return this.grant(file, 'exclusive');
+      return new KernelGrant(lock, file, 'exclusive');
     } catch (error) {
-      throw this.explained(error);
+      throw lock.explained(error);
     }
   }
 
   /** An open file that has the lock gets it again; one that has not, only if no other open file has it. */
   adopt(fd: number): Grant {
-    if (process.platform === 'win32')
-      throw new LockUnsupportedError(this.path, 'on Windows no process inherits a lock');
+    this.#refuseWhereLimited('inherit');
+    const { lock } = this;
     const file = this.#inherited(fd);
-    this.calls.prepare(file);
-    if (!this.calls.isCurrent(file))
-      throw new LockMismatchError(this.path, `descriptor ${fd} is another file than the one at the path`);
-    if (this.calls.tryLock(file, 'exclusive') === GRANTED) return this.grant(file, 'exclusive');
-    throw new LockMismatchError(this.path, `it is not held through descriptor ${fd}, but through another open file`);
+    lock.mechanism.prepare(file);
+    if (!file.lock.isCurrent())
+      throw new LockMismatchError(lock.path, `descriptor ${fd} is another file than the one at the path`);
+    if (file.lock.tryLock('exclusive') === GRANTED) return new KernelGrant(lock, file, 'exclusive');
+    throw new LockMismatchError(lock.path, `it is not held through descriptor ${fd}, but through another open file`);
+  }
+
+  dispose(): void {
+    this.lock.files.dispose();
+    this.lock.order.queue?.dispose();
+  }
+
+  #refuseWhereLimited(what: keyof Limits): void {
+    const why = this.lock.mechanism.limits?.[what];
+    if (why !== undefined) throw new LockUnsupportedError(this.lock.path, why);
   }
 
   #inherited(fd: number): OpenFile {
@@ -171,51 +168,7 @@ export class KernelBackend implements Backend, SyncWaitable, Stealable, Adoptabl
       const { dev, ino } = fstatSync(fd, { bigint: true });
       return new OpenFile(fd, dev, ino, true, false);
     } catch (error) {
-      throw systemError(errnoOf(error) ?? 0, 'fstat', this.path);
+      throw systemError(errnoOf(error) ?? 0, 'fstat', this.lock.path);
     }
-  }
-
-  dispose(): void {
-    this.files.dispose();
-    this.order.queue?.dispose();
-  }
-
-  tryWith(mode: LockMode, turn: Turn, isFollowedByWait: boolean): Grant | null {
-    for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
-      const file = this.files.takeUnlessLeased(mode);
-      if (file === undefined) return null;
-      let status: TryStatus;
-      try {
-        status = this.tries.try(file, mode, turn, isFollowedByWait);
-      } catch (error) {
-        file.close();
-        if (this.files.mustWrite(error, file)) continue;
-        throw this.explained(error);
-      }
-      if (status === GRANTED) return this.grant(file, mode, turn);
-      if (status === CONTENDED) {
-        this.files.putBack(file);
-        return null;
-      }
-      // Closing drops the lock, if the replaced file had given it to us: no other process has a file that we opened.
-      file.close();
-    }
-    throw this.noStableIdentity();
-  }
-
-  grant(file: OpenFile, mode: LockMode, turn: Turn = KERNEL_TURN): Grant {
-    turn.granted();
-    return new KernelGrant(this, file, mode);
-  }
-
-  explained(error: unknown): unknown {
-    return explained(error, this.name, this.path);
-  }
-
-  noStableIdentity(): LockUnsupportedError {
-    const why =
-      `the file at the path was another one than the file just opened there ${MAX_REPLACED} times in a row; ` +
-      'its file system seems to have no stable inode numbers';
-    return new LockUnsupportedError(this.path, why);
   }
 }

@@ -5,7 +5,7 @@ import type { LockPlace } from '../../files/lock-place.js';
 import type { OpenFile } from '../../files/open-file.js';
 import type { InternalLockOptions, LockMode } from '../../options.js';
 import type { PathState } from '../path-state.js';
-import type { LockCalls } from './lock-calls.js';
+import type { Mechanism } from './mechanism.js';
 import { isLeased } from './refused.js';
 
 const IN_THE_WAY =
@@ -24,7 +24,7 @@ export class KernelFiles {
     readonly place: LockPlace,
     readonly options: InternalLockOptions,
     private readonly state: PathState,
-    private readonly calls: LockCalls,
+    private readonly mechanism: Mechanism,
   ) {
     this.path = place.path;
     this.canonical = place.canonical;
@@ -35,11 +35,11 @@ export class KernelFiles {
   /** An open file that no other request of this thread uses. @throws EAGAIN from `open`: see `takeUnlessLeased` */
   take(mode: LockMode): OpenFile {
     const access = this.#access(mode);
-    const cached = this.state.descriptors.take(this.calls.key, access !== 'read');
+    const cached = this.state.descriptors.take(this.mechanism.key, access !== 'read');
     if (cached !== undefined) return cached;
     const file = this.#open(access);
     try {
-      this.calls.prepare(file);
+      this.mechanism.prepare(file);
       return file;
     } catch (error) {
       file.close();
@@ -66,7 +66,7 @@ export class KernelFiles {
 
   /** For the next request. The file is not locked any more. */
   putBack(file: OpenFile): void {
-    this.state.descriptors.put(this.calls.key, file);
+    this.state.descriptors.put(this.mechanism.key, file);
   }
 
   dispose(): void {
@@ -81,7 +81,7 @@ export class KernelFiles {
   }
 
   #access(mode: LockMode): Access {
-    if (this.#needsWrite || this.calls.needsWrite(mode)) return 'write';
+    if (this.#needsWrite || (this.mechanism.name === 'fcntl' && mode === 'exclusive')) return 'write';
     // The removal lock is a byte-range lock (see removal-lock.ts).
     return this.options.unlinkOnRelease ? 'write if allowed' : 'read';
   }
@@ -94,7 +94,8 @@ export class KernelFiles {
   }
 
   get #directories(): boolean {
-    return this.calls.locksDirectories && this.options.directories;
+    const { name, limits } = this.mechanism;
+    return this.options.directories && name === 'flock' && limits?.directories === undefined;
   }
 
   #orInTheWay<T>(open: () => T): T {

@@ -6,20 +6,8 @@ import { watchForLoss } from '../../files/loss-watcher.js';
 import type { OpenFile } from '../../files/open-file.js';
 import { GRANTED } from '../../native/addon.js';
 import type { LockMode } from '../../options.js';
-import type { ProcessOrder } from '../order/process-order.js';
-import type { KernelFiles } from './kernel-files.js';
-import type { LockCalls } from './lock-calls.js';
-import type { LockTry } from './lock-try.js';
+import type { KernelLock } from './kernel-lock.js';
 import { takeRemovalLock } from './removal-lock.js';
-
-/** The parts of a lock of the kernel. */
-export interface KernelParts {
-  readonly files: KernelFiles;
-  readonly calls: LockCalls;
-  /** The order between processes. */
-  readonly order: ProcessOrder;
-  readonly tries: LockTry;
-}
 
 /** Without unlocking, which would unlock it for the processes that have inherited the open file too. */
 function detach(this: KernelGrant): void {
@@ -27,15 +15,16 @@ function detach(this: KernelGrant): void {
 }
 
 export class KernelGrant implements Grant {
-  /** On Windows a child process inherits a descriptor, but no lock. */
-  readonly detach = process.platform === 'win32' ? undefined : detach;
+  readonly detach: (() => void) | undefined;
   #isShown = false;
 
   constructor(
-    private readonly lock: KernelParts,
+    private readonly lock: KernelLock,
     readonly file: OpenFile,
     private readonly mode: LockMode,
-  ) {}
+  ) {
+    this.detach = lock.mechanism.limits?.inherit === undefined ? detach : undefined;
+  }
 
   get fd(): number {
     this.#isShown = true;
@@ -46,8 +35,8 @@ export class KernelGrant implements Grant {
   unlock(): void {
     const { lock, file } = this;
     try {
-      if (lock.files.options.unlinkOnRelease && this.#remove()) return file.close();
-      lock.calls.unlock(file);
+      if (lock.options.unlinkOnRelease && this.#remove()) return file.close();
+      file.lock.unlock();
       // A descriptor that was shown may live on in a child: its open file must not carry a later lock of ours.
       if (this.#isShown) file.close();
       else lock.files.putBack(file);
@@ -72,7 +61,7 @@ export class KernelGrant implements Grant {
   #isStill(): boolean {
     const { place, canonical } = this.lock.files;
     // Of a lock beside a file whose link was pointed elsewhere, the lock file is where it was.
-    return this.lock.calls.isCurrent(this.file) && (!place.mayMoveUnseen || place.leadsTo(canonical));
+    return this.file.lock.isCurrent() && (!place.mayMoveUnseen || place.leadsTo(canonical));
   }
 
   /**
@@ -82,22 +71,22 @@ export class KernelGrant implements Grant {
    */
   #remove(): boolean {
     const { file } = this;
-    const { files, calls, order, tries } = this.lock;
+    const { files, mechanism, order } = this.lock;
     if (this.mode === 'shared') {
-      calls.unlock(file);
-      if (!file.writable || tries.inOrder(file, 'exclusive') !== GRANTED) return false;
-    } else if (!calls.isCurrent(file)) {
+      file.lock.unlock();
+      if (!file.writable || this.lock.tryInOrder(file, 'exclusive') !== GRANTED) return false;
+    } else if (!file.lock.isCurrent()) {
       return true;
     }
     try {
       // A request that is queued is about to use the file, and removes it in turn.
       if (order.queue?.removeSidecar() === false) return false;
       // With fcntl we hold the byte of the removal lock already, with all others.
-      if (calls.name === 'fcntl' || takeRemovalLock(calls.addon, files.file, file)) unlinkSync(files.path);
+      if (mechanism.name === 'fcntl' || takeRemovalLock(mechanism.addon, files.file, file)) unlinkSync(files.path);
     } catch {
       // A folder without write permission, say: the file stays, which is harmless.
     }
-    calls.unlock(file);
+    file.lock.unlock();
     return true;
   }
 }

@@ -4,46 +4,32 @@ import { watchForLoss } from '../../files/loss-watcher.js';
 import type { OpenFile } from '../../files/open-file.js';
 import type { NativeWait } from '../../native/native-wait.js';
 import type { LockMode } from '../../options.js';
-import type { ProcessOrder } from '../order/process-order.js';
 import type { Turn } from '../order/turn.js';
-import type { KernelFiles } from './kernel-files.js';
-import type { LockCalls } from './lock-calls.js';
+import { KernelGrant } from './kernel-grant.js';
+import type { KernelLock } from './kernel-lock.js';
 import { PendingRequest, type WaitOutcome } from './pending-request.js';
-
-/** The lock that is waited for. */
-export interface LockSource {
-  readonly files: KernelFiles;
-  readonly calls: LockCalls;
-  /** One try; null: not yet, or another request has an earlier ticket. */
-  tryWith(mode: LockMode, turn: Turn, isFollowedByWait: boolean): Grant | null;
-  /** The open file is locked. */
-  grant(file: OpenFile, mode: LockMode, turn: Turn): Grant;
-  /** What an error of the lock is told as. */
-  explained(error: unknown): unknown;
-  noStableIdentity(): Error;
-}
 
 export class PendingLock extends PendingRequest {
   constructor(
-    private readonly lock: LockSource,
+    private readonly lock: KernelLock,
     private readonly mode: LockMode,
-    order: ProcessOrder,
     turn: Turn,
   ) {
-    super(order, turn);
+    super(lock.order, turn);
   }
 
   protected override tryAcquire(): Grant | null {
-    return this.lock.tryWith(this.mode, this.turn, true);
+    const file = this.lock.try(this.mode, this.turn, true);
+    return file && this.#acquired(file);
   }
 
   protected override park(): boolean {
     const { lock, mode } = this;
-    if (lock.calls.addon === undefined) return false;
+    if (lock.mechanism.addon === undefined) return false;
     const file = lock.files.take(mode);
     try {
       const wait = this.parkOn(file, mode, true, (outcome) => this.#onOutcome(file, outcome));
-      if (lock.files.options.followsReplacement) this.endWatch = this.#watch(file, wait);
+      if (lock.options.followsReplacement) this.endWatch = this.#watch(file, wait);
       return true;
     } catch (error) {
       file.close();
@@ -52,34 +38,43 @@ export class PendingLock extends PendingRequest {
   }
 
   protected override unsteady(): Error {
-    return this.lock.noStableIdentity();
+    return this.lock.unsteady();
   }
 
-  #onOutcome(file: OpenFile, outcome: WaitOutcome): void {
+  #acquired(file: OpenFile): Grant {
+    this.turn.served();
+    return new KernelGrant(this.lock, file, this.mode);
+  }
+
+  #onOutcome(file: OpenFile, outcome: WaitOutcome): Grant | null {
     this.endWatch();
-    if (outcome === 'granted') this.granted(this.lock.grant(file, this.mode, this.turn));
+    if (outcome === 'locked') return this.#acquired(file);
     // Granted on a file that was removed or replaced while we waited. Now for the new one.
-    else if (outcome === 'replaced' || this.lock.files.mustWrite(outcome, file)) this.tryAnew();
-    else throw this.lock.explained(outcome);
+    if (outcome === 'replaced' || this.lock.files.mustWrite(outcome, file)) return this.tryAnew();
+    throw this.lock.explained(outcome);
   }
 
-  /** Goes on with the new file as soon as the one that is waited for is replaced. */
+  /**
+   * Goes on with the new file as soon as the one that is waited for is replaced.
+   *
+   * Grant against replacement: 1. The thread locks the old file, and drops the ticket with it. 2. Another process puts
+   * a new file at the path. 3. JavaScript is told of the replacement before it is told of the grant. To wait anew now,
+   * without the ticket, would be to wait for its own successors. So the wait is cancelled, which tells whether it had
+   * been granted; then the request is a holder, whose lock is lost.
+   */
   #watch(file: OpenFile, wait: NativeWait): () => void {
     const moveOver = (): void => {
       if (!this.isParkedOn(wait)) return;
-      // It may have been granted before the file was replaced, and have passed its turn: then it is told so, and that
-      // the lock is lost. To wait anew without a ticket would be to wait for its own successors.
-      if (this.endUnlessGranted(wait)) this.step(() => this.tryAnew());
-      else {
+      this.goOn(() => {
+        if (this.endUnlessLocked(wait)) return this.tryAnew();
         this.turn.sidecar?.dropTicket();
-        this.step(() => this.#onOutcome(file, 'granted'));
-      }
+        return this.#onOutcome(file, 'locked');
+      });
     };
-    const { files, calls } = this.lock;
     // Later, since the first look is at once, and this request is not parked yet.
     return watchForLoss(
-      files.path,
-      () => calls.isCurrent(file),
+      this.lock.path,
+      () => file.lock.isCurrent(),
       () => queueMicrotask(moveOver),
     );
   }

@@ -1,27 +1,11 @@
 /** A request for a permit: it waits for its turn, if requests queue, then for whichever permit is released first. */
 import type { Grant } from '../../core/backend.js';
-import type { OpenFile } from '../../files/open-file.js';
+import { GRANTED } from '../../native/addon.js';
 import { clearImmediate, setImmediate } from '../../timers.js';
 import type { ProcessOrder } from '../order/process-order.js';
 import { KERNEL_TURN, type Turn } from '../order/turn.js';
 import { PendingRequest, type WaitOutcome } from './pending-request.js';
-
-/** The semaphore that is waited for. */
-export interface PermitSource {
-  readonly path: string;
-  readonly permits: number;
-  /** One try; null: none is free, or another request has an earlier ticket. */
-  tryWith(turn: Turn): Grant | null;
-  /** One try for any permit, whatever is queued. */
-  tryPermits(turn: Turn): Grant | null;
-  /** An open file to wait for a permit with. Undefined: it was replaced while it was opened. */
-  openFor(permit: number): OpenFile | undefined;
-  /** The open file has the permit: the turn passes to the next request. */
-  grant(file: OpenFile, permit: number, turn: Turn): Grant;
-  /** What an error of the lock is told as. */
-  explained(error: unknown): unknown;
-  unsteady(): Error;
-}
+import { Permit, type Permits } from './permits.js';
 
 /** A wait has a thread for each permit; of a semaphore with more permits it polls. */
 const MOST_THREADS = 64;
@@ -31,34 +15,46 @@ export class PendingPermit extends PendingRequest {
   #isFirst: boolean;
 
   constructor(
-    private readonly semaphore: PermitSource,
+    private readonly permits: Permits,
     order: ProcessOrder,
     turn: Turn,
+    /** Without a ticket. */
+    private readonly tryInOrder: () => Grant | null,
   ) {
     super(order, turn);
     this.#isFirst = turn === KERNEL_TURN;
   }
 
   protected override tryAcquire(): Grant | null {
-    return this.#isFirst ? this.semaphore.tryPermits(this.turn) : this.semaphore.tryWith(this.turn);
+    if (!this.#isFirst) {
+      const { sidecar } = this.turn;
+      if (sidecar === undefined) return this.tryInOrder();
+      if (sidecar.isFirst() !== GRANTED) return null;
+    }
+    return this.#acquired(this.permits.try());
   }
 
   protected override park(): boolean {
-    if (this.#isFirst && this.semaphore.permits > MOST_THREADS) return false;
+    if (this.#isFirst && this.permits.count > MOST_THREADS) return false;
     if (this.#isFirst) this.#parkOnEach();
     else this.#parkForTurn();
     return true;
   }
 
   protected override unsteady(): Error {
-    return this.semaphore.unsteady();
+    return this.permits.unsteady();
+  }
+
+  #acquired(permit: Permit | null): Permit | null {
+    if (permit !== null) this.turn.pass();
+    return permit;
   }
 
   #parkForTurn(): void {
     this.parkOn(undefined, 'exclusive', true, (outcome) => {
-      if (outcome !== 'granted') throw this.semaphore.explained(outcome);
+      if (outcome !== 'locked') throw this.permits.explained(outcome);
       this.#isFirst = true;
-      this.tryThenWait();
+      return this.tryAcquire();
     });
   }
 
@@ -66,26 +62,26 @@ export class PendingPermit extends PendingRequest {
   #parkOnEach(): void {
     let waits = 0;
     try {
-      for (let permit = 0; permit < this.semaphore.permits; permit++) if (this.#parkOnPermit(permit)) waits++;
+      for (let permit = 0; permit < this.permits.count; permit++) if (this.#parkOnPermit(permit)) waits++;
     } catch (error) {
       this.endWaits();
       throw error;
     }
     if (waits > 0) return;
     // The file was replaced during each of the opens.
-    const again = setImmediate(() => this.step(() => this.tryAnew()));
+    const again = setImmediate(() => this.goOn(() => this.tryAnew()));
     this.endWatch = () => clearImmediate(again);
   }
 
   /** False: the file was replaced while it was opened. */
   #parkOnPermit(permit: number): boolean {
-    const file = this.semaphore.openFor(permit);
+    const file = this.permits.openFor(permit);
     if (file === undefined) return false;
-    const onOutcome = (outcome: WaitOutcome): void => {
+    const onOutcome = (outcome: WaitOutcome): Grant | null => {
       this.endWaits();
-      if (outcome === 'granted') this.granted(this.semaphore.grant(file, permit, this.turn));
-      else if (outcome === 'replaced') this.tryAnew();
-      else throw this.semaphore.explained(outcome);
+      if (outcome === 'locked') return this.#acquired(new Permit(this.permits.file, file, permit));
+      if (outcome === 'replaced') return this.tryAnew();
+      throw this.permits.explained(outcome);
     };
     try {
       this.parkOn(file, 'exclusive', false, onOutcome);

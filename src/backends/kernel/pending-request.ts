@@ -21,8 +21,8 @@ import type { ProcessOrder } from '../order/process-order.js';
 import { KERNEL_TURN, type Turn } from '../order/turn.js';
 import { poll } from '../poll.js';
 
-/** What a wait came to. Only if it was granted, its file is still open. */
-export type WaitOutcome = 'granted' | 'replaced' | Error;
+/** What a wait came to. Only if it has locked its file is that still open. */
+export type WaitOutcome = 'locked' | 'replaced' | Error;
 
 export abstract class PendingRequest implements PendingAcquire {
   #state: 'new' | 'ticketing' | 'parked' | 'polling' | 'done' = 'new';
@@ -44,10 +44,13 @@ export abstract class PendingRequest implements PendingAcquire {
 
   start(done: Done, justTried: boolean): void {
     this.#done = done;
-    if (this.turn.isPending) {
-      this.#state = 'ticketing';
-      this.turn.whenReady(() => this.step(() => this.#onTicket()));
-    } else this.step(() => (justTried && !this.turn.isFirst ? this.#parkOrPoll() : this.tryThenWait()));
+    if (!this.turn.isPending) return this.goOn(() => (justTried && !this.turn.isFirst ? null : this.tryAcquire()));
+    this.#state = 'ticketing';
+    this.turn.whenReady(() => {
+      const { failure } = this.turn;
+      if (failure !== undefined && this.order.doWithout(failure)) this.#leaveQueue();
+      this.goOn(() => this.tryAcquire());
+    });
   }
 
   cancel(): void {
@@ -63,28 +66,52 @@ export abstract class PendingRequest implements PendingAcquire {
   protected abstract tryAcquire(): Grant | null;
   /** Waits in the kernel. False: there is no way to. @throws EAGAIN there is no thread to wait on */
   protected abstract park(): boolean;
+  /** The error where the file is another one each time. */
+  protected abstract unsteady(): Error;
 
   protected isParkedOn(wait: NativeWait): boolean {
     return this.#state === 'parked' && this.#waits.has(wait);
   }
 
+  /** Acquires or, where `acquire` answers null, waits. What that throws ends the request. */
+  protected goOn(acquire: () => Grant | null): void {
+    try {
+      const grant = acquire();
+      if (grant !== null) this.#end(undefined, grant);
+      else if (this.#parks()) this.#state = 'parked';
+      else this.#poll();
+    } catch (error) {
+      if (this.#state === 'done') throw error;
+      this.#end(error);
+    }
+  }
+
+  /** Another try, since the file was replaced while it was waited for. @throws time and again */
+  protected tryAnew(): Grant | null {
+    if (++this.#replaced >= MAX_REPLACED) throw this.unsteady();
+    // A link was pointed elsewhere: the ticket is one of the queue of the old place, where others wait for it.
+    if (this.turn !== KERNEL_TURN && this.order.hasMoved()) this.#leaveQueue();
+    return this.tryAcquire();
+  }
+
   /**
-   * Waits on a thread: for the turn, where `forTurn`, then for the lock of the file, if one is given.
+   * Waits on a thread: for the turn, where `forTurn`, then for the lock of the file, if one is given. `onOutcome` acquires,
+   * or answers null to wait again.
    * @throws EAGAIN there is no thread to wait on; then the file is still the caller's
    */
   protected parkOn(
     file: OpenFile | undefined,
     mode: LockMode,
     forTurn: boolean,
-    onOutcome: (outcome: WaitOutcome) => void,
+    onOutcome: (outcome: WaitOutcome) => Grant | null,
   ): NativeWait {
     const sidecar = forTurn ? this.turn.sidecar : undefined;
     const wait = NativeWait.forLock({ file: file?.nativeFile, sidecar }, mode, (status) => {
       this.#forget(wait);
       if (status !== GRANTED) file?.unlockAndClose();
       const { syscall, path } = (file?.nativeFile ?? sidecar) as NativeFile;
-      const outcome = status < 0 ? systemError(-status, syscall, path) : status === REPLACED ? 'replaced' : 'granted';
-      this.step(() => onOutcome(outcome));
+      const outcome = status < 0 ? systemError(-status, syscall, path) : status === REPLACED ? 'replaced' : 'locked';
+      this.goOn(() => onOutcome(outcome));
     });
     this.#waits.set(wait, file);
     if (sidecar !== undefined) {
@@ -107,16 +134,16 @@ export abstract class PendingRequest implements PendingAcquire {
     }
   }
 
-  /** No outcome is told after this. False: it had been granted just before, and its file is the caller's. */
-  protected endUnlessGranted(wait: NativeWait): boolean {
+  /** No outcome is told after this. False: it had locked its file just before, and that is the caller's. */
+  protected endUnlessLocked(wait: NativeWait): boolean {
     const file = this.#waits.get(wait);
-    let isGranted = false;
+    let isLocked = false;
     this.#forget(wait);
     wait.cancel((wasGranted) => {
-      isGranted = wasGranted;
+      isLocked = wasGranted;
       if (!wasGranted) file?.unlockAndClose();
     });
-    return !isGranted;
+    return !isLocked;
   }
 
   #forget(wait: NativeWait): void {
@@ -124,58 +151,22 @@ export abstract class PendingRequest implements PendingAcquire {
     if (this.#waitForTurn === wait) this.#waitForTurn = undefined;
   }
 
-  /** What a step throws ends the request. */
-  protected step(next: () => void): void {
-    try {
-      next();
-    } catch (error) {
-      if (this.#state === 'done') throw error;
-      this.#end(error);
-    }
-  }
-
-  #onTicket(): void {
-    const { failure } = this.turn;
-    if (failure !== undefined && this.order.doWithout(failure)) this.#leaveQueue();
-    this.tryThenWait();
-  }
-
   #leaveQueue(): void {
     this.turn.drop(false);
     this.turn = KERNEL_TURN;
   }
 
-  /** The file was replaced while it was waited for. @throws {LockUnsupportedError} time and again */
-  protected tryAnew(): void {
-    if (++this.#replaced >= MAX_REPLACED) throw this.unsteady();
-    // A link was pointed elsewhere: the ticket is one of the queue of the old place, where others wait for it.
-    if (this.turn !== KERNEL_TURN && this.order.hasMoved()) this.#leaveQueue();
-    this.tryThenWait();
-  }
-
-  /** The error where the file is another one each time. */
-  protected abstract unsteady(): Error;
-
-  protected tryThenWait(): void {
-    const grant = this.tryAcquire();
-    if (grant === null) this.#parkOrPoll();
-    else this.granted(grant);
-  }
-
-  protected granted(grant: Grant): void {
-    this.#end(undefined, grant);
-  }
-
-  #parkOrPoll(): void {
+  #parks(): boolean {
     try {
       // Where earlier waits could not be interrupted, each new one might add a thread that stays: so it polls.
-      if (!hasStuckWaits() && this.park()) {
-        this.#state = 'parked';
-        return;
-      }
+      return !hasStuckWaits() && this.park();
     } catch (error) {
       if (codeOf(error) !== 'EAGAIN') throw error;
+      return false;
     }
+  }
+
+  #poll(): void {
     this.#state = 'polling';
     this.#endPoll = poll(
       () => this.tryAcquire(),

@@ -6,7 +6,7 @@ import type { OpenFile } from '../../files/open-file.js';
 import { siblingPath } from '../../files/sibling-files.js';
 import type { LockAddon } from '../../native/addon.js';
 import { builtins } from '../../require.js';
-import type { LockCalls } from './lock-calls.js';
+import type { Mechanism } from './mechanism.js';
 import { takeRemovalLock } from './removal-lock.js';
 
 /** A removal takes some microseconds. */
@@ -19,16 +19,16 @@ const TRIES = 10;
  * @throws EBUSY another process is removing or replacing the file, or is stopped with the right to: it may go on and
  * unlink what is at the path, so nothing is put there; system errors. Then the file is as it was.
  */
-export function replaceFile(options: LockFileOptions, calls: LockCalls): OpenFile {
+export function replaceFile(options: LockFileOptions, mechanism: Mechanism): OpenFile {
   const { path } = options;
   // Not by pid: two PID namespaces have processes of one number.
   const hidden = siblingPath(path, `steal-${builtins.crypto.randomUUID()}`);
   const fresh = openLockFile({ ...options, path: hidden });
   try {
-    calls.prepare(fresh);
+    mechanism.prepare(fresh);
     // Granted, since no other process knows the file; and said to be replaced, since it is not at our path yet.
-    calls.tryLock(fresh, 'exclusive');
-    for (let tries = 0; !putInPlace(hidden, options, calls.addon); tries++)
+    fresh.lock.tryLock('exclusive');
+    for (let tries = 0; !putInPlace(hidden, options, mechanism.addon); tries++)
       if (tries === TRIES) throw beingRemoved(path);
     return fresh;
   } catch (error) {

@@ -68,7 +68,7 @@ export class Ticket implements Turn {
     }
   }
 
-  granted(): void {
+  served(): void {
     if (this.#sidecar !== undefined) this.queue.putBack(this.#sidecar);
     this.queue.isCrowded = this.#isParked;
     this.#end();
@@ -76,7 +76,7 @@ export class Ticket implements Turn {
 
   pass(): void {
     this.#sidecar?.nativeFile.dropTicket();
-    this.granted();
+    this.served();
   }
 
   parked(): void {

@@ -15,9 +15,9 @@ export interface Turn {
   whenReady(callback: () => void): void;
   /** A thread waits for it. */
   parked(): void;
-  /** The lock is held; the ticket was dropped with the grant. */
-  granted(): void;
-  /** The same where the grant did not drop the ticket. */
+  /** The lock is held, and the kernel's call that locked it has dropped the ticket. */
+  served(): void;
+  /** The lock is held, and the ticket is not dropped yet. */
   pass(): void;
   /**
    * Gives it up at once: waiters behind need not wait until a thread that waits with it has noticed.
@@ -31,5 +31,5 @@ const nothing = (): undefined => undefined;
 /** The kernel's order: there is nothing to wait for but the lock. */
 export const KERNEL_TURN: Turn = {
   ...{ isPending: false, failure: undefined, isFirst: false, sidecar: undefined },
-  ...{ whenReady: nothing, parked: nothing, granted: nothing, pass: nothing, drop: nothing },
+  ...{ whenReady: nothing, parked: nothing, served: nothing, pass: nothing, drop: nothing },
 };

@@ -22,6 +22,11 @@ export function asAddon(api: LockFileEx): LockAddon {
 
 class LockFileExAddon implements LockAddon {
   readonly hasOfd = true; // Its locks of bytes belong to the handle, as those do.
+  readonly limits = {
+    steal: 'on Windows a file that is open cannot be replaced',
+    inherit: 'on Windows no process inherits a lock', // A child inherits a descriptor, and its handle has no lock.
+    directories: 'on Windows a directory cannot be locked',
+  };
   #waits = 0;
   readonly #byNumber = new Map<number, Wait>();
   readonly #numbers = new Map<Wait, number>();
@@ -56,9 +61,7 @@ class LockFileExAddon implements LockAddon {
     return status;
   }
 
-  isProbed(): boolean {
-    return false;
-  }
+  isProbed(): undefined {}
 
   /** Byte by byte: there are as many as permits. */
   conflict(file: FileHandle): number | undefined {

@@ -27,7 +27,11 @@ describe.runIf(hasFcntl && process.platform === 'linux')('a try while another pr
   it('does not take a lock of the whole file, by fcntl, for a question', () => {
     const file = path();
     const fd = openSync(file, 'a+');
-    const seen = new NativeFile(needByteRanges(file, 'a test'), fd, { path: file, followSymlinks: false, range: ALL });
+    const seen = new NativeFile(needByteRanges(file, 'a test'), fd, {
+      path: file,
+      followSymlinks: false,
+      range: undefined,
+    });
     for (const [range, isQuestion] of [
       [ASKING, true],
       [ALL, false],
