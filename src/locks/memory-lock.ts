@@ -198,7 +198,7 @@ function elsewhereOf(place: MemoryPlace, usual: LockMode): Elsewhere {
     },
     acquire: (mode = usual) =>
       new Promise((resolve, reject) => {
-        place.wait({ mode, isElsewhere: true, granted: (holder) => resolve(held(holder)), failed: reject });
+        place.wait({ mode, isElsewhere: true, served: (holder) => resolve(held(holder)), failed: reject });
       }),
   };
 }
