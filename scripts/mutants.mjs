@@ -173,8 +173,8 @@ const MUTANTS = [
   [
     'engine: a holder does not watch its key',
     'src/etcd/etcd-grant.ts',
-    'this.#ends.push(keys.watch(key, () => void this.#look()));',
-    'void keys; void key;',
+    'this.#ends.push(places.watch(key, () => void this.#look()));',
+    'void places; void key;',
     ETCD,
   ],
   [
@@ -200,7 +200,7 @@ const MUTANTS = [
   ],
   [
     'engine: a lease that has ended is used for ever',
-    'src/etcd/etcd-engine.ts',
+    'src/etcd/places.ts',
     'if (known !== undefined && known.ended === undefined) return known;',
     'if (known !== undefined) return known;',
     ETCD,

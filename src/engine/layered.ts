@@ -1,5 +1,6 @@
 /** Two locks as one: the machine's first, then the one between machines. */
 import type { LockHandle } from '../core/handle.js';
+import { signalOfAny } from '../core/several-handle.js';
 import type { AcquireOptions } from '../options.js';
 import { Deadline } from '../timers.js';
 import { acquireOptions, callback } from '../validate.js';
@@ -91,7 +92,7 @@ function both(outer: LockHandle, inner: LockHandle): LockHandle {
       if (property === Symbol.dispose) return () => void release();
       if (property === Symbol.asyncDispose) return release;
       if (property === 'signal') {
-        signal ??= eitherOf(outer.signal, inner.signal);
+        signal ??= signalOfAny([outer, inner]);
         void inner.signal; // A look at the engine's clock.
         return signal;
       }
@@ -99,13 +100,4 @@ function both(outer: LockHandle, inner: LockHandle): LockHandle {
       return typeof value === 'function' ? value.bind(target) : value;
     },
   });
-}
-
-function eitherOf(first: AbortSignal, second: AbortSignal): AbortSignal {
-  const controller = new AbortController();
-  for (const one of [first, second]) {
-    if (one.aborted) controller.abort(one.reason);
-    else one.addEventListener('abort', () => controller.abort(one.reason), { once: true });
-  }
-  return controller.signal;
 }

@@ -1,42 +1,12 @@
 /** A lock of etcd that is held: a key that is the first of its folder, and goes with the lease. */
-import type { EngineGrant, EngineRequest } from '../engine/engine.js';
+import type { EngineGrant } from '../engine/engine.js';
 import { Loss } from '../engine/loss.js';
 import { LockEngineError, type LockLostError, messageOf } from '../errors.js';
 import { clearTimeout, setTimeout } from '../timers.js';
-import type { Lease } from './lease.js';
+import type { Place, Places } from './places.js';
 
 /** A holder watches its key from so many ms on. */
 const WATCH_AFTER_MS = 20;
-
-/** The keys of one lock. Readers' come after writers' in the order of keys: lease numbers are hexadecimal. */
-export interface Range {
-  readonly all: { key: Buffer; range_end: Buffer };
-  readonly writers: { key: Buffer; range_end: Buffer };
-}
-
-/** A request's key. */
-export interface Place {
-  readonly key: Buffer;
-  readonly revision: bigint;
-  readonly lease: Lease;
-  readonly request: EngineRequest;
-  readonly range: Range;
-  /** The keys before it that it waited for when it was created: the last one, of a semaphore as many as permits. */
-  readonly before: Buffer[];
-  /** When it was created, no key was before it, or fewer than permits. */
-  readonly wasFirst: boolean;
-  /** When it was created, only one key was before it: it is the first when that one is deleted. */
-  readonly isNext: boolean;
-}
-
-/** What a grant does with its key. */
-export interface PlaceKeeper {
-  /** Until it is deleted, or has gone with its lease. */
-  remove(key: Buffer, lease: Lease): Promise<void>;
-  /** Whether it is there still, as it was created. */
-  isThere(place: Place): Promise<boolean>;
-  watch(key: Buffer, changed: () => void): () => void;
-}
 
 export class EtcdGrant implements EngineGrant {
   readonly #loss: Loss;
@@ -44,7 +14,7 @@ export class EtcdGrant implements EngineGrant {
   #released: Promise<void> | undefined;
 
   constructor(
-    private readonly keys: PlaceKeeper,
+    private readonly places: Places,
     private readonly place: Place,
     readonly token: number,
   ) {
@@ -54,7 +24,7 @@ export class EtcdGrant implements EngineGrant {
     // A little later: holds that are over by then cost no watch. It looks at the key when it begins.
     const startWatch = setTimeout(() => {
       if (this.#released === undefined && this.#loss.error === undefined) {
-        this.#ends.push(keys.watch(key, () => void this.#look()));
+        this.#ends.push(places.watch(key, () => void this.#look()));
       }
     }, WATCH_AFTER_MS);
     this.#ends.push(endLease, () => clearTimeout(startWatch));
@@ -64,7 +34,7 @@ export class EtcdGrant implements EngineGrant {
   release(): Promise<void> {
     this.#endWatches();
     this.#loss.released();
-    this.#released ??= this.keys.remove(this.place.key, this.place.lease);
+    this.#released ??= this.places.remove(this.place.key, this.place.lease);
     return this.#released;
   }
 
@@ -77,7 +47,7 @@ export class EtcdGrant implements EngineGrant {
   async verify(): Promise<void> {
     this.check();
     try {
-      if (!(await this.keys.isThere(this.place))) this.#loss.lose('its key was deleted');
+      if (!(await this.places.isThere(this.place))) this.#loss.lose('its key was deleted');
     } catch (error) {
       throw new LockEngineError(this.place.request.name, messageOf(error), error);
     }
@@ -90,7 +60,7 @@ export class EtcdGrant implements EngineGrant {
 
   /** The key may have been deleted. */
   async #look(): Promise<void> {
-    const isThere = await this.keys.isThere(this.place).catch(() => true); // The lease decides then.
+    const isThere = await this.places.isThere(this.place).catch(() => true); // The lease decides then.
     if (!isThere) this.#loss.lose('its key was deleted');
   }
 

@@ -153,7 +153,9 @@ export interface WatchResponse {
 export const EQUAL = 0;
 export const TARGET_CREATE = 1;
 export const SORT_ASCENDING = 1;
-export const SORT_DESCENDING = 2;
 export const SORT_BY_CREATE = 2;
 export const NO_PUT = 0;
 export const DELETED = 1;
+
+/** The keys that were created last, first. */
+export const NEWEST = { sort_order: 2, sort_target: SORT_BY_CREATE, keys_only: true };

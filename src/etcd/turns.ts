@@ -1,12 +1,10 @@
 /** A request's way to the head of its queue: the keys of a lock, in the order of their creation. */
 import { backOff, pause } from '../engine/retry.js';
 import { type Connection, isFatal, isOutOfSpace } from './connection.js';
-import type { Place } from './etcd-grant.js';
 import type { Deletions } from './folder-watch.js';
-import { type KeyValue, type RangeResponse, SORT_BY_CREATE, SORT_DESCENDING, type TxnResponse } from './rpc.js';
+import type { Place } from './places.js';
+import { type KeyValue, NEWEST, type RangeResponse, type TxnResponse } from './rpc.js';
 import { nameOf, type Seen, type Watcher } from './watcher.js';
-
-export const NEWEST = { sort_order: SORT_DESCENDING, sort_target: SORT_BY_CREATE, keys_only: true };
 
 export type Turn = 'first' | 'key gone';
 type Tell = (error: unknown) => void;

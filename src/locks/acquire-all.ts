@@ -1,8 +1,7 @@
 /** Several locks at once, without deadlock. */
-import type { InspectOptions, inspect } from 'node:util';
 import { overlaps, type QueueName, queueKey } from '../backends/path-registry.js';
 import type { LockHandle } from '../core/handle.js';
-import { INSPECT, inspectAs } from '../core/inspected.js';
+import { releaseAll, SeveralHandle } from '../core/several-handle.js';
 import { LockDeadlockError } from '../errors.js';
 import { statAt } from '../files/lock-file.js';
 import type { AcquireOptions } from '../options.js';
@@ -36,10 +35,10 @@ export async function acquireAll(locks: readonly Acquirable[], options?: Acquire
       held.push(await lock.acquire({ ...rest, ...deadline.options }));
     }
   } catch (error) {
-    for (const handle of held.reverse()) handle.release();
+    releaseAll(held);
     throw error;
   }
-  return new HandleOfAll(held);
+  return new SeveralHandle(held);
 }
 
 function sorted(locks: readonly Acquirable[]): Acquirable[] {
@@ -91,73 +90,4 @@ function fileAt(path: string): string | undefined {
 /** `flock` and `fcntl` do not see each other; of a foreign kind of lock nothing is known. */
 function mechanismOf(lock: Acquirable): unknown {
   return (lock as { mechanism?: unknown }).mechanism;
-}
-
-/** Code that keeps only the signal keeps the handles. */
-const handlesOf = new WeakMap<AbortSignal, readonly LockHandle[]>();
-
-class HandleOfAll implements LockHandle {
-  readonly #held: readonly LockHandle[];
-  readonly #release: () => void;
-  #signal: AbortSignal | undefined;
-
-  constructor(held: readonly LockHandle[]) {
-    this.#held = held;
-    this.#release = () => {
-      for (const handle of [...held].reverse()) handle.release();
-    };
-  }
-
-  get shared(): boolean {
-    return false;
-  }
-
-  /** Each of the locks has its own. */
-  get fd(): undefined {
-    return undefined;
-  }
-
-  get release(): () => void {
-    return this.#release;
-  }
-
-  get released(): boolean {
-    return this.#held.every(({ released }) => released);
-  }
-
-  get signal(): AbortSignal {
-    this.#signal ??= this.#watch();
-    return this.#signal;
-  }
-
-  check(): void {
-    for (const handle of this.#held) handle.check();
-  }
-
-  toJSON(): object {
-    return { locks: this.#held, released: this.released };
-  }
-
-  [INSPECT](_depth: number, options: InspectOptions, util?: typeof inspect): string {
-    return inspectAs(this.toJSON(), 'LockHandle', options, util);
-  }
-
-  [Symbol.dispose](): void {
-    this.release();
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.release();
-  }
-
-  /** Not by `AbortSignal.any`, which refers to the signals weakly. */
-  #watch(): AbortSignal {
-    const controller = new AbortController();
-    handlesOf.set(controller.signal, this.#held);
-    for (const { signal } of this.#held) {
-      if (signal.aborted) controller.abort(signal.reason);
-      else signal.addEventListener('abort', () => controller.abort(signal.reason), { once: true });
-    }
-    return controller.signal;
-  }
 }

@@ -1,4 +1,5 @@
 /** fairlock/lockutils: oslo.concurrency's lockutils. People name what they protect, not files. */
+import { releaseAll, SeveralHandle } from '../core/several-handle.js';
 import { type AsyncDecorator, decorator } from '../decorators/decorate.js';
 import { shown } from '../errors.js';
 import type { FifoMutex, LockHandle, ReaderWriterLock } from '../index.js';
@@ -90,60 +91,17 @@ async function acquire(name: string, options: LockOptions, by: string | undefine
       held.push(handle);
     }
   } catch (error) {
-    for (const handle of held.reverse()) handle.release();
+    releaseAll(held);
     log({ event: 'failed', ...told, waited: monotonic() - began });
     throw error;
   }
   const waited = monotonic() - began;
   log({ event: 'acquired', ...told, waited });
-  return new StackedHandle(held, () => log({ event: 'released', ...told, held: monotonic() - began - waited }));
+  const released = (): void => log({ event: 'released', ...told, held: monotonic() - began - waited });
+  // The last one taken is what other processes see.
+  return new SeveralHandle(held, held.at(-1), released);
 }
 
 function writeSide(lock: ReaderWriterLock): Pick<FifoMutex, 'acquire' | 'tryAcquire'> {
   return { acquire: (options) => lock.acquireWrite(options), tryAcquire: () => lock.tryAcquireWrite() };
-}
-
-/** The locks of one name as one: the outermost, that is the last one taken, is what is watched and shared. */
-class StackedHandle implements LockHandle {
-  readonly shared = false;
-  readonly release: () => void;
-
-  constructor(
-    private readonly held: readonly LockHandle[],
-    released: () => void,
-  ) {
-    this.release = () => {
-      if (this.released) return;
-      for (const handle of [...held].reverse()) handle.release();
-      released();
-    };
-  }
-
-  get #outermost(): LockHandle {
-    return this.held.at(-1) as LockHandle;
-  }
-
-  get released(): boolean {
-    return this.#outermost.released;
-  }
-
-  get signal(): AbortSignal {
-    return this.#outermost.signal;
-  }
-
-  check(): void {
-    this.#outermost.check();
-  }
-
-  get fd(): number | undefined {
-    return this.#outermost.fd;
-  }
-
-  [Symbol.dispose](): void {
-    this.release();
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.release();
-  }
 }
