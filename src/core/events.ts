@@ -5,6 +5,7 @@
  */
 import { channel } from 'node:diagnostics_channel';
 import type { LockMode, MechanismName } from '../options.js';
+import type { Backend } from './backend.js';
 
 /** What every event tells. */
 export interface LockEvent {
@@ -58,6 +59,13 @@ export const granted = channel('fairlock:grant');
 export const released = channel('fairlock:release');
 export const lost = channel('fairlock:loss');
 export const stolen = channel('fairlock:steal');
+
+export function lockEvent(
+  { path, backend }: { path: string | undefined; backend: Backend },
+  mode: LockMode,
+): LockEvent {
+  return { path, mechanism: backend.name, mode };
+}
 
 let requests = 0;
 

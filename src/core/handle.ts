@@ -2,11 +2,9 @@
 
 import type { InspectOptions, inspect } from 'node:util';
 import { LockLostError, LockUnsupportedError } from '../errors.js';
-import type { LockMode } from '../options.js';
-import type { Grant } from './backend.js';
-import type { FifoQueue } from './fifo-queue.js';
+import type { Hold } from './hold.js';
 import { INSPECT, inspectAs } from './inspected.js';
-import { endLeakWatch, type LeakOwner, watchForLeak } from './leak-detector.js';
+import { endLeakWatch, watchForLeak } from './leak-detector.js';
 
 export interface LockHandle extends Disposable, AsyncDisposable {
   /** Whether `release` was called. */
@@ -53,30 +51,11 @@ export interface PermitHandle extends LockHandle {
   readonly permit: number;
 }
 
-/** One grant of the lock, and the handles of it: several where an async context acquired it again. */
-export interface Hold {
-  readonly queue: FifoQueue;
-  readonly grant: Grant;
-  readonly mode: LockMode;
-  handles: number;
-}
-
-/** What a handle belongs to. */
-export interface HandleOwner extends LeakOwner {
-  /** A handle was released. */
-  returned(hold: Hold): void;
-  /** The lock was left to other processes. */
-  detached(hold: Hold): void;
-  /** The lock was lost while it was held. */
-  lost(hold: Hold, reason: Error): void;
-}
-
 /** Code that keeps only the signal keeps the handle. */
 const handleOfSignal = new WeakMap<AbortSignal, Handle>();
 
 /** It has no fields that others see: to copy one (`structuredClone`, a logger) copies nothing. */
 export class Handle implements ProcessLockHandle {
-  readonly #owner: HandleOwner;
   readonly #hold: Hold;
   readonly #release: () => void;
   #leakWatched = false;
@@ -84,11 +63,11 @@ export class Handle implements ProcessLockHandle {
   #controller: AbortController | undefined;
   #endWatch: (() => void) | undefined;
 
-  constructor(owner: HandleOwner, hold: Hold) {
-    this.#owner = owner;
+  constructor(hold: Hold) {
     this.#hold = hold;
+    hold.taken();
     this.#release = () => {
-      if (this.#end()) owner.returned(hold);
+      if (this.#end()) hold.returned();
     };
     watchForLeak(this);
   }
@@ -96,11 +75,6 @@ export class Handle implements ProcessLockHandle {
   /** @internal */
   get hold(): Hold {
     return this.#hold;
-  }
-
-  /** @internal */
-  get owner(): HandleOwner {
-    return this.#owner;
   }
 
   /** @internal */
@@ -127,21 +101,20 @@ export class Handle implements ProcessLockHandle {
   }
 
   check(): void {
-    if (this.#released) throw new LockLostError(this.#owner.path, 'it was released');
+    if (this.#released) throw new LockLostError(this.#hold.path, 'it was released');
     this.#hold.grant.check();
   }
 
   detach(): void {
     const hold = this.#hold;
-    const owner = this.#owner;
     if (this.#released) return;
     if (hold.grant.detach === undefined || hold.handles > 1) {
       const why =
         hold.handles > 1 ? 'its context has acquired it several times' : 'no process inherits this kind of lock';
-      throw new LockUnsupportedError(owner.path, `cannot be left to another process: ${why}`);
+      throw new LockUnsupportedError(hold.path, `cannot be left to another process: ${why}`);
     }
     this.#end();
-    owner.detached(hold);
+    hold.detached();
   }
 
   /** False: it has ended already. */
@@ -170,7 +143,7 @@ export class Handle implements ProcessLockHandle {
       if (!this.#released) {
         this.#endWatch = this.#hold.grant.watch((error) => {
           controller.abort(error);
-          this.#owner.lost(this.#hold, error);
+          this.#hold.lost(error);
         });
       }
     }
@@ -178,7 +151,7 @@ export class Handle implements ProcessLockHandle {
   }
 
   toJSON(): object {
-    const { path } = this.#owner;
+    const { path } = this.#hold;
     const { shared, released, permit } = this;
     return { ...(path !== undefined && { path }), shared, ...(permit !== undefined && { permit }), released };
   }

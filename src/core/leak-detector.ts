@@ -4,32 +4,26 @@
  */
 import { setTimeout, unref } from '../timers.js';
 import { nameOf, warn } from '../warnings.js';
-
-/** What a handle belongs to. */
-export interface LeakOwner {
-  readonly path: string | undefined;
-}
+import type { Hold } from './hold.js';
 
 export interface Leakable {
   readonly released: boolean;
-  readonly owner: LeakOwner;
+  readonly hold: Hold;
   /** Whether `collected` knows it. */
   leakWatched: boolean;
 }
 
-const collected = new FinalizationRegistry<LeakOwner>((owner) => {
-  leaked.add(owner);
+const collected = new FinalizationRegistry<Hold>((hold) => {
+  leaked.add(hold);
   warn(
     'FAIRLOCK_HANDLE_LOST',
-    `A handle of ${nameOf(owner.path)} was garbage-collected without release(). The lock stays held until the process ` +
+    `A handle of ${nameOf(hold.path)} was garbage-collected without release(). The lock stays held until the process ` +
       "(or Worker) ends. Use withLock(), 'using' or try/finally.",
   );
 });
 
-/**
- * Owners whose lock stays held for ever: their queues must not be forgotten, or new ones would take the lock for free.
- */
-const leaked = new Set<LeakOwner>();
+/** They stay for ever: their queues must not be forgotten, or new ones would take the lock for free. */
+const leaked = new Set<Hold>();
 
 /**
  * To register every handle would cost as much as locking does. So a handle is registered some time later, if it still
@@ -58,6 +52,6 @@ function registerFresh(): void {
   for (const handle of fresh.splice(0)) {
     if (handle.released) continue;
     handle.leakWatched = true;
-    collected.register(handle, handle.owner, handle);
+    collected.register(handle, handle.hold, handle);
   }
 }

@@ -15,7 +15,8 @@ import {
 import { type Clock, systemClock } from './clock.js';
 import * as events from './events.js';
 import type { FifoQueue } from './fifo-queue.js';
-import { Handle, type HandleOwner, type Hold, type LockHandle } from './handle.js';
+import { Handle, type LockHandle } from './handle.js';
+import { Hold } from './hold.js';
 import { LockStatus } from './lock-status.js';
 import { heldHere, runHolding, warnOfSelfWait } from './reentrancy.js';
 import { type LockParts, Request } from './request.js';
@@ -23,12 +24,13 @@ import { type LockParts, Request } from './request.js';
 const NO_UPGRADE = 'this async context holds it for reading, and a reader cannot become a writer';
 const NO_DOWNGRADE = 'this async context holds it for writing, and a writer cannot become a reader';
 
-export class LockCore implements HandleOwner, LockParts {
+export class LockCore implements LockParts {
   readonly status: LockStatus;
   readonly #requests = new Set<Request>();
   /** The backend, if it is one. */
   readonly #atOnce: AnswersAtOnce | undefined;
-  #held = 0;
+  /** Of this object, not released. */
+  readonly #count = { handles: 0 };
   #closed = false;
 
   constructor(
@@ -45,12 +47,12 @@ export class LockCore implements HandleOwner, LockParts {
 
   /** Handles of this object that are not released. */
   get held(): number {
-    return this.#held;
+    return this.#count.handles;
   }
 
   /** Whether handles of this object are not released, or requests of it wait. */
   get isBusy(): boolean {
-    return this.#held > 0 || this.#requests.size > 0;
+    return this.held > 0 || this.#requests.size > 0;
   }
 
   acquire(mode: LockMode, options: AcquireOptions | undefined): Promise<Handle> {
@@ -107,7 +109,7 @@ export class LockCore implements HandleOwner, LockParts {
       queue.hold('exclusive');
       return fresh;
     });
-    if (events.stolen.hasSubscribers) events.stolen.publish(this.#event('exclusive'));
+    if (events.stolen.hasSubscribers) events.stolen.publish(events.lockEvent(this, 'exclusive'));
     return this.#handleOf(grant, 'exclusive', undefined);
   }
 
@@ -154,30 +156,6 @@ export class LockCore implements HandleOwner, LockParts {
     return this.#handleOf(grant, 'exclusive', undefined);
   }
 
-  returned(hold: Hold): void {
-    this.#held--;
-    hold.handles--;
-    if (hold.handles > 0) return;
-    hold.grant.unlock();
-    this.#ended(hold);
-  }
-
-  detached(hold: Hold): void {
-    this.#held--;
-    hold.handles--;
-    hold.grant.detach?.();
-    this.#ended(hold);
-  }
-
-  #ended(hold: Hold): void {
-    if (events.released.hasSubscribers) events.released.publish({ ...this.#event(hold.mode), hold });
-    this.queue.released(hold.mode);
-  }
-
-  lost(hold: Hold, reason: Error): void {
-    if (events.lost.hasSubscribers) events.lost.publish({ ...this.#event(hold.mode), hold, reason });
-  }
-
   #tryNow(mode: LockMode, isFollowedByWait: boolean): Handle | null {
     if (this.#atOnce === undefined) throw new Error('unreachable: this backend answers later');
     if (!this.queue.isFree(mode)) return null;
@@ -219,8 +197,7 @@ export class LockCore implements HandleOwner, LockParts {
     if (hold === undefined) return undefined;
     if (hold.mode !== mode) throw new LockDeadlockError(this.path, mode === 'shared' ? NO_DOWNGRADE : NO_UPGRADE);
     if (!this.reentrant) return undefined;
-    hold.handles++;
-    return this.#handle(hold);
+    return new Handle(hold);
   }
 
   #wait(mode: LockMode, options: AcquireOptions): Promise<Handle> {
@@ -247,17 +224,8 @@ export class LockCore implements HandleOwner, LockParts {
   }
 
   #handleOf(grant: Grant, mode: LockMode, request: number | undefined): Handle {
-    const hold: Hold = { queue: this.queue, grant, mode, handles: 1 };
-    if (events.granted.hasSubscribers) events.granted.publish({ ...this.#event(mode), request, hold });
-    return this.#handle(hold);
-  }
-
-  #handle(hold: Hold): Handle {
-    this.#held++;
-    return new Handle(this, hold);
-  }
-
-  #event(mode: LockMode): events.LockEvent {
-    return { path: this.path, mechanism: this.backend.name, mode };
+    const hold = new Hold(this, grant, mode, this.#count);
+    if (events.granted.hasSubscribers) events.granted.publish({ ...events.lockEvent(this, mode), request, hold });
+    return new Handle(hold);
   }
 }

@@ -5,7 +5,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { nameOf, warnOnce } from '../warnings.js';
 import type { FifoQueue } from './fifo-queue.js';
-import type { Hold } from './handle.js';
+import type { Hold } from './hold.js';
 
 interface Frame {
   readonly hold: Hold;

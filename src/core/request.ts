@@ -143,8 +143,7 @@ export class Request extends Waiter {
 
   #publish(channel: typeof events.requested, more: object = {}): void {
     if (!channel.hasSubscribers) return;
-    const { path, backend } = this.lock;
-    channel.publish({ path, mechanism: backend.name, mode: this.mode, request: this.#id, ...more });
+    channel.publish({ ...events.lockEvent(this.lock, this.mode), request: this.#id, ...more });
   }
 }
 
