@@ -1,5 +1,8 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
+import { isSoak } from './test/support/scale.js';
 import { SkippedReporter } from './test/support/skipped.js';
 
 const report = process.env.VITEST_REPORT;
@@ -14,11 +17,18 @@ class WaitingFirst extends BaseSequencer {
   }
 }
 
+/** Those with a long form: what has none is not run by the soak, since the suite has just done it. */
+function withLongForm(): string[] {
+  const tests = readdirSync('test', { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.test.ts'));
+  const hasOne = (file: string): boolean => /support\/scale|\/suites\//.test(readFileSync(file, 'utf8'));
+  return tests.map((file) => join('test', file)).filter(hasOne);
+}
+
 export default defineConfig({
   // Node 20 knows neither `using` nor decorators.
   oxc: { target: 'es2022' },
   test: {
-    include: ['test/**/*.test.ts'],
+    include: isSoak ? withLongForm() : ['test/**/*.test.ts'],
     pool: 'forks',
     sequence: { sequencer: WaitingFirst },
     // A file finds what the ones before it in its process have left: nothing, or it is a fault.
@@ -27,7 +37,7 @@ export default defineConfig({
     // Most tests wait for other processes, and some for a heartbeat or a second: three at a time keep two processors busy.
     maxWorkers: 3,
     // A state that does not come fails after 45 s, with its place: see test/support/waiting.ts.
-    testTimeout: process.env.FAIRLOCK_SOAK === '1' ? 300_000 : 60_000,
+    testTimeout: isSoak ? 300_000 : 60_000,
     hookTimeout: 60_000,
     execArgv: ['--expose-gc'],
     includeTaskLocation: true, // For the reasons of what is skipped.

@@ -198,8 +198,11 @@ static inline int ticket_wait_step(int fd, ticket_place *place, off_t *wait_for)
 
 static inline off_t ticket_predecessor(const ticket_place *place) { return TICKET_BASE + place->ticket - 1; }
 
-// Removes a sidecar without tickets: it has all of their bytes locked. Only for the holder of the main lock: no other
-// process is first then, and a process that takes a ticket after this finds that the sidecar is not at its path.
+// Removes a sidecar without tickets: it has all of their bytes locked. Only for the holder of the main lock, so that no
+// other process is first meanwhile.
+//   1. B opens the sidecar. 2. A locks all tickets, and removes it. 3. C makes a new sidecar and takes its first ticket.
+//   4. B takes the first ticket of the old one: two are first.
+// So B compares the sidecar with the one at its path after it has taken its ticket, and begins again.
 static inline int ticket_remove_sidecar(int fd, const lock_identity *identity) {
   int error = ticket_bytes(fd, TICKET_BASE, TICKET_LAST, F_WRLCK, false);
   if (error != 0) return error;

@@ -88,9 +88,12 @@ static void leave_running(worker *self) {
   self->next = self->previous = NULL;
 }
 
-// The one place where the end of a call meets cancel. Cancelled first: no code learns of the result, and the caller
-// undoes it. Ended first: the result is listed, and cancelling finds nothing to interrupt. True: `wake` is to be
-// called.
+// The one place where the end of a call meets cancel; both have the mutex.
+//   Cancelled first: 1. `cancel_locked` takes the worker off the list. 2. The call ends, granted or not. 3. No code is
+//   told, and the caller undoes what was granted.
+//   Ended first: 1. The call ends, and its result is listed. 2. Cancelling finds a call that is over, interrupts nothing,
+//   and answers with its result.
+// True: `wake` is to be called.
 static bool finish(worker *self, int result) {
   worker_group *group = self->group;
   self->state = DONE;
@@ -106,10 +109,11 @@ static bool finish(worker *self, int result) {
   return first;
 }
 
-// A thread that is only about to call is not interrupted by the signal, and then blocks: so the signal is sent again
-// until the thread has left, which it does after the first call that ends, since it looks at the flag then. A copy that
-// comes late interrupts another call of that thread at worst, which is called again. (STARTING: the thread looks at the
-// flag before it calls.)
+//   1. The thread looks at the flag: not cancelled. 2. The flag is set and the signal sent: it comes between two calls,
+//   and interrupts nothing. 3. The thread calls, and blocks.
+// So the signal is sent again until the thread has left, which it does after the first call that ends, since it looks at
+// the flag then. A copy that comes late interrupts another call of that thread at worst, which is called again.
+// (STARTING: the thread looks at the flag before it calls.)
 static void interrupt(worker *self) {
   atomic_store(&self->cancelled, true);
   if (self->state == PARKED && cancel_is_possible()) cancel_send(self->thread);

@@ -19,9 +19,10 @@ export interface LockParts {
 }
 
 /**
- * Grant against cancel: both are decided here, on one thread, and the first of them settles the request. A request that
- * is cancelled first cancels its wait, which undoes a grant that comes too late. One that was granted first cannot be
- * cancelled any more: its caller gets the handle.
+ * Grant against cancel: both are decided here, on one thread, and the first of them settles the request.
+ *     1. The kernel grants the lock, to a thread. 2. Before JavaScript is told, the request is cancelled, and with it its
+ *     wait. 3. The wait undoes the grant; the message of it finds no request.
+ *     1. JavaScript is told of the grant. 2. A cancellation finds the request settled: its caller gets the handle.
  */
 export class Request extends Waiter {
   readonly #id = events.nextRequest();

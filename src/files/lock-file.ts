@@ -214,11 +214,12 @@ function warnOfContent(path: string): void {
 }
 
 /**
- * A process that locks natively and one that uses the lock folder must never both hold. Each writes its own register
- * and then looks at the other's: here the mark is set and then the folder looked for; the other side makes the folder
- * and then looks for the mark. Whichever of the two comes second sees the first (both may see each other, then both
- * refuse). The mark is never taken back: another native process may already rely on it. It costs nothing per grant,
- * since a descriptor that stays open is on an inode that stays marked, and a new inode is opened anew.
+ * A process that locks natively (N) and one that uses the lock folder (F) must never both hold. Each writes its own
+ * register, then looks at the other's:
+ *     1. N sets the mark. 2. F makes its folder. 3. F looks for the mark, and refuses. N may see the folder, and refuse too.
+ *     1. F makes its folder. 2. N sets the mark. 3. N looks for the folder, and refuses. F may see the mark likewise.
+ * The mark is never taken back: another native process may already rely on it. It costs nothing per grant, since a
+ * descriptor that stays open is on an inode that stays marked, and a new inode is opened anew.
  * A file with content is data: it is left as it is, unmarked, and so are files that cannot be changed.
  * @returns whether the file was changed
  */

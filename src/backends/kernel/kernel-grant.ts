@@ -65,9 +65,13 @@ export class KernelGrant implements Grant {
   }
 
   /**
-   * Removal is safe only for the process that holds the whole file exclusively: every other fairlock process that has
-   * it open then finds, on its grant, that it is not at the path any more. A reader first has to become an exclusive
-   * holder: it releases its share, tries without waiting, and leaves the file to its holders if that fails.
+   * Removal is safe only for the process that holds the whole file exclusively:
+   *     1. A holds the file; B has it open, and waits. 2. A unlinks it, then unlocks. 3. B is granted the removed file,
+   *     finds another one, or none, at the path, and starts again with that.
+   * Under another holder it is not:
+   *     1. A and B hold it shared. 2. A unlinks it. 3. C makes a new file and locks that exclusively, beside B.
+   * So a reader first has to become an exclusive holder: it releases its share, tries without waiting, and leaves the
+   * file to its holders if that fails.
    */
   #remove(): boolean {
     const { file } = this;
