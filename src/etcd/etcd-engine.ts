@@ -2,7 +2,7 @@
 import type { Engine, EngineGrant, EngineRequest } from '../engine/engine.js';
 import { engineError } from '../engine/engine-error.js';
 import { describedBy } from '../engine/party.js';
-import { backOff, pause } from '../engine/retry.js';
+import { throughOutages } from '../engine/retry.js';
 import type { LockParty, Parties } from '../options.js';
 import { Connection, type ConnectionOptions } from './connection.js';
 import { EtcdGrant } from './etcd-grant.js';
@@ -58,36 +58,17 @@ export class EtcdEngine implements Engine {
     }
   }
 
-  async acquire(
+  acquire(
     request: EngineRequest,
     signal: AbortSignal,
     trouble: (error: unknown) => void = () => {},
   ): Promise<EngineGrant> {
-    const tell = (error: unknown): void => trouble(error === undefined ? error : this.#engineError(request, error));
-    for (const delay of backOff()) {
-      let place: Place | null = null;
-      let deletions = this.#folders.listenIfWatched(this.#places.rangeOf(request).all);
-      try {
-        place = await this.#places.enter(request, false);
-        tell(undefined);
-        if (place?.wasFirst && !signal.aborted) return await this.#grant(place);
-        if (place?.isNext) deletions ??= this.#folders.listen(place.range.all);
-        else deletions?.end(); // It would hear of every request before it.
-        const turn = place === null ? 'key gone' : await this.#turns.waitFor(place, deletions, signal, tell);
-        if (place !== null && turn === 'first') return await this.#grant(place);
-        // The key is gone, with its lease or deleted from outside: a new one, at the end of the queue.
-      } catch (error) {
-        if (place !== null) this.#places.leave(place);
-        if (signal.aborted) throw signal.reason;
-        if (this.#connection.isHopeless(error) || this.#connection.isClosed) throw this.#engineError(request, error);
-        tell(error);
-        await pause(delay, signal);
-      } finally {
-        deletions?.end();
-      }
-      if (signal.aborted) throw signal.reason;
-    }
-    throw new Error('unreachable: the delays never end');
+    const told = (error: unknown): unknown => this.#engineError(request, error);
+    const tell = (error: unknown): void => trouble(error === undefined ? error : told(error));
+    return throughOutages(() => this.#attempt(request, signal, tell), {
+      ...{ signal, trouble, told },
+      isHopeless: (error) => this.#connection.isHopeless(error) || this.#connection.isClosed,
+    });
   }
 
   async inspect(request: EngineRequest): Promise<Parties> {
@@ -118,6 +99,31 @@ export class EtcdEngine implements Engine {
     this.#folders.close();
     this.#watcher.close();
     this.#connection.close();
+  }
+
+  /** Undefined: the key is gone, with its lease or deleted from outside. A new one is at the end of the queue. */
+  async #attempt(
+    request: EngineRequest,
+    signal: AbortSignal,
+    tell: (error: unknown) => void,
+  ): Promise<EngineGrant | undefined> {
+    let place: Place | null = null;
+    let deletions = this.#folders.listenIfWatched(this.#places.rangeOf(request).all);
+    try {
+      place = await this.#places.enter(request, false);
+      tell(undefined);
+      if (place === null) return undefined;
+      if (place.wasFirst && !signal.aborted) return await this.#grant(place);
+      if (place.isNext) deletions ??= this.#folders.listen(place.range.all);
+      else deletions?.end(); // It would hear of every request before it.
+      const turn = await this.#turns.waitFor(place, deletions, signal, tell);
+      return turn === 'first' ? await this.#grant(place) : undefined;
+    } catch (error) {
+      if (place !== null) this.#places.leave(place);
+      throw error;
+    } finally {
+      deletions?.end();
+    }
   }
 
   async #grant(place: Place): Promise<EngineGrant> {

@@ -1,67 +1,47 @@
 /** A lock of etcd that is held: a key that is the first of its folder, and goes with the lease. */
-import type { EngineGrant } from '../engine/engine.js';
-import { Loss } from '../engine/loss.js';
-import { LockEngineError, type LockLostError, messageOf } from '../errors.js';
+import { ServiceGrant } from '../engine/service-grant.js';
 import { clearTimeout, setTimeout } from '../timers.js';
 import type { Place, Places } from './places.js';
 
 /** A holder watches its key from so many ms on. */
 const WATCH_AFTER_MS = 20;
 
-export class EtcdGrant implements EngineGrant {
-  readonly #loss: Loss;
+export class EtcdGrant extends ServiceGrant {
   readonly #ends: (() => void)[] = [];
-  #released: Promise<void> | undefined;
 
   constructor(
     private readonly places: Places,
     private readonly place: Place,
     readonly token: number,
   ) {
+    super(place.request.name);
     const { lease, key } = place;
-    this.#loss = new Loss(place.request.name, () => this.#endWatches());
-    const endLease = lease.onEnd((why) => this.#loss.lose(why));
+    const endLease = lease.onEnd((why) => this.lost(why));
     // A little later: holds that are over by then cost no watch. It looks at the key when it begins.
     const startWatch = setTimeout(() => {
-      if (this.#released === undefined && this.#loss.error === undefined) {
-        this.#ends.push(places.watch(key, () => void this.#look()));
-      }
+      if (this.isReleased || this.isLost) return;
+      this.#ends.push(places.watch(key, () => void this.ask().catch(() => {}))); // The lease decides then.
     }, WATCH_AFTER_MS);
     this.#ends.push(endLease, () => clearTimeout(startWatch));
-    if (lease.ended !== undefined) this.#loss.lose(lease.ended);
+    this.look();
   }
 
-  release(): Promise<void> {
-    this.#endWatches();
-    this.#loss.released();
-    this.#released ??= this.places.remove(this.place.key, this.place.lease);
-    return this.#released;
-  }
-
-  check(): void {
+  protected override look(): void {
     const { ended } = this.place.lease;
-    if (ended !== undefined) this.#loss.lose(ended);
-    this.#loss.check();
+    if (ended !== undefined) this.lost(ended);
   }
 
-  async verify(): Promise<void> {
-    this.check();
-    try {
-      if (!(await this.places.isThere(this.place))) this.#loss.lose('its key was deleted');
-    } catch (error) {
-      throw new LockEngineError(this.place.request.name, messageOf(error), error);
-    }
-    this.check();
+  protected override async ask(): Promise<void> {
+    if (!(await this.places.isThere(this.place))) this.lost('its key was deleted');
   }
 
-  onLost(listener: (error: LockLostError) => void): () => void {
-    return this.#loss.onLost(listener);
+  protected override leave(): Promise<void> {
+    this.#endWatches();
+    return this.places.remove(this.place.key, this.place.lease);
   }
 
-  /** The key may have been deleted. */
-  async #look(): Promise<void> {
-    const isThere = await this.places.isThere(this.place).catch(() => true); // The lease decides then.
-    if (!isThere) this.#loss.lose('its key was deleted');
+  protected override whenLost(): void {
+    this.#endWatches();
   }
 
   #endWatches(): void {

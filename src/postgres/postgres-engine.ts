@@ -6,7 +6,7 @@
 import type { Client } from 'pg';
 import type { Engine, EngineGrant, EngineRequest } from '../engine/engine.js';
 import { engineError } from '../engine/engine-error.js';
-import { backOff, pause, within } from '../engine/retry.js';
+import { backOff, pause, throughOutages, within } from '../engine/retry.js';
 import { codeOf, LockEngineError, LockUnsupportedError, messageOf } from '../errors.js';
 import type { LockParty, Parties } from '../options.js';
 import { Control } from './control.js';
@@ -79,31 +79,31 @@ export class PostgresEngine implements Engine {
     }
   }
 
-  async acquire(
+  acquire(
     request: EngineRequest,
     signal: AbortSignal,
     trouble: (error: unknown) => void = () => {},
   ): Promise<EngineGrant> {
     let isTrouble = false;
-    for (const delay of backOff()) {
-      try {
+    return throughOutages(
+      async () => {
         const session = !isTrouble && this.#contended.isLikely(request) ? this.#pool.takeIdle() : undefined;
-        if (session !== undefined) return await this.#waitOn(session, request, signal);
-        const granted = await this.#tryOnce(request);
-        this.#contended.seen(request, granted === null);
-        if (signal.aborted) void granted?.release();
+        if (session !== undefined) return this.#waitOn(session, request, signal);
+        const grant = await this.#tryOnce(request);
+        this.#contended.seen(request, grant === null);
+        if (signal.aborted) void grant?.release();
         signal.throwIfAborted();
         trouble(undefined);
-        return granted ?? (await this.#acquireContended(request, signal));
-      } catch (error) {
-        const told = this.#engineError(request, error);
-        if (signal.aborted || isFatal(error)) throw told;
-        isTrouble = true;
-        trouble(told);
-        await pause(delay, signal); // An outage: the lock is waited for until it is over.
-      }
-    }
-    throw new Error('unreachable: the delays never end');
+        return grant ?? this.#acquireContended(request, signal);
+      },
+      {
+        ...{ signal, isHopeless: isFatal, told: (error) => this.#engineError(request, error) },
+        trouble: (error) => {
+          isTrouble = true;
+          trouble(error);
+        },
+      },
+    );
   }
 
   async inspect({ name, permits }: EngineRequest): Promise<Parties> {

@@ -5,7 +5,7 @@ import { now } from '../engine/elapsed.js';
 import type { Engine, EngineGrant, EngineRequest } from '../engine/engine.js';
 import { engineError } from '../engine/engine-error.js';
 import { describedBy, ownDescription } from '../engine/party.js';
-import { backOff, pause } from '../engine/retry.js';
+import { backOff, pause, throughOutages } from '../engine/retry.js';
 import { keepingAlive } from '../keep-alive.js';
 import type { Parties } from '../options.js';
 import { clearTimeout, setTimeout, unref } from '../timers.js';
@@ -70,28 +70,28 @@ export class RedisEngine implements Engine {
     }
   }
 
-  async acquire(
+  acquire(
     request: EngineRequest,
     signal: AbortSignal,
     trouble: (error: unknown) => void = () => {},
   ): Promise<EngineGrant> {
-    for (const delay of backOff()) {
-      const entry = this.#entryOf(request);
-      try {
-        const grant = await this.#waitFor(request, entry, signal, () => trouble(undefined));
-        if (grant !== undefined) return grant;
-        // It is gone, or is taken for it: the server was away for too long. A new one, at the end of the queue.
-        void this.#leave(entry);
-      } catch (error) {
-        void this.#leave(entry);
-        if (signal.aborted) throw signal.reason;
-        if (this.#connection.isClosed || this.#connection.isHopeless(error)) throw this.#engineError(request, error);
-        trouble(this.#engineError(request, error));
-        await pause(delay, signal);
-      }
-      if (signal.aborted) throw signal.reason;
-    }
-    throw new Error('unreachable: the delays never end');
+    return throughOutages(
+      async () => {
+        const entry = this.#entryOf(request);
+        let grant: EngineGrant | undefined;
+        try {
+          grant = await this.#waitFor(request, entry, signal, () => trouble(undefined));
+          return grant;
+        } finally {
+          // It is gone, or is taken for it: the server was away for too long. A new one, at the end of the queue.
+          if (grant === undefined) void this.#leave(entry);
+        }
+      },
+      {
+        ...{ signal, trouble, told: (error) => this.#engineError(request, error) },
+        isHopeless: (error) => this.#connection.isClosed || this.#connection.isHopeless(error),
+      },
+    );
   }
 
   async inspect(request: EngineRequest): Promise<Parties> {
