@@ -7,7 +7,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { hasParking } from './support/capabilities.js';
 import { fetchInto, linkInto, packInto } from './support/package.js';
 import { testFolder } from './support/paths.js';
-import { run } from './support/programs.js';
+import { program, run } from './support/programs.js';
 import { isSoak } from './support/scale.js';
 import { freePort } from './support/servers.js';
 import { until } from './support/waiting.js';
@@ -191,20 +191,10 @@ describe.runIf(isSoak && hasParking)('others', () => {
   });
 
   it('a single executable with the binary as its asset', async () => {
-    const text = `
-      const { writeFileSync, mkdtempSync } = require('node:fs');
-      const { join } = require('node:path');
-      const { InterProcessLock, layers, setNativeBinding } = require('fairlock');
-      const file = join(mkdtempSync(join(require('node:os').tmpdir(), 'fairlock-test-')), 'fairlock.node');
-      writeFileSync(file, Buffer.from(require('node:sea').getAsset('fairlock.node')));
-      setNativeBinding(file);
-      const lock = new InterProcessLock(process.argv[2]);
-      lock.withLock(() => console.log(JSON.stringify([lock.inspect().layers.wait, layers()['native-fallback'].reason])));
-      require('node:fs').rmSync(require('node:path').dirname(file), { recursive: true });`;
     const where = path();
     mkdirSync(where);
     await build({
-      stdin: { contents: text, resolveDir: tools },
+      stdin: { contents: readFileSync(program('single-executable.cjs'), 'utf8'), resolveDir: tools },
       outfile: join(where, 'main.cjs'),
       bundle: true,
       platform: 'node',

@@ -7,7 +7,7 @@ import { LeaderElection, runOnce } from '../../src/cluster/index.js';
 import { siblingPath } from '../../src/files/sibling-files.js';
 import { canMount, hasFlock, hasParking, isRoot } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
-import { Actor, run, runScript } from '../support/programs.js';
+import { Actor, run, runProgram, runScript } from '../support/programs.js';
 import { needs, needsOpenTmpdir } from '../support/tools.js';
 import { outcome, until } from '../support/waiting.js';
 
@@ -194,20 +194,7 @@ describe.runIf(hasFlock)('an election', () => {
   );
 
   it('the loop of the docs ends quietly when the election is closed while it sleeps', async () => {
-    const script = `
-      import { setTimeout as sleep } from 'node:timers/promises';
-      import { LeaderElection } from 'fairlock/cluster';
-      const election = new LeaderElection(${JSON.stringify(path())});
-      const doPeriodicJob = ({ signal }) => (setImmediate(() => election.close()), sleep(60_000, undefined, { signal }));
-      for await (const { token, signal } of election) {
-        try {
-          while (!signal.aborted) await doPeriodicJob({ token, signal });
-        } catch (error) {
-          if (!signal.aborted) throw error;
-        }
-      }
-      console.log('ended');`;
-    const { stdout, stderr, code } = await runScript(script);
+    const { stdout, stderr, code } = await runProgram('sleeping-leader.mjs', [path()]);
     expect([code, stderr, stdout]).toEqual([0, '', 'ended\n']);
   });
 

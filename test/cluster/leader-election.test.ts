@@ -9,7 +9,7 @@ import { siblingPath } from '../../src/files/sibling-files.js';
 import { InterProcessLock, LockClosedError, LockLostError, LockTimeoutError } from '../../src/index.js';
 import { hasFlock, hasParking, hasStrace } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
-import { forkProgram, run } from '../support/programs.js';
+import { forkProgram, program, run, runProgram } from '../support/programs.js';
 import { isSoak, rounds, some } from '../support/scale.js';
 import { outcome, settle, until } from '../support/waiting.js';
 
@@ -347,13 +347,7 @@ describe.runIf(hasParking)('between processes', () => {
 
   it('a Worker leads, and its end hands over', async () => {
     const file = path();
-    const code = `
-      const { parentPort, threadId, workerData } = require('node:worker_threads');
-      import('fairlock/cluster').then(async ({ LeaderElection }) => {
-        const election = new LeaderElection(workerData);
-        await election.run(({ token }) => { parentPort.postMessage({ token, threadId }); return new Promise(() => setInterval(() => {}, 1000)); });
-      });`;
-    const worker = new Worker(code, { eval: true, workerData: file, execArgv: [] });
+    const worker = new Worker(program('leading-worker.mjs'), { workerData: file, execArgv: [] });
     const [{ token, threadId }] = await once(worker, 'message');
     const election = new LeaderElection(file);
     expect(election.leader()).toMatchObject({ pid: process.pid, thread: threadId, token });
@@ -363,25 +357,7 @@ describe.runIf(hasParking)('between processes', () => {
   });
 
   it('works in node:cluster workers, whose primary does nothing for it', async () => {
-    const file = path();
-    const script = path();
-    writeFileSync(
-      script,
-      `
-      const cluster = require('node:cluster');
-      if (cluster.isPrimary) {
-        cluster.on('message', (worker, { token }) => { console.log(token); worker.process.kill('SIGKILL'); });
-        for (let i = 0; i < 3; i++) cluster.fork();
-      } else {
-        import(${JSON.stringify(new URL('../../dist/cluster/index.js', import.meta.url).href)}).then(({ LeaderElection }) =>
-          new LeaderElection(${JSON.stringify(file)}).run(({ token }) => {
-            process.send({ token });
-            return new Promise(() => {});
-          }),
-        );
-      }`,
-    );
-    const { stdout, stderr } = await run(process.execPath, [script]);
+    const { stdout, stderr } = await runProgram('leading-cluster.mjs', [path()]);
     expect(stderr).toBe('');
     const tokens = stdout.trim().split('\n').map(Number);
     expect(tokens.length).toBe(3);

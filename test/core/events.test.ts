@@ -6,7 +6,7 @@ import { FifoMutex, InterProcessLock, InterProcessReaderWriterLock } from '../..
 import { LockManager } from '../../src/web-locks/index.js';
 import { hasFlock, hasParking } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
-import { Actor, runScript } from '../support/programs.js';
+import { Actor, runProgram } from '../support/programs.js';
 import { until } from '../support/waiting.js';
 
 const { path } = testFolder();
@@ -146,20 +146,7 @@ describe('events', () => {
   });
 
   it('whose subscriber throws do not break the lock: the error is uncaught, the next request is served', async () => {
-    const script = `
-      import { subscribe } from 'node:diagnostics_channel';
-      import { FifoMutex } from 'fairlock';
-      const seen = [];
-      process.on('uncaughtException', ({ message }) => seen.push(message));
-      for (const name of ['request', 'grant', 'release', 'cancel']) subscribe('fairlock:' + name, () => { throw new Error(name); });
-      const mutex = new FifoMutex();
-      const first = await mutex.acquire();
-      const second = mutex.acquire();
-      await mutex.acquire({ timeout: 1 }).catch(({ code }) => console.log(code));
-      first.release();
-      (await second).release();
-      setImmediate(() => console.log(seen.join()));`;
-    const { stdout } = await runScript(script);
+    const { stdout } = await runProgram('throwing-subscribers.mjs');
     const order = 'grant,request,request,cancel,release,grant,release';
     expect(stdout).toBe(`ERR_LOCK_TIMEOUT\n${order}\n`);
   });

@@ -7,7 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { InterProcessLock, InterProcessReaderWriterLock, InterProcessSemaphore } from '../../src/index.js';
 import { hasFcntl, hasFlock, hasStrace } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
-import { holdByFlock, run, runScript } from '../support/programs.js';
+import { holdByFlock, run, runProgram } from '../support/programs.js';
 import { needs } from '../support/tools.js';
 
 const { path } = testFolder();
@@ -64,21 +64,7 @@ describe.runIf(hasFlock && process.platform === 'linux')('a look', () => {
     needs('python3');
     const file = path();
     writeFileSync(file, 'a database');
-    const probe = `import fcntl; f = open(${JSON.stringify(file)}, 'r+'); fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)`;
-    const { stdout, stderr } = await runScript(`
-      import { openSync } from 'node:fs';
-      import { spawnSync } from 'node:child_process';
-      import { createRequire } from 'node:module';
-      import { InterProcessLock, InterProcessSemaphore } from 'fairlock';
-      const { fcntl, constants } = createRequire(import.meta.url)('fs-ext');
-      const file = ${JSON.stringify(file)};
-      const fd = openSync(file, 'r+');
-      await new Promise((resolve, reject) => fcntl(fd, 'setlk', constants.F_WRLCK, (error) => (error ? reject(error) : resolve())));
-      const isHeld = () => spawnSync('python3', ['-c', ${JSON.stringify(probe)}]).status !== 0;
-      console.log(isHeld());
-      for (const mechanism of ['fcntl', 'flock']) console.log(mechanism, new InterProcessLock(file, { mechanism, dataFile: true }).isLocked());
-      console.log('semaphore', new InterProcessSemaphore(file, { permits: 1 }).isLocked());
-      console.log(isHeld());`);
+    const { stdout, stderr } = await runProgram('posix-locks.mjs', [file]);
     expect([stderr, stdout]).toEqual(['', 'true\nfcntl true\nflock false\nsemaphore true\ntrue\n']);
   });
 

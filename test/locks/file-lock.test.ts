@@ -20,7 +20,16 @@ import {
 } from '../../src/index.js';
 import { hasFcntl, hasFlock, hasNamespaces, hasStrace, isRoot } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
-import { Actor, holdByFlock, isFreeForFlock, LineProgram, lyingFlock, run, runScript } from '../support/programs.js';
+import {
+  Actor,
+  holdByFlock,
+  isFreeForFlock,
+  LineProgram,
+  lyingFlock,
+  run,
+  runProgram,
+  runScript,
+} from '../support/programs.js';
 import { needs, needsOpenTmpdir } from '../support/tools.js';
 import { until } from '../support/waiting.js';
 
@@ -317,100 +326,30 @@ describe.runIf(hasFlock)('modes', () => {
 });
 
 describe.runIf(preload !== undefined && hasFcntl)('systems at their limits', () => {
-  const preloaded = (script: string, lie = ''): ReturnType<typeof runScript> =>
-    runScript(script, { LD_PRELOAD: preload, LIE: lie });
-  const whileHeld = async (body: string): Promise<string> => {
-    const file = path();
-    const semaphore = path();
-    const script = `
-      import { InterProcessLock, InterProcessSemaphore } from 'fairlock';
-      import { readdirSync } from 'node:fs';
-      import { spawn } from 'node:child_process';
-      import { once } from 'node:events';
-      const file = ${JSON.stringify(file)}, semaphoreFile = ${JSON.stringify(semaphore)};
-      const held = new InterProcessSemaphore(semaphoreFile, { permits: 1 }).tryAcquire();
-      const holder = spawn('flock', [file, 'sh', '-c', 'echo held; read line'], { stdio: ['pipe', 'pipe', 'inherit'] });
-      await once(holder.stdout, 'data');
-      ${body}
-      process.env.LIE = '';
-      holder.stdin.end();`;
-    const { stdout, stderr } = await preloaded(script);
+  const preloaded = (name: string, args: string[], lie = ''): ReturnType<typeof runProgram> =>
+    runProgram(name, args, { LD_PRELOAD: preload, LIE: lie });
+  const atLimit = async (limit: string): Promise<string> => {
+    needs('flock');
+    const { stdout, stderr } = await preloaded('at-limits.mjs', [limit, path(), path()]);
     expect(stderr).toBe('');
     return stdout;
   };
 
   it('without a thread waits are polled, of every kind', async () => {
-    needs('flock');
-    // Node ends itself where it cannot have the threads of its own pool: so those first.
-    const body = `
-      const { readFile } = await import('node:fs/promises');
-      await Promise.all(Array.from({ length: 4 }, () => readFile('/proc/self/stat')));
-      process.env.LIE = 'threads';
-      for (const fairness of ['kernel', 'fifo']) {
-        const lock = new InterProcessLock(file, { fairness });
-        try { lock.acquireSync({ timeout: 20 }) } catch ({ code }) { console.log(code) }
-        await lock.acquire({ timeout: 20 }).catch(({ code }) => console.log(code));
-        const semaphore = new InterProcessSemaphore(semaphoreFile, { permits: 1, fairness });
-        await semaphore.acquire({ timeout: 20 }).catch(({ code }) => console.log(code));
-      }
-      const waiting = new InterProcessSemaphore(semaphoreFile, { permits: 1 }).acquire();
-      held.release();
-      (await waiting).release();
-      console.log('granted');`;
-    expect(await whileHeld(body)).toBe(`${'ERR_LOCK_TIMEOUT\n'.repeat(6)}granted\n`);
+    expect(await atLimit('threads')).toBe(`${'ERR_LOCK_TIMEOUT\n'.repeat(6)}granted\n`);
   });
 
   it('after a cancelled wait whose thread cannot be signalled requests poll, and nothing leaks', async () => {
-    needs('flock');
-    const body = `
-      const lock = new InterProcessLock(file);
-      const descriptors = () => readdirSync('/proc/self/fd').length;
-      process.env.LIE = 'kill';
-      await lock.acquire({ timeout: 5 }).catch(({ code }) => console.log(code));
-      await lock.acquire({ timeout: 5 }).catch(() => {});
-      const before = descriptors();
-      for (let i = 0; i < 20; i++) await lock.acquire({ timeout: 2 }).catch(() => {});
-      // A look at the holders may still be under way, and two lock files stay open for the next request.
-      while (descriptors() > before + 2) await new Promise((resolve) => setImmediate(resolve));
-      const waiting = lock.acquire();
-      holder.stdin.end();
-      (await waiting).release();
-      console.log('granted');`;
-    expect(await whileHeld(body)).toBe('ERR_LOCK_TIMEOUT\ngranted\n');
+    expect(await atLimit('kill')).toBe('ERR_LOCK_TIMEOUT\ngranted\n');
   });
 
   it('byte-range locks that are refused at run time are LockUnsupportedError; auto goes on without them', async () => {
-    const script = `
-      import { InterProcessLock, InterProcessSemaphore, layers } from 'fairlock';
-      layers(); // The addon asks when it is loaded.
-      process.env.LIE = 'ofd';
-      const file = ${JSON.stringify(path())};
-      const told = ({ code, message }) => console.log(code, message.includes('sandbox'));
-      try { new InterProcessLock(file, { mechanism: 'fcntl' }).tryAcquire() } catch (error) { told(error) }
-      await new InterProcessSemaphore(file, { permits: 2 }).acquire().catch(told);
-      const handle = await new InterProcessLock(file, { fairness: 'auto' }).acquire();
-      console.log(handle.released);`;
-    const { stdout } = await preloaded(script, 'nothing yet');
+    const { stdout } = await preloaded('refused-byte-locks.mjs', [path()], 'nothing yet');
     expect(stdout).toBe('ERR_LOCK_UNSUPPORTED true\nERR_LOCK_UNSUPPORTED true\nfalse\n');
   });
 
   it('a system without open-file-description locks says so at construction, and serves all else', async () => {
-    const script = `
-      import { InterProcessLock, InterProcessReaderWriterLock, InterProcessSemaphore } from 'fairlock';
-      const file = ${JSON.stringify(path())};
-      const told = (make) => { try { make() } catch ({ code, message }) { console.log(code, message.split(': ').at(-1)) } };
-      told(() => new InterProcessLock(file, { mechanism: 'fcntl' }));
-      told(() => new InterProcessLock(file, { fairness: 'fifo' }));
-      told(() => new InterProcessSemaphore(file, { permits: 2 }));
-      const lock = new InterProcessLock(file, { fairness: 'auto', unlinkOnRelease: true });
-      const handle = await lock.acquire();
-      console.log(lock.inspect().fairness, lock.isLocked());
-      const next = lock.acquire();
-      handle.release();
-      (await next).release();
-      (await new InterProcessReaderWriterLock(file).acquireRead()).release();
-      console.log('served');`;
-    const { stdout } = await preloaded(script, 'ofd');
+    const { stdout } = await preloaded('no-byte-locks.mjs', [path()], 'ofd');
     const lines = stdout.trim().split('\n');
     expect(lines.map((line) => line.replace(/ .*(needs open-file-description locks).*/, ' $1'))).toEqual([
       ...Array(3).fill('ERR_LOCK_UNSUPPORTED needs open-file-description locks'),
@@ -423,18 +362,7 @@ describe.runIf(preload !== undefined && hasFcntl)('systems at their limits', () 
     'a file system that locks only what is open for writing is served, %s',
     async (how) => {
       needs('flock');
-      const file = path();
-      const script = `
-      import { InterProcessLock } from 'fairlock';
-      import { spawn } from 'node:child_process';
-      import { once } from 'node:events';
-      const lock = new InterProcessLock(${JSON.stringify(file)});
-      ${how === 'wait' ? `const holder = spawn('flock', [${JSON.stringify(file)}, 'sh', '-c', 'echo held; read line'], { stdio: ['pipe', 'pipe', 'inherit'], env: {} }); await once(holder.stdout, 'data'); setTimeout(() => holder.stdin.end(), 1);` : ''}
-      const handle = ${how === 'acquireSync' ? 'lock.acquireSync()' : 'await lock.acquire()'};
-      const { spawnSync } = await import('node:child_process');
-      console.log(spawnSync('flock', ['-n', ${JSON.stringify(file)}, 'true'], { env: {} }).status);
-      handle.release();`;
-      const { stdout, stderr } = await preloaded(script, 'nfs');
+      const { stdout, stderr } = await preloaded('write-only-locks.mjs', [path(), how], 'nfs');
       expect([stderr, stdout]).toEqual(['', '1\n']);
     },
   );

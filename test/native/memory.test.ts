@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { hasFcntl } from '../support/capabilities.js';
 import { testFolder } from '../support/paths.js';
-import { lyingFlock, preloaded, program, run, runScript } from '../support/programs.js';
+import { lyingFlock, preloaded, program, run, runProgram } from '../support/programs.js';
 import { rounds } from '../support/scale.js';
 import { needs } from '../support/tools.js';
 
@@ -40,21 +40,8 @@ describe.runIf(hasFcntl && failing !== undefined)('an allocation of the addon th
 describe.runIf(hasFcntl && bigTls !== undefined)('libraries with many thread-local bytes', () => {
   it('leave room on the stack of a thread that waits', async () => {
     needs('flock');
-    const script = `
-      const { InterProcessLock } = await import('fairlock');
-      const { spawn } = await import('node:child_process');
-      const file = ${JSON.stringify(path())};
-      const holder = spawn('flock', [file, 'sh', '-c', 'echo held; read line'], { stdio: ['pipe', 'pipe', 'inherit'] });
-      await new Promise((resolve) => holder.stdout.once('data', resolve));
-      const lock = new InterProcessLock(file);
-      const waiting = lock.acquire();
-      const { loadAddon } = await import(${JSON.stringify(new URL('../../dist/internal/native/addon.js', import.meta.url).href)});
-      console.log(loadAddon().api.threads(), 'parked');
-      holder.stdin.end();
-      (await waiting).release();
-      console.log('granted');`;
     // Node itself says on stderr that one of its threads, with a small stack, did not start.
-    const { code, stdout } = await runScript(script, { LD_PRELOAD: bigTls });
+    const { code, stdout } = await runProgram('parked-thread.mjs', [path()], { LD_PRELOAD: bigTls });
     expect([code, stdout]).toEqual([0, '1 parked\ngranted\n']);
   });
 });

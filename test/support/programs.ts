@@ -222,6 +222,16 @@ export function runScript(script: string, env: NodeJS.ProcessEnv = {}, flags: st
   return run(process.execPath, ['--no-warnings', ...flags, '--input-type=module', '-e', script], env);
 }
 
+/** Runs one of test/programs to its end. */
+export function runProgram(
+  name: string,
+  args: readonly string[] = [],
+  env: NodeJS.ProcessEnv = {},
+  flags: readonly string[] = [],
+): Promise<Ran> {
+  return run(process.execPath, ['--no-warnings', ...flags, program(name), ...args], env);
+}
+
 /** flock(1), holding the file until it is released. */
 export async function holdByFlock(
   file: string,

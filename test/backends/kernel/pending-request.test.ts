@@ -12,7 +12,7 @@ import { InterProcessLock } from '../../../src/index.js';
 import { loadAddon } from '../../../src/native/addon.js';
 import { hasFcntl, hasParking } from '../../support/capabilities.js';
 import { openDescriptors, testFolder } from '../../support/paths.js';
-import { Actor, forkProgram, program, run } from '../../support/programs.js';
+import { Actor, forkProgram, program, runProgram } from '../../support/programs.js';
 import { rounds } from '../../support/scale.js';
 import { outcome, settle, until } from '../../support/waiting.js';
 
@@ -190,46 +190,12 @@ describe.runIf(hasParking)('a process with a wait pending', () => {
   it.each(hasFcntl ? (['kernel', 'fifo'] as const) : (['kernel'] as const))(
     'has another handler for our signal: the wait goes on, later requests poll, and nothing is lost, %s',
     async (fairness) => {
-      const script = `
-      // libuv takes every signal that ours could be.
-      const { createRequire } = await import('node:module');
-      const { Signal } = createRequire(path)('internal/test/binding').internalBinding('signal_wrap');
-      for (let number = 41; number <= 64; number++) new Signal().start(number);
-      lock.close();
-      await wait.catch(({ code }) => console.log(code));
-      const again = new InterProcessLock(path, options);
-      try {
-        again.acquireSync({ timeout: 5 });
-      } catch ({ code }) {
-        console.log(code);
-      }
-      const controller = new AbortController();
-      const second = again.acquire({ signal: controller.signal });
-      controller.abort();
-      await second.catch(({ name }) => console.log(name));
-      const third = again.acquire();
-      process.send('ready');
-      (await third).release();
-      console.log('granted');
-      process.disconnect();
-      process.exit();`;
       const lock = new InterProcessLock(path(), { fairness });
       const handle = await lock.acquire();
-      const source = `import { InterProcessLock } from 'fairlock';
-      const path = ${JSON.stringify(lock.path)};
-      const options = { fairness: '${fairness}' };
-      const lock = new InterProcessLock(path, options);
-      const wait = lock.acquire();
-      wait.catch(() => {});
-      await new Promise((resolve) => setImmediate(resolve));
-      ${script}`;
-      const child = spawn(
-        process.execPath,
-        ['--no-warnings', '--expose-internals', '--input-type=module', '-e', source],
-        {
-          stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
-        },
-      );
+      const flags = ['--no-warnings', '--expose-internals'];
+      const child = spawn(process.execPath, [...flags, program('signals-taken.mjs'), lock.path, fairness], {
+        stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
+      });
       let stdout = '';
       child.stdout?.on('data', (text) => {
         stdout += text;
@@ -244,28 +210,8 @@ describe.runIf(hasParking)('a process with a wait pending', () => {
 });
 
 describe.runIf(hasParking)('Workers with waits pending', () => {
-  const WORKER = `
-    const { parentPort, workerData } = require('node:worker_threads');
-    import('fairlock').then(async ({ InterProcessLock }) => {
-      const lock = new InterProcessLock(workerData.path, { mechanism: workerData.mechanism });
-      parentPort.postMessage('loaded');
-      if (workerData.sync) lock.acquireSync();
-      else await lock.acquire();
-      parentPort.postMessage('holding');
-    });`;
-
-  async function inMainProcess(script: string): Promise<string> {
-    const source = `
-      import { Worker } from 'node:worker_threads';
-      import { once } from 'node:events';
-      import { readdirSync } from 'node:fs';
-      const start = async (workerData) => {
-        const worker = new Worker(${JSON.stringify(WORKER)}, { eval: true, execArgv: [], workerData });
-        await once(worker, 'message');
-        return worker;
-      };
-      ${script}`;
-    const ran = await run(process.execPath, ['--input-type=module', '-e', source], {}, process.cwd());
+  async function inMainProcess(name: string, ...args: string[]): Promise<string> {
+    const ran = await runProgram(name, args);
     expect([ran.code, ran.signal, ran.stderr]).toEqual([0, null, '']);
     return ran.stdout;
   }
@@ -273,19 +219,8 @@ describe.runIf(hasParking)('Workers with waits pending', () => {
   it.each(['async', 'sync'])('terminate() ends them, %s, many times in a Worker only', async (kind) => {
     const lock = new InterProcessLock(path());
     const handle = await lock.acquire();
-    const data = JSON.stringify({ path: lock.path, sync: kind === 'sync' });
-    const script = `
-      const tasks = () => readdirSync('/proc/self/task').length;
-      const fds = () => readdirSync('/proc/self/fd').length;
-      await (await start(${data})).terminate();
-      const before = fds();
-      for (let i = 0; i < ${rounds(2, kind === 'sync' ? 20 : 100)}; i++) {
-        const worker = await start(${data});
-        if (i % 2 === 0) await new Promise((resolve) => setImmediate(resolve));
-        await worker.terminate();
-      }
-      console.log(fds() <= before + 1 ? 'none left' : fds() - before);`;
-    expect(await inMainProcess(script)).toBe('none left\n');
+    const times = rounds(2, kind === 'sync' ? 20 : 100);
+    expect(await inMainProcess('waiting-workers.mjs', lock.path, kind, String(times))).toBe('none left\n');
     expect(lock.inspect().waiters).toEqual([]);
     handle.release();
     expect(lock.tryAcquire()).not.toBeNull();
@@ -294,27 +229,13 @@ describe.runIf(hasParking)('Workers with waits pending', () => {
   it('many Workers at once wait for each other and for the main thread', async () => {
     const [lock, counter] = [path(), path()];
     writeFileSync(counter, '0');
-    const data = JSON.stringify({ path: lock, counter, times: 20, options: {} });
-    const script = `
-      const workers = Array.from({ length: 8 }, () => new Worker(${JSON.stringify(program('worker-locker.mjs'))}, { execArgv: [], workerData: ${data} }));
-      const problems = [];
-      for (const worker of workers) worker.on('message', (message) => problems.push(message));
-      await Promise.all(workers.map((worker) => once(worker, 'exit')));
-      console.log(JSON.stringify(problems));`;
-    expect(await inMainProcess(script)).toBe('[]\n');
-    expect(await readFile(counter, 'utf8')).toBe('160');
+    const all = { path: lock, counter, options: {}, count: 8, times: 20, rounds: 1, mainToo: false };
+    const told = await inMainProcess('many-workers.mjs', JSON.stringify(all));
+    expect(JSON.parse(told)).toEqual({ counter: '160', problems: [] });
   });
 
   it('the lock of a Worker that is terminated is released', async () => {
-    const file = path();
-    const script = `
-      const worker = new Worker(${JSON.stringify(WORKER)}, { eval: true, execArgv: [], workerData: ${JSON.stringify({ path: file })} });
-      await new Promise((resolve) => worker.on('message', (message) => message === 'holding' && resolve()));
-      await worker.terminate();
-      const { InterProcessLock } = await import('fairlock');
-      (await new InterProcessLock(${JSON.stringify(file)}).acquire()).release();
-      console.log('free');`;
-    expect(await inMainProcess(script)).toBe('free\n');
+    expect(await inMainProcess('waiting-workers.mjs', path(), 'holds')).toBe('free\n');
     await settle();
   });
 });

@@ -1,6 +1,5 @@
 import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { QUEUE_MAGIC, QUEUE_VERSION } from '../../../src/backends/order/protocol.js';
 import { sidecarOf } from '../../../src/files/sibling-files.js';
@@ -8,7 +7,7 @@ import { InterProcessLock } from '../../../src/index.js';
 import { holdBytes } from '../../support/byte-locks.js';
 import { hasFcntl } from '../../support/capabilities.js';
 import { testFolder } from '../../support/paths.js';
-import { Actor, LineProgram } from '../../support/programs.js';
+import { Actor, LineProgram, program } from '../../support/programs.js';
 import { outcome, settle, until } from '../../support/waiting.js';
 
 const { path } = testFolder();
@@ -72,21 +71,8 @@ describe.runIf(hasFcntl)('the version of the queue', () => {
 describe.runIf(runsPrevious)('the previous version of the library (0.2.0) on the same path', () => {
   /** A process of it: `acquire NAME`, `release NAME`. */
   async function start(file: string, options: object): Promise<LineProgram> {
-    const script = `
-      import { createInterface } from 'node:readline';
-      import { InterProcessLock, runOnce, LeaderElection, setNativeBinding } from ${JSON.stringify(pathToFileURL(join(previous, 'fairlock.mjs')).href)};
-      setNativeBinding(${JSON.stringify(join(previous, 'linux-x64.node'))});
-      const lock = new InterProcessLock(${JSON.stringify(file)}, ${JSON.stringify(options)});
-      let handle;
-      console.log('ready');
-      for await (const line of createInterface(process.stdin)) {
-        if (line === 'acquire') lock.acquire().then((got) => { handle = got; console.log('acquired'); });
-        else if (line === 'try') { handle = lock.tryAcquire(); console.log(handle === null ? 'held' : 'acquired'); }
-        else if (line === 'once') console.log(await runOnce(${JSON.stringify(`${file}-once`)}, () => 'by 0.2.0', { key: 'k' }));
-        else if (line === 'lead') await new LeaderElection(${JSON.stringify(`${file}-leader`)}).run(({ token }) => console.log(token));
-        else { handle.release(); console.log('released'); }
-      }`;
-    const child = new LineProgram(process.execPath, ['--no-warnings', '--input-type=module', '-e', script]);
+    const args = [program('previous-version.mjs'), previous, file, JSON.stringify(options)];
+    const child = new LineProgram(process.execPath, ['--no-warnings', ...args]);
     expect(await child.line()).toBe('ready');
     return child;
   }

@@ -8,7 +8,7 @@ import { sidecarOf } from '../../../src/files/sibling-files.js';
 import { InterProcessLock, type InterProcessReaderWriterLock } from '../../../src/index.js';
 import { canMount, hasFcntl, isRoot } from '../../support/capabilities.js';
 import { openDescriptors, testFolder } from '../../support/paths.js';
-import { Actor, lyingFlock, run, runScript } from '../../support/programs.js';
+import { Actor, lyingFlock, run, runProgram } from '../../support/programs.js';
 import { makeSocket, needsOpenTmpdir } from '../../support/tools.js';
 
 const { path } = testFolder();
@@ -69,36 +69,12 @@ describe.runIf(hasFcntl)('a queue that cannot be had', () => {
   });
 
   it.runIf(lying !== undefined)('where files have no link count, nothing spins', async () => {
-    const script = `
-      import { InterProcessLock } from 'fairlock';
-      for (const fairness of ['auto', 'fifo']) {
-        const lock = new InterProcessLock(${JSON.stringify(path())}, { fairness });
-        const handle = await lock.acquire({ timeout: 1000 });
-        const next = lock.acquire();
-        handle.release();
-        (await next).release();
-        console.log(fairness, lock.inspect().fairness);
-      }`;
-    const { stdout, stderr } = await runScript(script, { LD_PRELOAD: lying, LIE: 'nlink' });
+    const { stdout, stderr } = await runProgram('no-link-count.mjs', [path()], { LD_PRELOAD: lying, LIE: 'nlink' });
     expect([stderr, stdout]).toEqual(['', 'auto fifo\nfifo fifo\n']);
   });
 
   it.runIf(lying !== undefined)('a try that is refused leaves no descriptor open', async () => {
-    const script = `
-      import { readdirSync } from 'node:fs';
-      import { InterProcessLock, InterProcessSemaphore } from 'fairlock';
-      const locks = [
-        new InterProcessLock(${JSON.stringify(path())}, { fairness: 'fifo' }),
-        new InterProcessSemaphore(${JSON.stringify(path())}, { permits: 2, fairness: 'fifo' }),
-      ];
-      const codes = new Set();
-      const attempt = (step) => { try { step(); } catch ({ code }) { codes.add(code); } };
-      const open = () => readdirSync('/proc/self/fd').length;
-      process.env.LIE = 'ENOLCK';
-      const before = open();
-      for (let i = 0; i < 50; i++) for (const lock of locks) attempt(() => lock.tryAcquire());
-      console.log(open() - before < 8, [...codes].join());`;
-    const { stdout, stderr } = await runScript(script, { LD_PRELOAD: lying });
+    const { stdout, stderr } = await runProgram('refused-tries.mjs', [path(), path()], { LD_PRELOAD: lying });
     expect([stderr, stdout]).toEqual(['', 'true ERR_LOCK_UNSUPPORTED\n']);
   });
 
