@@ -101,7 +101,7 @@ const MUTANTS = [
   [
     'a try passes the queue of other processes',
     'src/backends/kernel/kernel-lock.ts',
-    'return this.#ifQueueEmpty(queue, file, mode);',
+    'return this.#ifQueueEmpty(queue.sidecar, file, mode);',
     'return file.lock.tryLock(mode);',
     FAIR,
   ],
@@ -158,7 +158,7 @@ const MUTANTS = [
   [
     'waiters of a semaphore overtake its queue',
     'src/backends/kernel/semaphore-backend.ts',
-    'if (this.order.queue?.look((sidecar) => sidecar.isFirst()) === CONTENDED) return null;',
+    'if (this.order.queue?.sidecar.look((open) => open.isFirst()) === CONTENDED) return null;',
     '',
     ['test/locks/inter-process-semaphore.test.ts', 'test/chaos/chaos.test.ts'],
   ],

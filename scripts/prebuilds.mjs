@@ -42,7 +42,7 @@ function build(name) {
   const run = (...args) => execFileSync(zig, args, { cwd: addon, stdio: 'inherit' });
   if (name.startsWith('win32')) {
     // Without the C library, which the compiler would have to build first.
-    const objects = ['windows', 'windows_waits'].map((source) => {
+    const objects = ['windows', 'windows_calls', 'windows_waits'].map((source) => {
       const object = join(fresh, `${source}.obj`);
       run(...compile, '-c', `src/${source}.c`, '-o', object);
       return object;

@@ -1,4 +1,4 @@
-// The addon of Windows: what it takes from Node, and the calls. windows_waits.c has the waits.
+// The addon of Windows: what it takes from Node, and the calls (windows_calls.c); waits on threads (windows_waits.c).
 #ifndef FAIRLOCK_WINDOWS_ADDON_H
 #define FAIRLOCK_WINDOWS_ADDON_H
 
@@ -9,39 +9,25 @@
 
 enum { GRANTED = 0, CONTENDED = 1 };  // anything else: a negated error of the system
 
-typedef napi_status (*get_cb_info)(napi_env, napi_callback_info, size_t *, napi_value *, napi_value *, void **);
-typedef napi_status (*get_value_int32)(napi_env, napi_value, int32_t *);
-typedef napi_status (*get_value_bool)(napi_env, napi_value, bool *);
-typedef napi_status (*get_value_double)(napi_env, napi_value, double *);
-typedef napi_status (*create_int32)(napi_env, int32_t, napi_value *);
-typedef napi_status (*create_function)(napi_env, const char *, size_t, napi_callback, void *, napi_value *);
-typedef napi_status (*set_named_property)(napi_env, napi_value, const char *, napi_value);
-typedef napi_status (*create_tsfn)(napi_env, napi_value, napi_value, napi_value, size_t, size_t, void *, napi_finalize,
-                                   void *, napi_threadsafe_function_call_js, napi_threadsafe_function *);
-typedef napi_status (*call_tsfn)(napi_threadsafe_function, void *, napi_threadsafe_function_call_mode);
-typedef napi_status (*keep_tsfn)(napi_env, napi_threadsafe_function);
-typedef napi_status (*create_string)(napi_env, const char *, size_t, napi_value *);
-typedef napi_status (*add_hook)(napi_env, void (*)(void *), void *);
-typedef void *(*get_osfhandle)(int);
+void *uv_get_osfhandle(int fd);
 
+// What is taken from the running program, which need not be called node.exe.
+#define NODE_FUNCTIONS(each)                                                        \
+  each(napi_get_cb_info) each(napi_get_value_bool) each(napi_get_value_double)      \
+  each(napi_create_int32) each(napi_create_function) each(napi_set_named_property)  \
+  each(napi_create_threadsafe_function) each(napi_call_threadsafe_function)         \
+  each(napi_ref_threadsafe_function) each(napi_unref_threadsafe_function)           \
+  each(napi_create_string_utf8) each(napi_add_env_cleanup_hook) each(uv_get_osfhandle)
+
+#define NODE_FUNCTION(name) __typeof__(&name) name;
 typedef struct {
-  get_cb_info cb_info;
-  get_value_int32 value_int32;
-  get_value_bool value_bool;
-  get_value_double value_double;
-  create_int32 int32;
-  create_function function;
-  set_named_property set;
-  create_tsfn create_tsfn;
-  call_tsfn call_tsfn;
-  keep_tsfn ref_tsfn, unref_tsfn;
-  create_string string;
-  add_hook add_hook;
-  get_osfhandle handle;
+  NODE_FUNCTIONS(NODE_FUNCTION)
 } node_functions;
 
-// Looked up in the running program, which need not be called node.exe.
 extern node_functions node;
+
+// False: the program has not all of them.
+bool look_up_all(void);
 
 // What is locked, and how.
 typedef struct {

@@ -32,8 +32,8 @@ static void keep_alive(napi_env env, lock_wait *self, bool keep) {
   if (self->keeps_alive == keep) return;
   self->keeps_alive = keep;
   self->client->waiting += keep ? 1 : -1;
-  if (keep && self->client->waiting == 1) node.ref_tsfn(env, self->client->tell);
-  if (!keep && self->client->waiting == 0) node.unref_tsfn(env, self->client->tell);
+  if (keep && self->client->waiting == 1) node.napi_ref_threadsafe_function(env, self->client->tell);
+  if (!keep && self->client->waiting == 0) node.napi_unref_threadsafe_function(env, self->client->tell);
 }
 
 static void free_wait(lock_wait *self) {
@@ -50,7 +50,7 @@ static void finish(lock_wait *self, DWORD error) {
     if (self->cancelled && error == 0) unlock_call(&self->target);
     self->error = self->cancelled ? ERROR_OPERATION_ABORTED : error;
     self->ended = true;
-    if (self->told) node.call_tsfn(self->client->tell, NULL, napi_tsfn_nonblocking);
+    if (self->told) node.napi_call_threadsafe_function(self->client->tell, NULL, napi_tsfn_nonblocking);
   }
   ReleaseSRWLockExclusive(&mutex);
 }
@@ -100,19 +100,19 @@ static napi_value connect_client(napi_env env, napi_callback_info info) {
   napi_value callback = NULL, name = NULL;
   size_t given = 1;
   int i = 0;
-  node.cb_info(env, info, &given, &callback, NULL, NULL);
+  node.napi_get_cb_info(env, info, &given, &callback, NULL, NULL);
   AcquireSRWLockExclusive(&mutex);
   while (i < MAX_CLIENTS && clients[i].used) i++;
   if (i < MAX_CLIENTS) clients[i] = (client){.used = true};
   ReleaseSRWLockExclusive(&mutex);
   if (i == MAX_CLIENTS) return number(env, -ERROR_NOT_ENOUGH_MEMORY);
-  node.string(env, "fairlock", NAPI_AUTO_LENGTH, &name);
-  if (node.create_tsfn(env, callback, NULL, name, 0, 1, NULL, NULL, NULL, NULL, &clients[i].tell) != napi_ok) {
+  node.napi_create_string_utf8(env, "fairlock", NAPI_AUTO_LENGTH, &name);
+  if (node.napi_create_threadsafe_function(env, callback, NULL, name, 0, 1, NULL, NULL, NULL, NULL, &clients[i].tell) != napi_ok) {
     clients[i].used = false;
     return number(env, -ERROR_NOT_ENOUGH_MEMORY);
   }
-  node.unref_tsfn(env, clients[i].tell);
-  node.add_hook(env, leave, &clients[i]);  // after the function was made, so it is called before that is unmade
+  node.napi_unref_threadsafe_function(env, clients[i].tell);
+  node.napi_add_env_cleanup_hook(env, leave, &clients[i]);  // after the function was made, so it is called before that is unmade
   return number(env, i);
 }
 

@@ -14,6 +14,7 @@ import { KernelLock } from './kernel/kernel-lock.js';
 import type { Mechanism } from './kernel/mechanism.js';
 import { LockfileBackend } from './lockfile/lockfile-backend.js';
 import { ProcessOrder } from './order/process-order.js';
+import { Sidecar } from './order/sidecar.js';
 import { TicketQueue } from './order/ticket-queue.js';
 import type { PathState } from './path-state.js';
 
@@ -64,7 +65,7 @@ export function processOrder(
 ): ProcessOrder {
   const { api: addon } = loadLocks();
   if (fairness === 'kernel' || addon === undefined) return new ProcessOrder(undefined, false, place);
-  const queue = state.tickets(() => new TicketQueue(state.name.path, file, addon));
+  const queue = state.tickets(() => new TicketQueue(new Sidecar(state.name.path, file, addon)));
   return new ProcessOrder(queue, fairness === 'auto', place);
 }
 

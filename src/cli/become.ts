@@ -2,7 +2,7 @@
 import { loadAddon } from '../inspect/index.js';
 import { CliError, UNAVAILABLE } from './exit-codes.js';
 import { reasonOf } from './reasons.js';
-import type { Run, RunOptions } from './run.js';
+import type { Run, RunOptions } from './run-call.js';
 import { lockDescriptor } from './surroundings.js';
 import { TRACE_FOLDER } from './trace-events.js';
 

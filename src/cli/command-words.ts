@@ -1,15 +1,7 @@
 /** What `fairlock run` is to run, in flock(1)'s forms. */
 import { isChanged, lastArguments, wordsOfCommand } from './arguments.js';
 import { CliError, USAGE } from './exit-codes.js';
-import type { RunOptions } from './run.js';
-
-/** A command's words as Node has them, and as the kernel has them. */
-export interface CommandWords {
-  file: string;
-  /** @throws {CliError} Node has changed one of them */
-  text(): { file: string; args: string[] };
-  bytes(): Buffer[];
-}
+import type { CommandWords, RunOptions } from './run-call.js';
 
 /** What is wrong whatever the lock is. */
 export function checkedCommand(words: readonly string[], options: RunOptions): CommandWords {

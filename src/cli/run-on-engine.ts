@@ -8,7 +8,7 @@ import { runCommand } from './child.js';
 import { CliError, isForUser, NO_INPUT, OS_ERROR, UNAVAILABLE, USAGE } from './exit-codes.js';
 import { say } from './output.js';
 import { reasonOf } from './reasons.js';
-import type { Run, RunOptions } from './run.js';
+import type { EngineChoice, Run, RunOptions } from './run-call.js';
 import { announceWait } from './wait-notice.js';
 
 /** Before the notice is first shown, so that it names the holder. */
@@ -28,13 +28,6 @@ interface Locks {
   };
   semaphore(name: string, options: { permits: number }): OneLock;
   close(): Promise<void>;
-}
-
-export type EngineKind = 'etcd' | 'postgres' | 'redis';
-
-export interface EngineChoice {
-  kind: EngineKind;
-  url: string;
 }
 
 export async function runOnEngine(engine: EngineChoice, run: Run): Promise<number> {

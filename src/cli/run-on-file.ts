@@ -15,7 +15,7 @@ import { CANNOT_CREATE, CliError, NO_INPUT, OS_ERROR, UNAVAILABLE, USAGE } from 
 import { heldBy } from './held-by.js';
 import { say } from './output.js';
 import { reasonOf } from './reasons.js';
-import { type Run, type RunOptions, sayTaken } from './run.js';
+import { type Run, type RunOptions, sayTaken } from './run-call.js';
 import { announceWait } from './wait-notice.js';
 
 /** The command's exit code, if it does not become the command. */

@@ -3,8 +3,7 @@
  * than a lock to get. What is not plainly right is left to that library, which says what is wrong.
  */
 import { parseArgs } from 'node:util';
-import type { RunOptions } from './run.js';
-import type { EngineChoice, EngineKind } from './run-on-engine.js';
+import type { EngineChoice, EngineKind, RunCall } from './run-call.js';
 
 const OPTIONS = {
   shared: { type: 'boolean', short: 's' },
@@ -33,13 +32,6 @@ const MODES = ['shared', 'exclusive', 'e'];
 /** Not to be abbreviated, so that the beginnings of flock(1)'s options stay what they are; or with one dash only. */
 const FULL_ONLY = ['etcd', 'postgres', 'redis', 'e'];
 const SHORT_WITH_VALUE = /^-[a-zA-Z]*[wEc]$/;
-
-export interface RunCall {
-  file: string;
-  words: string[];
-  options: RunOptions;
-  engine: EngineChoice | undefined;
-}
 
 /** Of a command line that begins with `run`; undefined: there is something to say about it. */
 export function readRun([first, ...words]: readonly string[]): RunCall | undefined {

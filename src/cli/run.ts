@@ -1,37 +1,12 @@
 /** `fairlock run`: flock(1), and more. */
-import type { MechanismName } from '../index.js';
 import { firstTry } from '../inspect/index.js';
 import { isChanged } from './arguments.js';
 import { become, mayBecome } from './become.js';
-import { type CommandWords, checkedCommand } from './command-words.js';
+import { checkedCommand } from './command-words.js';
 import { CliError, USAGE } from './exit-codes.js';
-import { say } from './output.js';
-import type { RunCall } from './run-options.js';
+import { type Run, type RunCall, type RunOptions, sayTaken } from './run-call.js';
 import { Signals } from './signals.js';
-import { type Surroundings, surroundings } from './surroundings.js';
-
-export interface RunOptions {
-  shared: boolean;
-  nonblock: boolean;
-  /** Seconds. */
-  wait: number | undefined;
-  conflictExitCode: number;
-  close: boolean;
-  fork: boolean;
-  verbose: boolean;
-  fair: boolean;
-  mechanism: 'auto' | MechanismName;
-  permits: number | undefined;
-}
-
-/** A run whose words are checked, from its first moment to the command. */
-export interface Run {
-  file: string;
-  command: CommandWords;
-  options: RunOptions;
-  around: Surroundings;
-  signals: Signals;
-}
+import { surroundings } from './surroundings.js';
 
 /** As the command line has it. @throws {CliError} */
 export async function runCall({ file, words, options, engine }: RunCall): Promise<number> {
@@ -58,11 +33,4 @@ export async function runCall({ file, words, options, engine }: RunCall): Promis
 
 function isPlain({ mechanism, fair, permits }: RunOptions): boolean {
   return (mechanism === 'auto' || mechanism === 'flock') && !fair && permits === undefined;
-}
-
-/** With -v, what flock(1) says. @param ms how long it took */
-export function sayTaken({ command, options }: Run, ms: number): void {
-  if (!options.verbose) return;
-  say(`getting lock took ${(ms / 1000).toFixed(6)} seconds`);
-  say(`executing ${command.file}`);
 }

@@ -3,7 +3,8 @@ import { Command } from 'commander';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { registerRun } from '../../src/cli/commands/run.js';
-import { expandOptions, type RunCall, readRun } from '../../src/cli/run-options.js';
+import type { RunCall } from '../../src/cli/run-call.js';
+import { expandOptions, readRun } from '../../src/cli/run-options.js';
 import { rounds } from '../support/scale.js';
 
 /** What commander makes of it; undefined: it says that something is wrong. */

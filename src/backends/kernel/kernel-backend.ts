@@ -86,7 +86,7 @@ export class KernelBackend implements Backend, SyncWaitable, Stealable, Adoptabl
   }
 
   inspect(): Inspection {
-    const sidecar = this.lock.order.queue?.sidecar;
+    const sidecar = this.lock.order.queue?.sidecar.path;
     const key = `${this.name} ${sidecar}`;
     return inspection(() => lockParties(this.lock.path, this.name, sidecar), { underWay: this.state.looks, key });
   }
@@ -155,7 +155,7 @@ export class KernelBackend implements Backend, SyncWaitable, Stealable, Adoptabl
 
   dispose(): void {
     this.lock.files.dispose();
-    this.lock.order.queue?.dispose();
+    this.lock.order.queue?.sidecar.dispose();
   }
 
   #refuseWhereLimited(what: keyof Limits): void {

@@ -84,7 +84,7 @@ export class KernelGrant implements Grant {
     }
     try {
       // A request that is queued is about to use the file, and removes it in turn.
-      if (order.queue?.removeSidecar() === false) return false;
+      if (order.queue?.sidecar.remove() === false) return false;
       // With fcntl we hold the byte of the removal lock already, with all others.
       if (mechanism.name === 'fcntl' || takeRemovalLock(mechanism.addon, files.file, file)) unlinkSync(files.path);
     } catch {

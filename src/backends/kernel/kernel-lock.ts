@@ -7,7 +7,7 @@ import { CONTENDED, GRANTED } from '../../native/addon.js';
 import type { TryStatus } from '../../native/native-file.js';
 import type { InternalLockOptions, LockMode } from '../../options.js';
 import type { ProcessOrder } from '../order/process-order.js';
-import type { TicketQueue } from '../order/ticket-queue.js';
+import type { Sidecar } from '../order/sidecar.js';
 import type { Turn } from '../order/turn.js';
 import type { PathState } from '../path-state.js';
 import { KernelFiles } from './kernel-files.js';
@@ -75,7 +75,7 @@ export class KernelLock {
     const { queue } = this.order;
     if (queue === undefined) return file.lock.tryLock(mode);
     try {
-      return this.#ifQueueEmpty(queue, file, mode);
+      return this.#ifQueueEmpty(queue.sidecar, file, mode);
     } catch (error) {
       if (!this.order.doWithout(error)) throw error;
       return file.lock.tryLock(mode);
@@ -100,11 +100,11 @@ export class KernelLock {
     return status === CONTENDED && !isFollowedByWait ? this.#unlessProbed(file, mode) : status;
   }
 
-  #ifQueueEmpty(queue: TicketQueue, file: OpenFile, mode: LockMode): TryStatus {
+  #ifQueueEmpty(sidecar: Sidecar, file: OpenFile, mode: LockMode): TryStatus {
     // Where files come and go, no sidecar is made while no request is queued. One that is made after this look is of a
     // request that has asked later.
-    if (this.options.unlinkOnRelease && !queue.exists()) return file.lock.tryLock(mode);
-    return queue.look((sidecar) => file.nativeFile.tryIfQueueEmpty(sidecar, mode));
+    if (this.options.unlinkOnRelease && !sidecar.exists()) return file.lock.tryLock(mode);
+    return sidecar.look((open) => file.nativeFile.tryIfQueueEmpty(open, mode));
   }
 
   /**

@@ -29,7 +29,7 @@ export class SemaphoreBackend implements Backend, SyncWaitable {
   tryAcquire(): Grant | null {
     // Queued requests come first. One that is queued after this look has asked later.
     try {
-      if (this.order.queue?.look((sidecar) => sidecar.isFirst()) === CONTENDED) return null;
+      if (this.order.queue?.sidecar.look((open) => open.isFirst()) === CONTENDED) return null;
     } catch (error) {
       if (!this.order.doWithout(error)) throw error;
     }
@@ -61,7 +61,7 @@ export class SemaphoreBackend implements Backend, SyncWaitable {
 
   inspect(): Inspection {
     const { path, followSymlinks } = this.permits.file;
-    const sidecar = this.order.queue?.sidecar;
+    const sidecar = this.order.queue?.sidecar.path;
     const look = () => semaphoreParties(path, followSymlinks, sidecar);
     return inspection(look, { underWay: this.state.looks, key: `semaphore ${sidecar}` });
   }
@@ -75,7 +75,7 @@ export class SemaphoreBackend implements Backend, SyncWaitable {
   }
 
   dispose(): void {
-    this.order.queue?.dispose();
+    this.order.queue?.sidecar.dispose();
   }
 
   #areTaken(isTaken: (permit: number) => boolean): boolean {

@@ -51,7 +51,7 @@ export class ProcessOrder {
    * kernel's order, the next request uses the queue of the new place.
    */
   get queue(): TicketQueue | undefined {
-    return this.#queue?.canonical === this.place.canonical ? this.#queue : undefined;
+    return this.#queue?.sidecar.canonical === this.place.canonical ? this.#queue : undefined;
   }
 
   /** Whether the path leads to another place now than the queue's. */
@@ -80,7 +80,7 @@ export class ProcessOrder {
   /** To wait with for a ticket. Undefined: there is no queue. */
   openSidecar(): OpenFile | undefined {
     try {
-      return this.queue?.open();
+      return this.queue?.sidecar.open();
     } catch (error) {
       if (!this.doWithout(error)) throw error;
       return undefined;

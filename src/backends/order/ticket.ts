@@ -8,7 +8,7 @@ import { NativeWait } from '../../native/native-wait.js';
 import type { LockMode } from '../../options.js';
 import { builtins } from '../../require.js';
 import { clearTimeout, setTimeout } from '../../timers.js';
-import type { TicketQueue } from './ticket-queue.js';
+import type { Sidecar } from './sidecar.js';
 import type { Turn } from './turn.js';
 
 /**
@@ -30,9 +30,11 @@ export class Ticket implements Turn {
   #passOn: () => void = () => {};
 
   constructor(
-    private readonly queue: TicketQueue,
+    private readonly file: Sidecar,
     private readonly mode: LockMode,
     private readonly onTaken: (() => void) | undefined,
+    /** It was dropped, or never taken. @param hadToWait of a request that was served */
+    private readonly onEnd: (wasTaken: boolean, hadToWait?: boolean) => void,
   ) {}
 
   get failure(): Error | undefined {
@@ -69,9 +71,8 @@ export class Ticket implements Turn {
   }
 
   served(): void {
-    if (this.#sidecar !== undefined) this.queue.putBack(this.#sidecar);
-    this.queue.isCrowded = this.#isParked;
-    this.#end();
+    if (this.#sidecar !== undefined) this.file.putBack(this.#sidecar);
+    this.#end(this.#isParked);
   }
 
   pass(): void {
@@ -90,14 +91,14 @@ export class Ticket implements Turn {
     sidecar?.nativeFile.dropTicket();
     // Closed, since the thread may have locked more meanwhile.
     if (endTaking !== undefined) endTaking(() => sidecar?.close());
-    else if (sidecar !== undefined && !isInUse) this.queue.putBack(sidecar);
+    else if (sidecar !== undefined && !isInUse) this.file.putBack(sidecar);
     this.#end();
     return isInUse ? sidecar : undefined;
   }
 
   #tryTake(): void {
     for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
-      const sidecar = this.queue.open();
+      const sidecar = this.file.open();
       this.#sidecar = sidecar;
       const { addon, handle } = sidecar.nativeFile;
       const status = addon.takeTicket(handle, this.mode === 'shared');
@@ -107,7 +108,7 @@ export class Ticket implements Turn {
       this.#closeSidecar();
       if (status !== REPLACED) throw this.#takeError(-status);
     }
-    throw this.queue.unsteady();
+    throw this.file.unsteady();
   }
 
   /** Another process is taking a ticket at this moment: waits for that on a thread. */
@@ -139,11 +140,10 @@ export class Ticket implements Turn {
   }
 
   #takeError(errno: number): Error {
-    const { sidecar } = this.queue;
-    if (errno !== builtins.errno.EBUSY) return systemError(errno, 'fcntl', sidecar);
-    const why =
-      'another process, which does not take part in the queue, has locked it to its end and ' + 'leaves no ticket';
-    return new LockMismatchError(sidecar, why);
+    const { path } = this.file;
+    if (errno !== builtins.errno.EBUSY) return systemError(errno, 'fcntl', path);
+    const why = 'another process, which does not take part in the queue, has locked it to its end and leaves no ticket';
+    return new LockMismatchError(path, why);
   }
 
   #closeSidecar(): void {
@@ -159,13 +159,13 @@ export class Ticket implements Turn {
     this.#onReady?.();
   }
 
-  #end(): void {
+  #end(hadToWait?: boolean): void {
     const wasTaken = this.#state !== 'waiting';
     const wasTaking = this.#state === 'taking';
     this.#state = 'dropped';
     this.#sidecar = undefined;
     this.#onReady = undefined;
     if (wasTaking) this.#passOn();
-    this.queue.dropped(this, wasTaken);
+    this.onEnd(wasTaken, hadToWait);
   }
 }

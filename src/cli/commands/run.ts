@@ -2,9 +2,8 @@
 import { type Command, Option } from 'commander';
 import { messageOf } from '../../errors.js';
 import { CliError, USAGE } from '../exit-codes.js';
-import type { RunOptions } from '../run.js';
-import type { EngineChoice } from '../run-on-engine.js';
-import { engineOf, exitCode, type RunCall, seconds, wholeNumber } from '../run-options.js';
+import type { EngineChoice, RunCall, RunOptions } from '../run-call.js';
+import { engineOf, exitCode, seconds, wholeNumber } from '../run-options.js';
 import { reader } from './option-reader.js';
 
 const EXIT_CODES = `
