@@ -141,10 +141,7 @@ static napi_value has_hung_up(napi_env env, napi_callback_info info) {
   short closed = 0;  // macOS says POLLHUP for it.
 #endif
   struct pollfd socket = {.fd = to_int(env, arguments[0]), .events = closed};
-  bool has = poll(&socket, 1, 0) == 1;
-  napi_value result = NULL;
-  napi_get_boolean(env, has, &result);
-  return result;
+  return boolean(env, poll(&socket, 1, 0) == 1);
 }
 
 static napi_value threads(napi_env env, napi_callback_info info) {

@@ -52,6 +52,7 @@ export class PendingPermit extends PendingRequest {
 
   #parkForTurn(): void {
     this.parkOn(undefined, 'exclusive', true, (outcome) => {
+      if (outcome === 'replaced') throw this.unsteady();
       if (outcome !== 'locked') throw this.permits.explained(outcome);
       this.#isFirst = true;
       return this.tryAcquire();
