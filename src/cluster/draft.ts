@@ -13,7 +13,7 @@ const { O_WRONLY, O_CREAT, O_EXCL } = nodeFs.constants;
 const O_NOFOLLOW = nodeFs.constants.O_NOFOLLOW ?? 0;
 /** What is larger is neither written nor read. */
 export const MOST_BYTES = 16 * 1024 * 1024;
-/** What a file system says that has no hard links. */
+/** link(2): what a file system says that has no hard links; FUSE programs say ENOSYS. */
 const NO_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK', 'EINVAL']);
 
 /** The system calls of a writer, so that tests can let each of them fail, or something happen before it. */

@@ -23,7 +23,9 @@ const MARK_IS_FILE = process.platform === 'win32';
 export const MAX_REPLACED = 100;
 /** Losing the race for one name this often in a row is no race. */
 const OPEN_ATTEMPTS = 100;
+/** open(2), for writing: another user's file, a read-only file system, a file that is immutable, a program that runs. */
 const READ_ONLY_WILL_DO = new Set(['EACCES', 'EROFS', 'EPERM', 'ETXTBSY']);
+/** open(2): of the process (RLIMIT_NOFILE), of the system (/proc/sys/fs/file-max). */
 const NO_DESCRIPTOR = new Set(['EMFILE', 'ENFILE']);
 
 export interface LockFileOptions {

@@ -8,7 +8,10 @@ import type { ByteRange, MechanismName } from '../options.js';
 import type { Looking } from './looking.js';
 import { linkOf, list, read } from './proc.js';
 
-/** Opening with it touches nothing: no device is woken, and closing it drops no POSIX lock of this process. */
+/**
+ * Opening with it touches nothing: no device is woken, and closing it drops no POSIX lock of this process (open(2)). The
+ * number is that of Linux's asm-generic/fcntl.h, which x86 and arm64 use.
+ */
 const O_PATH = 0o10000000;
 
 /** A line of /proc/locks or of /proc/PID/fdinfo/FD: `1: -> OFDLCK ADVISORY WRITE -1 fd:01:1234 0 EOF`. */

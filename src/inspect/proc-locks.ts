@@ -18,10 +18,11 @@ import {
 import { atOnce, type Looking } from './looking.js';
 import { list, read } from './proc.js';
 
-/** Linux counts a process's start in these, whatever its own ticks are. */
+/** proc(5): a process's start is told in clock ticks, which are USER_HZ for programs, whatever the kernel's HZ. */
 const TICKS_PER_SECOND = 100;
+/** Of linux/fcntl.h, as /proc/PID/syscall prints it: see proc(5). */
 const F_OFD_SETLKW = '0x26';
-/** fcntl's number on x86-64 and on arm64 (and RISC-V). */
+/** fcntl's number on x86-64 (asm/unistd_64.h) and on arm64 and RISC-V (asm-generic/unistd.h). */
 const SYS_FCNTL = new Set(['72', '25']);
 
 /** @param sidecar where the waiters have tickets */

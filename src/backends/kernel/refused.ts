@@ -1,7 +1,7 @@
 /** Errors that mean "this kind of lock does not work here", told as what they are. */
 import { codeOf, LockUnsupportedError } from '../../errors.js';
 
-/** What the kernel says where a file system has no locks (NFS without lockd, some FUSE) or no OFD locks (EINVAL). */
+/** fcntl(2), flock(2): a file system has no locks (NFS without lockd, some FUSE), or the kernel no OFD locks (EINVAL). */
 const NO_LOCKS_HERE = new Set(['ENOLCK', 'ENOSYS', 'EOPNOTSUPP', 'ENOTSUP', 'EINVAL']);
 
 /** The kernel does not tell what refuses: file systems, old kernels and the filters of sandboxes use the same codes. */

@@ -4,7 +4,7 @@ import { builtins } from '../../require.js';
 import { type FileHandle, type LockFileEx, REPLACED } from '../addon.js';
 import { type ByteLocks, WindowsTicket } from './tickets.js';
 
-/** The errors of Windows that tell something; the others are EIO. */
+/** The errors of Windows (winerror.h) that tell something; the others are EIO. */
 const ERRORS = new Map<number, keyof typeof builtins.errno>([
   [1, 'ENOTSUP'], // ERROR_INVALID_FUNCTION: a file system without locks
   [5, 'EACCES'],
