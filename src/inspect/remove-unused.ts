@@ -1,13 +1,12 @@
 /** Removes lock files without holders and waiters. */
-import { closeSync, lstatSync, openSync, readSync, unlinkSync } from 'node:fs';
+import { closeSync, lstatSync, openSync, unlinkSync } from 'node:fs';
 import { MARK, openLockFile } from '../files/lock-file.js';
+import { queueVersionOf } from '../files/queue-header.js';
 import { sidecarOf } from '../files/sibling-files.js';
 import { type Addon, GRANTED, needByteRanges } from '../native/addon.js';
 import { NativeFile } from '../native/native-file.js';
 
 const ALL_BYTES = { start: 0, length: 0 };
-/** ticket.h writes it into sidecars, with its version behind it. */
-const SIDECAR_MAGIC = 'fairlock-queue ';
 
 /** An empty regular file that carries fairlock's mark. */
 export function isLockFile(path: string): boolean {
@@ -22,9 +21,7 @@ export function isSidecar(path: string): boolean {
   try {
     const fd = openSync(path, 'r');
     try {
-      const magic = Buffer.alloc(SIDECAR_MAGIC.length);
-      readSync(fd, magic, 0, magic.length, 0);
-      return magic.toString('latin1') === SIDECAR_MAGIC;
+      return queueVersionOf(fd) !== undefined;
     } finally {
       closeSync(fd);
     }

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import * as layout from '../../src/files/byte-layout.js';
+import { QUEUE_MAGIC, QUEUE_VERSION } from '../../src/files/queue-header.js';
 import { root } from '../support/paths.js';
 
 /** The value of a constant of C or TypeScript: numbers, `<<`, `**`, `+`, `-` and other constants of the file. */
@@ -27,6 +28,13 @@ it('in C and on Windows they are those of byte-layout.ts', () => {
   expect(constant(ticket, 'TICKET_MODES')).toBe(TICKET_MODES);
   expect([constant(ticket, 'TICKET_LAST'), constant(windows, 'LAST')]).toEqual([TICKET_MODES - 1, TICKET_MODES - 1]);
   expect(constant(windows, 'MOST')).toBe(constant(ticket, 'TICKET_LIMIT'));
+});
+
+it('the header of a sidecar is one and the same', () => {
+  for (const file of ['native-fallback/src/ticket.h', 'src/native/windows/tickets.ts']) {
+    const found = /["'](fairlock-queue [^"']*)["']/.exec(readFileSync(join(root, file), 'utf8'))?.[1];
+    expect(found).toBe(`${QUEUE_MAGIC}${QUEUE_VERSION}`);
+  }
 });
 
 it('a permit, its number, and the bytes that are neither do not meet', () => {

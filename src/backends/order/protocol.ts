@@ -1,19 +1,16 @@
 /** The version of the queue's protocol, which the first bytes of a sidecar name: see docs/protocol.md. */
-import { fstatSync, ftruncateSync, readSync } from 'node:fs';
+import { ftruncateSync } from 'node:fs';
 import { LockMismatchError } from '../../errors.js';
 import type { OpenFile } from '../../files/open-file.js';
+import { QUEUE_VERSION, queueVersionOf } from '../../files/queue-header.js';
 import { CONTENDED, GRANTED } from '../../native/addon.js';
-
-/** As in native-fallback/src/ticket.h, which writes it. */
-export const QUEUE_MAGIC = 'fairlock-queue ';
-export const QUEUE_VERSION = '2';
 
 /**
  * A sidecar that another version has left is made anew while no process uses it: then nothing of it is locked.
  * @throws {LockMismatchError} processes of both versions queue at this moment, and would not see each other
  */
 export function checkProtocol(sidecar: OpenFile, path: string): void {
-  const version = versionOf(sidecar.fd);
+  const version = queueVersionOf(sidecar.fd);
   if (version === undefined || version === QUEUE_VERSION) return;
   const { nativeFile } = sidecar;
   const status = nativeFile.tryLock('exclusive');
@@ -29,13 +26,4 @@ export function checkProtocol(sidecar: OpenFile, path: string): void {
   } finally {
     nativeFile.unlock();
   }
-}
-
-/** Undefined: no content yet, or another program's. */
-function versionOf(fd: number): string | undefined {
-  if (fstatSync(fd).size === 0) return undefined;
-  const start = Buffer.alloc(16);
-  const length = readSync(fd, start, 0, start.length, 0);
-  const text = start.toString('latin1', 0, length);
-  return text.startsWith(QUEUE_MAGIC) ? text.slice(QUEUE_MAGIC.length).trim() : undefined;
 }

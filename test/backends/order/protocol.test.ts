@@ -1,7 +1,7 @@
 import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { QUEUE_MAGIC, QUEUE_VERSION } from '../../../src/backends/order/protocol.js';
+import { QUEUE_MAGIC, QUEUE_VERSION } from '../../../src/files/queue-header.js';
 import { sidecarOf } from '../../../src/files/sibling-files.js';
 import { InterProcessLock } from '../../../src/index.js';
 import { holdBytes } from '../../support/byte-locks.js';
