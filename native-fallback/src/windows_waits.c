@@ -5,7 +5,7 @@
 
 enum { STACK_BYTES = 64 * 1024, CANCEL_MS = 100, MAX_WAITS = 4096, MAX_CLIENTS = 256 };
 
-// Who is told of the ends of waits: a copy of the library in an environment.
+// A copy of the library in an environment, which is told of the ends of its waits.
 typedef struct {
   bool used;
   bool gone;    // its environment ends: nothing is told any more, and its files are being closed
@@ -117,13 +117,13 @@ static napi_value connect_client(napi_env env, napi_callback_info info) {
 }
 
 static napi_value start(napi_env env, napi_callback_info info, bool told) {
-  int32_t who = number_at(env, info, 4);
+  int32_t client = number_at(env, info, 4);
   int i = 0;
-  if (who < 0 || who >= MAX_CLIENTS) return number(env, -ERROR_INVALID_PARAMETER);
+  if (client < 0 || client >= MAX_CLIENTS) return number(env, -ERROR_INVALID_PARAMETER);
   AcquireSRWLockExclusive(&mutex);
   while (i < MAX_WAITS && waits[i].used) i++;
   if (i < MAX_WAITS)
-    waits[i] = (lock_wait){.used = true, .told = told, .client = &clients[who], .target = target_of(env, info)};
+    waits[i] = (lock_wait){.used = true, .told = told, .client = &clients[client], .target = target_of(env, info)};
   ReleaseSRWLockExclusive(&mutex);
   if (i == MAX_WAITS) return number(env, -ERROR_NOT_ENOUGH_MEMORY);
   // The thread needs nothing that is set after this.
@@ -144,10 +144,10 @@ static napi_value wait_sync(napi_env env, napi_callback_info info) { return star
 
 // ended(client): the number of a wait that has ended and whose status was not fetched; -1: none.
 static napi_value ended(napi_env env, napi_callback_info info) {
-  int32_t who = number_at(env, info, 0), found = -1;
+  int32_t client = number_at(env, info, 0), found = -1;
   AcquireSRWLockExclusive(&mutex);
   for (int i = 0; i < MAX_WAITS && found < 0; i++)
-    if (waits[i].used && waits[i].ended && waits[i].told && waits[i].client == &clients[who]) found = i;
+    if (waits[i].used && waits[i].ended && waits[i].told && waits[i].client == &clients[client]) found = i;
   ReleaseSRWLockExclusive(&mutex);
   return number(env, found);
 }
@@ -157,7 +157,7 @@ static napi_value end(napi_env env, napi_callback_info info) {
   int32_t id = number_at(env, info, 0);
   if (id < 0 || id >= MAX_WAITS || !waits[id].used) return number(env, -ERROR_INVALID_PARAMETER);
   lock_wait *self = &waits[id];
-  WaitForSingleObject(self->thread, INFINITE);  // it has said its last word
+  WaitForSingleObject(self->thread, INFINITE);  // it touches nothing of ours any more
   int32_t result = self->error == 0 ? GRANTED : -(int32_t)self->error;
   keep_alive(env, self, false);
   free_wait(self);

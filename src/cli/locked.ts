@@ -23,7 +23,7 @@ function isHeld(mechanism: MechanismName, file: string): boolean {
   try {
     return isLockedWith(mechanism, file);
   } catch (error) {
-    // What cannot be had here is held by no process of this machine; a folder has no bytes that fcntl could lock.
+    // With a mechanism that is not available no process of this machine holds it; a folder has no bytes for fcntl.
     if (['ERR_LOCK_UNSUPPORTED', 'EISDIR'].includes(codeOf(error) ?? '')) return false;
     throw new CliError(`${file}: ${reasonOf(error)}`, NO_INPUT);
   }

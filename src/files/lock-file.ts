@@ -19,7 +19,7 @@ const O_NOFOLLOW = constants.O_NOFOLLOW ?? 0;
 export const MARK = 0o1000;
 /** Windows has no such bit: there a file beside it says so. */
 const MARK_IS_FILE = process.platform === 'win32';
-/** That a file is replaced between open and lock takes bad luck each time; so often in a row it is something else. */
+/** A file may be replaced between open and lock; so often in a row is no coincidence. */
 export const MAX_REPLACED = 100;
 /** Losing the race for one name this often in a row is no race. */
 const OPEN_ATTEMPTS = 100;

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { codeOf, messageOf } from '../errors.js';
 import { Link, type LinkOptions, mayEvict, UnfitServer } from './link.js';
 
-/** What to wait for is no use: what is wrong stays wrong until someone mends it. */
+/** Waiting does not repair these. */
 const HOPELESS = /^(NOAUTH|WRONGPASS|NOPERM|CROSSSLOT|ERR (unknown command|AUTH|invalid password|invalid DB|DB index))/;
 const HOPELESS_CODE = /^(ENOTFOUND|EAI_AGAIN|CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|ERR_TLS_CERT)/;
 

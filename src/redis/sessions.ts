@@ -2,7 +2,7 @@
 import { elapsed, type Moment, now } from '../engine/elapsed.js';
 import { clearInterval, clearTimeout, setInterval, setTimeout, unref } from '../timers.js';
 
-/** A request from its first moment to its release: its owner is who made it, the renewals are here. */
+/** A request from its first moment to its release. It belongs to the engine that made it; the renewals are here. */
 export interface Entry {
   readonly id: string;
   readonly keys: readonly string[];

@@ -153,5 +153,5 @@ export class WindowsTicket {
   }
 }
 
-/** All bytes of tickets: who has them knows that no request is queued. */
+/** All bytes of tickets: a process that has them locked knows that no request is queued. */
 export const ALL_TICKETS: Bytes = { shared: false, from: BASE, length: LAST - BASE + 1 };
