@@ -79,11 +79,12 @@ describe.runIf(hasRedis)('redlock', () => {
 
   it('#169, #168: work that takes longer than ttl holds on, and waits are served in their order', async () => {
     const served: number[] = [];
+    const queued = (): number => Number(server.ask('ZCARD', '{fairlock/z}:queue'));
     await open()
       .lock('z')
       .withLock(async (handle) => {
         const waits = [1, 2, 3].map(async (n) => {
-          await until(() => n === 1 || server.ask('ZCARD', '{fairlock/z}:queue') === String(n)); // With the holder.
+          await until(() => n === 1 || queued() === n); // With the holder.
           const next = await open().lock('z').acquire();
           served.push(n);
           await next.release();
@@ -93,6 +94,7 @@ describe.runIf(hasRedis)('redlock', () => {
         await until(() => livesUntil() > 0);
         const atFirst = livesUntil();
         await until(() => livesUntil() > atFirst + TTL);
+        await until(() => queued() === 4); // A waiter that comes after the release finds another queue than it waits for.
         handle.check();
         waits.forEach((one) => void one.catch(() => {}));
       });
