@@ -1,6 +1,7 @@
 /** Tells at the end of a run what was left out, and what it would have needed: `skipped: 14 need etcdctl`. */
 import { readFileSync } from 'node:fs';
 import type { Reporter, TestCase, TestModule, TestSuite } from 'vitest/node';
+import { isSoak } from './scale.js';
 
 /** The words of a condition, in the words of one who wants to mend it. */
 const MEANING: Record<string, string> = {
@@ -53,7 +54,7 @@ export class SkippedReporter implements Reporter {
       const line = this.#linesOf(file)[(one.location?.line ?? 0) - 1] ?? '';
       const [, condition] = /\.(?:runIf|skipIf)\((.*)/.exec(line) ?? [];
       const words = new Set((condition?.match(/\w+/g) ?? []).flatMap((word) => MEANING[word] ?? []));
-      if (words.has(MEANING.isSoak as string) && process.env.FAIRLOCK_SOAK !== '1') return MEANING.isSoak as string;
+      if (words.has(MEANING.isSoak as string) && !isSoak) return MEANING.isSoak as string;
       if (words.size > 0) return [...words].join(' and ');
     }
     return `what ${file.replace(/^.*\/test\//, 'test/')} says`;
