@@ -11,7 +11,7 @@ const report = process.env.VITEST_REPORT;
 class WaitingFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const waits = (file: TestSpecification): boolean =>
-      /(chaos|delays|etcd\/index|postgres\/index)\.test/.test(file.moduleId);
+      /(chaos|delays|etcd\/index|postgres\/index|platforms|bundlers)\.test/.test(file.moduleId);
     const sorted = await super.sort(files);
     return [...sorted.filter(waits), ...sorted.filter((file) => !waits(file))];
   }

@@ -8,7 +8,7 @@ import { hasParking } from './support/capabilities.js';
 import { npm, packInto } from './support/package.js';
 import { root } from './support/paths.js';
 import { run } from './support/programs.js';
-import { isSoak } from './support/scale.js';
+import { isSoak, some } from './support/scale.js';
 
 interface Platform {
   name: string;
@@ -111,7 +111,7 @@ describe.runIf(isSoak && hasParking && process.platform === 'linux')('the core o
 
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-  it.for(platforms)('$name', async (platform, { skip }) => {
+  it.for(some(platforms, 2))('$name', async (platform, { skip }) => {
     const { name, runtime, program, startedBy = [], args = [], env, locks, prepare, whyNot } = platform;
     const reason = whyNot?.() ?? install(runtime);
     skip(reason !== undefined, reason);
