@@ -22,7 +22,6 @@ import { Watcher } from './watcher.js';
 
 export class EtcdEngine implements Engine {
   readonly name = 'etcd';
-  private readonly callTimeout: number;
   readonly #connection: Connection;
   readonly #watcher: Watcher;
   readonly #folders: FolderWatches;
@@ -35,7 +34,6 @@ export class EtcdEngine implements Engine {
     private readonly prefix: string,
     ttl: number,
   ) {
-    this.callTimeout = connection.callTimeout;
     this.#connection = new Connection(connection);
     this.#watcher = new Watcher(this.#connection);
     this.#folders = new FolderWatches(this.#watcher);
@@ -46,7 +44,7 @@ export class EtcdEngine implements Engine {
   async tryAcquire(request: EngineRequest): Promise<EngineGrant | null> {
     let place: Place | null = null;
     try {
-      await this.#places.ownReleases(request, this.callTimeout);
+      await this.#places.ownReleases(request);
       place = await this.#places.enter(request, true);
       if (place === null) return null;
       if (place.wasFirst) return await this.#grant(place);
@@ -66,17 +64,18 @@ export class EtcdEngine implements Engine {
     const told = (error: unknown): unknown => this.#engineError(request, error);
     const tell = (error: unknown): void => trouble(error === undefined ? error : told(error));
     return throughOutages(() => this.#attempt(request, signal, tell), {
-      ...{ signal, trouble, told },
+      signal,
+      trouble,
+      told,
       isHopeless: (error) => this.#connection.isHopeless(error) || this.#connection.isClosed,
     });
   }
 
   async inspect(request: EngineRequest): Promise<Parties> {
-    const { all } = this.#places.rangeOf(request);
-    const sorted = { ...all, sort_order: SORT_ASCENDING, sort_target: SORT_BY_CREATE };
+    const range = this.#places.rangeOf(request);
+    const sorted = { ...range.all, sort_order: SORT_ASCENDING, sort_target: SORT_BY_CREATE };
     const { kvs } = await this.#connection.call<RangeResponse>('KV', 'Range', sorted);
-    const isReader = ({ key }: KeyValue): boolean =>
-      key.subarray(all.key.length, all.key.length + 2).toString() === 'r-';
+    const isReader = ({ key }: KeyValue): boolean => this.#places.isReader(key, range);
     const firstWriter = kvs.findIndex((one) => !isReader(one));
     const holding = request.permits ?? (firstWriter === 0 ? 1 : firstWriter < 0 ? kvs.length : firstWriter);
     const party = (one: KeyValue): LockParty => ({ ...describedBy(one.value.toString()), shared: isReader(one) });

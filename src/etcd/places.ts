@@ -54,6 +54,11 @@ export class Places {
     return { all: { key, range_end: end }, writers: { key, range_end: Buffer.from(`${folder}r`) } };
   }
 
+  /** Whether a key of the lock is a reader's. */
+  isReader(key: Buffer, { all }: Range): boolean {
+    return key.subarray(all.key.length, all.key.length + 2).toString() === 'r-';
+  }
+
   /** Puts a key at the end of the queue. Null: with `ifFree`, the lock is not free. */
   async enter(request: EngineRequest, ifFree: boolean): Promise<Place | null> {
     const lease = await this.#leased();
@@ -114,10 +119,10 @@ export class Places {
   }
 
   /** A try that follows a release of this process must not meet it: the calls may be served in any order. */
-  async ownReleases(request: EngineRequest, atMost: number): Promise<void> {
+  async ownReleases(request: EngineRequest): Promise<void> {
     const folder = nameOf(this.rangeOf(request).all.key);
     const own = [...this.#removing].filter(([key]) => key.startsWith(folder)).map(([, removing]) => removing);
-    if (own.length > 0) await Promise.race([Promise.all(own), pause(atMost, NEVER)]);
+    if (own.length > 0) await Promise.race([Promise.all(own), pause(this.connection.callTimeout, NEVER)]);
   }
 
   /** With the lease go all keys. */

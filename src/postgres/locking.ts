@@ -139,8 +139,8 @@ export class Locking {
   /**
    * A connection that is silently dead (its bytes are swallowed) hears of no grant: 1. A waits for a lock. 2. A's
    * connection dies, and neither end knows. 3. The server grants the lock to A's session, and its answer is lost: no
-   * process works under the lock, and A waits for ever. So it is asked, by another connection, whether the session still waits; one that
-   * does not, twice in a row, and has not told so, is ended on both sides.
+   * process works under the lock, and A waits for ever. So it is asked, by another connection, whether the session
+   * still waits; one that does not, twice in a row, and has not told so, is ended on both sides.
    */
   #look(session: Session): () => void {
     this.#suspicious.set(session, 0);

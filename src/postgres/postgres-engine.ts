@@ -97,7 +97,9 @@ export class PostgresEngine implements Engine {
         return grant ?? this.#acquireContended(request, signal);
       },
       {
-        ...{ signal, isHopeless: isFatal, told: (error) => this.#engineError(request, error) },
+        signal,
+        isHopeless: isFatal,
+        told: (error) => this.#engineError(request, error),
         trouble: (error) => {
           isTrouble = true;
           trouble(error);

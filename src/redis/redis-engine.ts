@@ -88,7 +88,9 @@ export class RedisEngine implements Engine {
         }
       },
       {
-        ...{ signal, trouble, told: (error) => this.#engineError(request, error) },
+        signal,
+        trouble,
+        told: (error) => this.#engineError(request, error),
         isHopeless: (error) => this.#connection.isClosed || this.#connection.isHopeless(error),
       },
     );

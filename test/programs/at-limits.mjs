@@ -1,15 +1,13 @@
 // Waits while another process holds, on a system at its limits (lying-flock.c): `threads`, there are none to wait on;
 // `kill`, none can be signalled.
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { InterProcessLock, InterProcessSemaphore } from 'fairlock';
+import { heldElsewhere } from './held-elsewhere.mjs';
 
 const [limit, file, semaphoreFile] = process.argv.slice(2);
 const held = new InterProcessSemaphore(semaphoreFile, { permits: 1 }).tryAcquire();
-const holder = spawn('flock', [file, 'sh', '-c', 'echo held; read line'], { stdio: ['pipe', 'pipe', 'inherit'] });
-await once(holder.stdout, 'data');
+const letGo = await heldElsewhere(file);
 const tell = ({ code }) => console.log(code);
 if (limit === 'threads') {
   // Node ends itself where it cannot have the threads of its own pool: so those first.
@@ -40,9 +38,9 @@ if (limit === 'threads') {
   // A look at the holders may still be under way, and two lock files stay open for the next request.
   while (descriptors() > before + 2) await new Promise((resolve) => setImmediate(resolve));
   const waiting = lock.acquire();
-  holder.stdin.end();
+  letGo();
   (await waiting).release();
 }
 console.log('granted');
 process.env.LIE = '';
-holder.stdin.end();
+letGo();

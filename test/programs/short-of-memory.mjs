@@ -1,9 +1,9 @@
 // Uses what of the addon asks for memory, once each; errors are expected, the end of the process by a signal is not.
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { InterProcessLock, InterProcessSemaphore } from 'fairlock';
 import { LockManager } from 'fairlock/web-locks';
+import { heldElsewhere } from './held-elsewhere.mjs';
 
 const folder = process.argv[2];
 const quietly = async (step) => {
@@ -16,8 +16,7 @@ const quietly = async (step) => {
 
 for (const fairness of ['kernel', 'fifo']) {
   const file = `${folder}/${fairness}`;
-  const holder = spawn('flock', [file, 'sh', '-c', 'echo held; read line'], { stdio: ['pipe', 'pipe', 'inherit'] });
-  await once(holder.stdout, 'data');
+  const letGo = await heldElsewhere(file);
   await quietly(async () => {
     const lock = new InterProcessLock(file, { fairness });
     // Granted where locks fall back to a folder, which flock(1) does not look at.
@@ -25,10 +24,10 @@ for (const fairness of ['kernel', 'fifo']) {
     await quietly(() => lock.acquireSync({ timeout: 1 }).release());
     await quietly(() => lock.tryAcquire()?.release());
     const waiting = [1, 2, 3].map(() => quietly(async () => (await lock.acquire()).release()));
-    holder.stdin.end();
+    letGo();
     await Promise.all(waiting);
   });
-  holder.stdin.end();
+  letGo();
 }
 await quietly(async () => {
   const semaphore = new InterProcessSemaphore(`${folder}/semaphore`, { permits: 2 });

@@ -1,20 +1,14 @@
 // Two copies of the library in one process: this one (A), and that in the file `copy` (B).
-import { spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
+import { spawnSync } from 'node:child_process';
 import * as a from 'fairlock';
+import { heldElsewhere } from './held-elsewhere.mjs';
 
 const [scenario, copy, file, other] = process.argv.slice(2);
 const load = () => import(copy);
 const isFree = () => spawnSync('flock', ['-n', file, 'true']).status === 0;
 
-async function heldElsewhere() {
-  const holder = spawn('flock', [file, 'sh', '-c', 'echo held; read line'], { stdio: ['pipe', 'pipe', 'inherit'] });
-  await once(holder.stdout, 'data');
-  return () => holder.stdin.end();
-}
-
 if (scenario === 'own waits') {
-  const letGo = await heldElsewhere();
+  const letGo = await heldElsewhere(file);
   const waiting = new a.InterProcessLock(file).acquire();
   const b = await load();
   console.log(a.InterProcessLock === b.InterProcessLock);
@@ -25,7 +19,7 @@ if (scenario === 'own waits') {
   handle.release();
   console.log(isFree());
 } else if (scenario === 'timeout') {
-  const letGo = await heldElsewhere();
+  const letGo = await heldElsewhere(file);
   const b = await load();
   // The first wait of A is over, and its number is used again by B; then A's next one times out.
   await new a.InterProcessLock(file).acquire({ timeout: 1 }).catch(() => {});

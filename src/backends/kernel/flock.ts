@@ -29,7 +29,6 @@ function byFsExt(options: LockFileOptions, fsExt: FsExtCalls, byAddon: ByAddon |
   return {
     name: 'flock',
     layers: { lock: 'fs-ext', wait: byAddon === undefined ? 'poll' : 'native-fallback' },
-    limits: undefined,
     key: keyOf('flock', options),
     addon: byAddon?.addon,
     prepare(file) {

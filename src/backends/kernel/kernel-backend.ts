@@ -159,7 +159,7 @@ export class KernelBackend implements Backend, SyncWaitable, Stealable, Adoptabl
   }
 
   #refuseWhereLimited(what: keyof Limits): void {
-    const why = this.lock.mechanism.limits?.[what];
+    const why = this.lock.mechanism.addon?.limits?.[what];
     if (why !== undefined) throw new LockUnsupportedError(this.lock.path, why);
   }
 

@@ -94,8 +94,8 @@ export class KernelFiles {
   }
 
   get #directories(): boolean {
-    const { name, limits } = this.mechanism;
-    return this.options.directories && name === 'flock' && limits?.directories === undefined;
+    const { name, addon } = this.mechanism;
+    return this.options.directories && name === 'flock' && addon?.limits?.directories === undefined;
   }
 
   #orInTheWay<T>(open: () => T): T {

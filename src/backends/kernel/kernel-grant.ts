@@ -23,7 +23,7 @@ export class KernelGrant implements Grant {
     readonly file: OpenFile,
     private readonly mode: LockMode,
   ) {
-    this.detach = lock.mechanism.limits?.inherit === undefined ? detach : undefined;
+    this.detach = lock.mechanism.addon?.limits?.inherit === undefined ? detach : undefined;
   }
 
   get fd(): number {

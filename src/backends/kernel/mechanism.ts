@@ -2,13 +2,12 @@
 import type { Capabilities } from '../../core/backend.js';
 import type { LockFileOptions } from '../../files/lock-file.js';
 import type { OpenFile } from '../../files/open-file.js';
-import type { Limits, LockAddon } from '../../native/addon.js';
+import type { LockAddon } from '../../native/addon.js';
 import { NativeFile, type NativeFileOptions } from '../../native/native-file.js';
 
 export interface Mechanism {
   readonly name: 'flock' | 'fcntl';
   readonly layers: Capabilities['layers'];
-  readonly limits: Limits | undefined;
   /** Cached descriptors are used by locks of the same key only. */
   readonly key: string;
   /** Waits in the kernel; undefined: waiters have to poll. */
@@ -28,7 +27,6 @@ export function keyOf(
 export class ByAddon implements Mechanism {
   readonly layers: Capabilities['layers'] = { lock: 'native-fallback', wait: 'native-fallback' };
   readonly name: 'flock' | 'fcntl';
-  readonly limits: Limits | undefined;
   readonly key: string;
   readonly #options: NativeFileOptions;
 
@@ -39,7 +37,6 @@ export class ByAddon implements Mechanism {
     range: NativeFileOptions['range'],
   ) {
     this.name = range === undefined ? 'flock' : 'fcntl';
-    this.limits = addon.limits;
     this.key = keyOf(this.name, file, range);
     this.#options = { path: file.path, followSymlinks: file.followSymlinks, range };
   }
