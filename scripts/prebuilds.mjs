@@ -41,10 +41,12 @@ function build(name) {
   const compile = ['cc', '-target', target, ...cflags, ...defines.map((one) => `-D${one}`), '-I', headers];
   const run = (...args) => execFileSync(zig, args, { cwd: addon, stdio: 'inherit' });
   if (name.startsWith('win32')) {
-    // Without the C library, which the compiler would have to build first.
-    const objects = ['windows', 'windows_calls', 'windows_waits'].map((source) => {
+    // Without a C library, which the compiler would have to build first; ntdll has what works on memory and texts.
+    const shared = ['lock_wait', 'napi_env', 'napi_files', 'napi_waits', 'seats', 'worker'];
+    const flags = ['-Os', '-DWIN32_LEAN_AND_MEAN', '-D_FILE_OFFSET_BITS=64', '-DNAPI_EXTERN=__declspec(dllimport)'];
+    const objects = [...shared, 'windows'].map((source) => {
       const object = join(fresh, `${source}.obj`);
-      run(...compile, '-c', `src/${source}.c`, '-o', object);
+      run(...compile, ...flags, '-c', `src/${source}.c`, '-o', object);
       return object;
     });
     run('cc', '-target', target, '-shared', '-nostdlib', ...objects, '-lkernel32', '-s', '-o', made);

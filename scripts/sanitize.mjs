@@ -9,42 +9,22 @@ const addon = fileURLToPath(new URL('../native-fallback', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'fairlock-sanitize-'));
 let failed = false;
 
+const SOURCES = {
+  stress: ['worker', 'seats', 'threads', 'lock_wait', 'cancel'],
+  windows_ticket: [],
+};
+const WARNINGS = ['-Wall', '-Wextra', '-Werror'];
+
 for (const sanitizer of ['address,undefined', 'thread']) {
-  const program = join(folder, 'stress');
-  const flags = [
-    '-std=c11',
-    '-g',
-    '-O1',
-    '-Wall',
-    '-Wextra',
-    '-Werror',
-    '-D_GNU_SOURCE',
-    `-fsanitize=${sanitizer}`,
-    '-pthread',
-  ];
-  const steps = [
-    [
-      'cc',
-      [
-        ...flags,
-        join(addon, 'test', 'stress.c'),
-        join(addon, 'src', 'worker.c'),
-        join(addon, 'src', 'seats.c'),
-        join(addon, 'src', 'lock_wait.c'),
-        join(addon, 'src', 'cancel.c'),
-        '-o',
-        program,
-      ],
-    ],
-    [program, []],
-  ];
-  console.log(`== ${sanitizer}`);
-  for (const [command, args] of steps) {
-    const { status, signal } = spawnSync(command, args, {
-      stdio: 'inherit',
-      env: { ...process.env, TSAN_OPTIONS: 'halt_on_error=1' },
-    });
-    if (status !== 0) {
+  for (const [test, sources] of Object.entries(SOURCES)) {
+    const program = join(folder, test);
+    const files = [`test/${test}.c`, ...sources.map((name) => `src/${name}.c`)].map((file) => join(addon, file));
+    const flags = ['-std=c11', '-g', '-O1', ...WARNINGS, '-D_GNU_SOURCE', `-fsanitize=${sanitizer}`, '-pthread'];
+    console.log(`== ${test}: ${sanitizer}`);
+    for (const [command, ...args] of [['cc', ...flags, ...files, '-o', program], [program]]) {
+      const env = { ...process.env, TSAN_OPTIONS: 'halt_on_error=1' };
+      const { status, signal } = spawnSync(command, args, { stdio: 'inherit', env });
+      if (status === 0) continue;
       console.log(`failed: ${command} (${status ?? signal})`);
       failed = true;
       break;

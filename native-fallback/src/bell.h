@@ -17,6 +17,18 @@ static inline void bell_ring(bell *self) { dispatch_semaphore_signal(*self); }
 static inline bool bell_wait(bell *self, int seconds) {
   return dispatch_semaphore_wait(*self, dispatch_time(DISPATCH_TIME_NOW, (int64_t)seconds * NSEC_PER_SEC)) == 0;
 }
+#elif defined(_WIN32)
+#include <windows.h>
+
+typedef HANDLE bell;
+
+static inline void bell_make(bell *self) { *self = CreateEventW(NULL, FALSE, FALSE, NULL); }
+
+static inline void bell_ring(bell *self) { SetEvent(*self); }
+
+static inline bool bell_wait(bell *self, int seconds) {
+  return WaitForSingleObject(*self, (DWORD)seconds * 1000) == WAIT_OBJECT_0;
+}
 #else
 #include <errno.h>
 #include <semaphore.h>

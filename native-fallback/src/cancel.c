@@ -37,4 +37,4 @@ bool cancel_is_possible(void) {
   return cancel_signal != 0 && sigaction(cancel_signal, NULL, &current) == 0 && current.sa_handler == on_cancel_signal;
 }
 
-void cancel_send(pthread_t thread) { pthread_kill(thread, cancel_signal); }
+void cancel_send(thread thread) { pthread_kill(thread, cancel_signal); }

@@ -37,7 +37,7 @@ static int wait_step(lock_wait *self) {
 }
 
 static int wait_for_turn(lock_wait *self, const atomic_bool *cancelled) {
-  self->wait_for = ticket_predecessor(&self->order.place);
+  self->wait_for = ticket_predecessor(self->order.sidecar_fd, &self->order.place);
   for (int spins = 0; spins < MOST_SPINS; spins++) {
     off_t before = self->wait_for;
     int result = unless_cancelled(wait_step, self, cancelled);
@@ -75,9 +75,10 @@ static const worker_kind kind = {.run = run, .destroy = free};
 
 static char *copy_identity(lock_identity *copy, const lock_identity *identity, char *at) {
   if (identity == NULL) return at;
+  size_t size = strlen(identity->path) + 1;
   *copy = *identity;
-  copy->path = strcpy(at, identity->path);
-  return at + strlen(at) + 1;
+  copy->path = memcpy(at, identity->path, size);
+  return at + size;
 }
 
 int lock_wait_start(worker_group *group, const lock_wait_order *order, worker **result) {

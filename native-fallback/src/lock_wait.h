@@ -10,7 +10,7 @@ typedef struct {
   bool shared;
   // 1. If there is a sidecar: takes a ticket there, unless it has one, and waits for its turn, unless `ticket_only`.
   const lock_identity *sidecar;
-  int sidecar_fd;
+  lock_fd sidecar_fd;
   ticket_place place;
   bool ticket_only;
   // 2. If there is a lock: waits for it, compares the file with the one at its path, and drops the ticket.

@@ -42,6 +42,7 @@ typedef struct lock_file {
   lock_target target;
   lock_identity identity;
   ticket_place place;  // of a sidecar
+  bool is_waiting;     // for its turn
   char path[];
 } lock_file;
 
@@ -118,5 +119,9 @@ extern const binding_function process_functions[];  // napi_process.c
 // the caller's; else it is freed when the last of them is gone.
 bool waits_open(environment *self);
 void waits_close(environment *self);
+
+// What else an environment begins and ends with: see napi_process.c.
+void process_open(environment *self, napi_value exports);
+void process_close(environment *self);
 
 #endif

@@ -3,12 +3,8 @@
 
 static void on_environment_end(void *data) {
   environment *self = data;
-  registry_close(&self->published);
   waits_close(self);
-  for (int i = 0; i < self->closed_at_end_count; i++) close(self->closed_at_end[i]);
-  free(self->closed_at_end);
-  self->closed_at_end = NULL;
-  self->closed_at_end_count = 0;
+  process_close(self);
 }
 
 NAPI_MODULE_INIT() {
@@ -20,7 +16,7 @@ NAPI_MODULE_INIT() {
     free(self);
     return throw_error(env, "out of memory, or no thread-safe function");
   }
-  registry_open(&self->published);
+  process_open(self, exports);
   // Runs before the thread-safe function ends (last added, first run), so no thread calls a dead one.
   napi_add_env_cleanup_hook(env, on_environment_end, self);
 

@@ -6,7 +6,7 @@ static void free_file(napi_env env, void *file, void *hint) {
   free(file);
 }
 
-// file(fd, path, follow, ofd, start, length): the descriptor stays the caller's.
+// file(fd, path, follow, ofd, start, length): the descriptor stays the caller's. Or a negative errno.
 static napi_value make_file(napi_env env, napi_callback_info info) {
   ARGUMENTS(6);
   size_t length = 0;
@@ -16,17 +16,16 @@ static napi_value make_file(napi_env env, napi_callback_info info) {
   if (file == NULL) return throw_error(env, "out of memory");
   napi_get_value_string_utf8(env, arguments[1], file->path, length + 1, &length);
   file->place = NO_PLACE;
-  file->target = (lock_target){.fd = to_int(env, arguments[0]),
+  file->target = (lock_target){.fd = lock_fd_of(to_int(env, arguments[0])),
                                .ofd = to_bool(env, arguments[3]),
                                .start = (off_t)to_double(env, arguments[4]),
                                .length = (off_t)to_double(env, arguments[5])};
-  struct stat stat;
-  if (fstat(file->target.fd, &stat) != 0) {
+  file->identity = (lock_identity){.path = file->path, .follow = to_bool(env, arguments[2])};
+  int error = lock_identify(&file->identity, file->target.fd);
+  if (error != 0) {
     free(file);
-    return throw_error(env, strerror(errno));
+    return number(env, -error);
   }
-  file->identity =
-      (lock_identity){.path = file->path, .follow = to_bool(env, arguments[2]), .dev = stat.st_dev, .ino = stat.st_ino};
   napi_value result = NULL;
   if (napi_create_external(env, file, free_file, NULL, &result) == napi_ok) return result;
   free(file);
@@ -106,47 +105,26 @@ static napi_value conflict(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
   POINTER(lock_file, file, 0);
   int error;
-  off_t end = file->target.length == 0 ? -1 : file->target.start + file->target.length - 1;
-  off_t found = ticket_taken(file->target.fd, F_WRLCK, file->target.start, end, &error);
+  off_t found = lock_conflict(&file->target, &error);
   if (error == 0 && found < 0) return NULL;
   napi_value result = NULL;
   napi_create_double(env, error != 0 ? -error : (double)found, &result);
   return result;
 }
 
-// isLocked(file): whether another open file has locked any of it: CONTENDED, else GRANTED; or a negative errno. Not for
-// a file that is locked through this descriptor. flock(2) has no such question: the lock is taken and given back, first
-// shared, then (which tells of other shared ones) exclusively, in some microseconds. See isProbed.
+// isLocked(file): CONTENDED: another open file has locked any of it; else GRANTED.
 static napi_value is_locked(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
   POINTER(lock_file, file, 0);
-  int error = 0;
-  if (file->target.ofd) {
-    off_t end = file->target.length == 0 ? -1 : file->target.start + file->target.length - 1;
-    off_t found = ticket_taken(file->target.fd, F_WRLCK, file->target.start, end, &error);
-    return number(env, error != 0 ? -error : found < 0 ? GRANTED : CONTENDED);
-  }
-  lock_target probe = {.fd = file->target.fd, .ofd = true, .start = PROBE_BYTE, .length = 1};
-  if (self->has_ofd) lock_try(&probe, true);
-  error = lock_try(&file->target, true);
-  if (error == 0) {
-    error = lock_try(&file->target, false);
-    lock_undo(&file->target);
-  }
-  if (self->has_ofd) lock_undo(&probe);
-  return number(env, status_of(error));
+  return number(env, status_of(lock_is_held(&file->target, self->has_ofd)));
 }
 
-// isProbed(file): whether another process is asking isLocked at this moment, and may be why a try failed. A lock of
-// more than that byte is a holder's.
+// isProbed(file): whether another process is asking isLocked at this moment; undefined: nothing tells.
 static napi_value is_probed(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
   POINTER(lock_file, file, 0);
-  if (!self->has_ofd) return boolean(env, false);
-  int error = 0;
-  off_t after = 0;
-  off_t found = ticket_conflict(file->target.fd, F_WRLCK, PROBE_BYTE, PROBE_BYTE, &after, &error);
-  return boolean(env, found >= 0 && after == PROBE_BYTE + 1);
+  int probed = lock_is_probed(&file->target, self->has_ofd);
+  return probed < 0 ? NULL : boolean(env, probed);
 }
 
 // takeTicket(sidecar, shared): GRANTED, or FIRST where no other process has one; CONTENDED: another process is taking
@@ -162,7 +140,8 @@ static napi_value take_ticket(napi_env env, napi_callback_info info) {
 static napi_value drop_ticket_of(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
   POINTER(lock_file, sidecar, 0);
-  if (sidecar->place.ticket != NO_TICKET) ticket_drop(sidecar->target.fd, &sidecar->place);
+  if (sidecar->place.ticket == NO_TICKET || (sidecar->is_waiting && TICKET_IS_ITS_WAITS)) return NULL;
+  ticket_drop(sidecar->target.fd, &sidecar->place);
   return NULL;
 }
 

@@ -161,3 +161,16 @@ const binding_function process_functions[] = {
     {"hasHungUp", has_hung_up},
     {NULL, NULL},
 };
+
+void process_open(environment *self, napi_value exports) {
+  (void)exports;
+  registry_open(&self->published);
+}
+
+void process_close(environment *self) {
+  registry_close(&self->published);
+  for (int i = 0; i < self->closed_at_end_count; i++) close(self->closed_at_end[i]);
+  free(self->closed_at_end);
+  self->closed_at_end = NULL;
+  self->closed_at_end_count = 0;
+}

@@ -34,6 +34,7 @@ static wait_slot *slot_at(environment *self, int number) {
 
 static void free_slot(environment *self, wait_slot *slot) {
   keep_alive(self, slot, false);
+  if (slot->sidecar != NULL) slot->sidecar->is_waiting = false;
   worker_release(slot->one);
   *slot = (wait_slot){0};
   if (slot - self->slots < self->first_free) self->first_free = (int)(slot - self->slots);
@@ -118,6 +119,7 @@ static napi_value start(napi_env env, environment *self, napi_value *arguments, 
   int error = lock_wait_start(self->group, &order, &slot->one);
   if (error != 0) return number(env, -error);
   slot->sidecar = sidecar;
+  if (sidecar != NULL) sidecar->is_waiting = true;
   slot->client = client;
   if (listed) keep_alive(self, slot, true);
   return number(env, id);

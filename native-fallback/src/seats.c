@@ -1,16 +1,15 @@
 #include "seats.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 
 #include "bell.h"
 #include "cancel.h"
 
-enum { STACK_BYTES = 128 * 1024, MOST_STACK_BYTES = 8 * 1024 * 1024, IDLE_SECONDS = 2 };
+enum { IDLE_SECONDS = 2 };
 
-pthread_mutex_t seats_mutex = PTHREAD_MUTEX_INITIALIZER;
+mutex seats_mutex = MUTEX_INITIALIZER;
 
 // Where an idle thread gets its next job. It is kept for another thread when this one ends, since its bell is rung
 // without the mutex, for which the woken thread would only have to wait.
@@ -43,9 +42,9 @@ static void wait_for_job(seat *self) {
   idle = self;
   bool rung = true;
   while (self->job == NULL && rung) {
-    pthread_mutex_unlock(&seats_mutex);
+    mutex_unlock(&seats_mutex);
     rung = bell_wait(&self->bell, IDLE_SECONDS);
-    pthread_mutex_lock(&seats_mutex);
+    mutex_lock(&seats_mutex);
   }
   if (self->job != NULL) return;
   seat **link = &idle;
@@ -56,40 +55,23 @@ static void wait_for_job(seat *self) {
 static void *thread_main(void *argument) {
   seat *self = argument;
   cancel_admit();
-  pthread_mutex_lock(&seats_mutex);
+  mutex_lock(&seats_mutex);
   while (self->job != NULL) {
     self->run(self->job);
     wait_for_job(self);
   }
   threads--;
   give_back(self);
-  pthread_mutex_unlock(&seats_mutex);
+  mutex_unlock(&seats_mutex);
   return NULL;
 }
 
-// Blocks every signal in the new thread: no foreign handler shall run on its small stack.
 static int create_thread(void (*run)(void *), void *job) {
   seat *own = take_seat();
   if (own == NULL) return ENOMEM;
   own->run = run;
   own->job = job;
-  pthread_attr_t attributes;
-  pthread_t thread;
-  sigset_t all, before;
-  pthread_attr_init(&attributes);
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  // glibc takes the thread-local variables of all libraries from the stack, and says EINVAL where too little is left
-  // (sysdeps of nptl/allocatestack.c).
-  int error = EINVAL;
-  for (size_t bytes = STACK_BYTES; error == EINVAL && bytes <= MOST_STACK_BYTES; bytes *= 2) {
-    pthread_attr_setstacksize(&attributes, bytes);
-    error = pthread_create(&thread, &attributes, thread_main, own);
-  }
-  if (error == EINVAL) error = EAGAIN;  // no thread to wait on
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  pthread_attr_destroy(&attributes);
+  int error = thread_start(thread_main, own);
   if (error == 0) {
     threads++;
   } else {

@@ -2,11 +2,11 @@
 #ifndef FAIRLOCK_SEATS_H
 #define FAIRLOCK_SEATS_H
 
-#include <pthread.h>
+#include "threads.h"
 
 // One for everything here and in worker.c: it is taken three times per wait, for a moment each, and never while a call
 // blocks. All functions but `seats_ring` are called with it held.
-extern pthread_mutex_t seats_mutex;
+extern mutex seats_mutex;
 
 typedef struct seat seat;
 

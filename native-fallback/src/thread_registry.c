@@ -1,29 +1,30 @@
 #include "thread_registry.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+#include "threads.h"
+
+static mutex all = MUTEX_INITIALIZER;
 static registry *first;
 
 void registry_open(registry *self) {
-  pthread_mutex_lock(&mutex);
+  mutex_lock(&all);
   registry **link = &first;
   while (*link != NULL) link = &(*link)->next;
   *link = self;
-  pthread_mutex_unlock(&mutex);
+  mutex_unlock(&all);
 }
 
 void registry_close(registry *self) {
-  pthread_mutex_lock(&mutex);
+  mutex_lock(&all);
   registry **link = &first;
   while (*link != self) link = &(*link)->next;
   *link = self->next;
   for (int i = 0; i < self->count; i++) free(self->texts[i]);
   free(self->texts);
   *self = (registry){0};
-  pthread_mutex_unlock(&mutex);
+  mutex_unlock(&all);
 }
 
 static int free_place(registry *self) {
@@ -40,25 +41,25 @@ static int free_place(registry *self) {
 }
 
 int registry_publish(registry *self, char *text) {
-  pthread_mutex_lock(&mutex);
+  mutex_lock(&all);
   int place = free_place(self);
   if (place >= 0) self->texts[place] = text;
   else free(text);
-  pthread_mutex_unlock(&mutex);
+  mutex_unlock(&all);
   return place;
 }
 
 void registry_unpublish(registry *self, int place) {
-  pthread_mutex_lock(&mutex);
+  mutex_lock(&all);
   if (place >= 0 && place < self->count) {
     free(self->texts[place]);
     self->texts[place] = NULL;
   }
-  pthread_mutex_unlock(&mutex);
+  mutex_unlock(&all);
 }
 
 char *registry_read(const registry *self, size_t *length) {
-  pthread_mutex_lock(&mutex);
+  mutex_lock(&all);
   size_t bytes = 0;
   for (const registry *one = first; one != NULL; one = one->next)
     for (int i = 0; one != self && i < one->count; i++)
@@ -67,7 +68,7 @@ char *registry_read(const registry *self, size_t *length) {
   for (const registry *one = first; copies != NULL && one != NULL; one = one->next)
     for (int i = 0; one != self && i < one->count; i++)
       if (one->texts[i] != NULL) end = stpcpy(end, one->texts[i]) + 1;
-  pthread_mutex_unlock(&mutex);
+  mutex_unlock(&all);
   *length = bytes;
   return copies;
 }

@@ -34,17 +34,6 @@ typedef struct {
   int64_t next;
 } ticket_header;
 
-typedef struct {
-  ticket_header header;
-  ssize_t size;
-  bool ours;  // it was read, and may be written
-} ticket_content;
-
-static inline int ticket_bytes(int fd, off_t from, off_t to, short type, bool wait) {
-  lock_target target = {.fd = fd, .ofd = true, .start = from, .length = to - from + 1};
-  return lock_call(&target, type, wait);
-}
-
 // A process's place in the queue, by one open file.
 typedef struct {
   int64_t ticket;      // NO_TICKET: none
@@ -54,49 +43,50 @@ typedef struct {
 
 static const ticket_place NO_PLACE = {.ticket = NO_TICKET, .busy_since = NO_TICKET};
 
-// A lock in [from, to] (to < 0: to the end) that conflicts with `type`, held by another open file: its first byte
-// there;
-// -1 if there is none. `after`, if not NULL: the first byte behind it, -1 if it goes to the end.
-static inline off_t ticket_conflict(int fd, short type, off_t from, off_t to, off_t *after, int *error) {
-  struct flock range = byte_range(type, from, to < 0 ? 0 : to - from + 1);
-  *error = fcntl(fd, F_OFD_GETLK, &range) == 0 ? 0 : errno;
-  if (*error != 0 || range.l_type == F_UNLCK) return -1;
-  if (after != NULL) *after = range.l_len == 0 ? -1 : range.l_start + range.l_len;
-  return range.l_start < from ? from : range.l_start;
-}
+#ifdef _WIN32
+#include "windows_ticket.h"
+#else
+#define TICKET_IS_ITS_WAITS false
 
-static inline off_t ticket_taken(int fd, short type, off_t from, off_t to, int *error) {
-  return ticket_conflict(fd, type, from, to, NULL, error);
+typedef struct {
+  ticket_header header;
+  ssize_t size;
+  bool ours;  // it was read, and may be written
+} ticket_content;
+
+static inline int ticket_bytes(lock_fd fd, off_t from, off_t to, short type, bool wait) {
+  lock_target target = {.fd = fd, .ofd = true, .start = from, .length = to - from + 1};
+  return lock_call(&target, type, wait);
 }
 
 // 0: there is no ticket. EAGAIN: there is one. ESTALE: this sidecar was removed. Some FUSE programs tell no link counts:
 // of a file without links it is compared what is at the path.
-static inline int ticket_queue_empty(int fd, const lock_identity *identity) {
+static inline int ticket_queue_empty(lock_fd fd, const lock_identity *identity) {
   struct stat stat;
   int error;
   if (fstat(fd, &stat) != 0) return errno;
   if (stat.st_nlink == 0 && (error = check_identity(identity, fd)) != 0) return error;
-  off_t found = ticket_taken(fd, F_RDLCK, TICKET_BASE, TICKET_LAST, &error);
+  off_t found = range_conflict(fd, F_RDLCK, TICKET_BASE, TICKET_LAST, NULL, &error);
   return error != 0 ? error : found < 0 ? 0 : EAGAIN;
 }
 
 // 0: there is no earlier ticket, and will be none. EAGAIN: there is one. F_RDLCK, so that only tickets answer: shared
 // locks are of processes that wait for their predecessors, and a process that is stopped there must not block the first
 // of the queue.
-static inline int ticket_is_first(int fd, ticket_place *place, off_t *earlier) {
+static inline int ticket_is_first(lock_fd fd, ticket_place *place, off_t *earlier) {
   int error = 0;
-  *earlier = place->first ? -1 : ticket_taken(fd, F_RDLCK, TICKET_BASE, TICKET_BASE + place->ticket - 1, &error);
+  *earlier = place->first ? -1 : range_conflict(fd, F_RDLCK, TICKET_BASE, TICKET_BASE + place->ticket - 1, NULL, &error);
   place->first = error == 0 && *earlier < 0;
   return error != 0 ? error : place->first ? 0 : EAGAIN;
 }
 
 // The ticket after the last byte that any process has locked, shared or not. A process that may only read the sidecar
 // can lock ranges too (shared): EBUSY if they leave no ticket, or are so many that they were made to keep others busy.
-static inline int64_t ticket_after_all_others(int fd, int *error) {
+static inline int64_t ticket_after_all_others(lock_fd fd, int *error) {
   off_t after = TICKET_BASE;
   for (int ranges = 0; ranges < TICKET_RANGES; ranges++) {
     off_t next = -1;
-    if (ticket_conflict(fd, F_WRLCK, after, TICKET_LAST, &next, error) < 0) return after - TICKET_BASE;
+    if (range_conflict(fd, F_WRLCK, after, TICKET_LAST, &next, error) < 0) return after - TICKET_BASE;
     if (next < 0 || next - TICKET_BASE >= TICKET_LIMIT) break;
     after = next;
   }
@@ -105,7 +95,7 @@ static inline int64_t ticket_after_all_others(int fd, int *error) {
 }
 
 // What the file says, as a guess: the number behind the last ticket.
-static inline int ticket_read(int fd, ticket_content *content) {
+static inline int ticket_read(lock_fd fd, ticket_content *content) {
   struct stat stat;
   content->size = pread(fd, &content->header, sizeof content->header, 0);
   if (content->size < 0) return errno;
@@ -119,7 +109,7 @@ static inline int ticket_read(int fd, ticket_content *content) {
 }
 
 // A disk that is full is no reason to fail: the locks tell the next ticket.
-static inline void ticket_write(int fd, ticket_content *content, int64_t next) {
+static inline void ticket_write(lock_fd fd, ticket_content *content, int64_t next) {
   bool complete = content->size == sizeof content->header;
   memcpy(content->header.magic, TICKET_MAGIC, 16);
   content->header.next = next;
@@ -130,13 +120,13 @@ static inline void ticket_write(int fd, ticket_content *content, int64_t next) {
 
 // Whether a process that takes no part in the queue has the last byte locked. Those that take tickets lock it
 // exclusively, which a process that may only read the sidecar cannot.
-static inline bool ticket_is_kept_out(int fd) {
+static inline bool ticket_is_kept_out(lock_fd fd) {
   struct flock range = byte_range(F_WRLCK, TICKET_LAST, 1);
   return fcntl(fd, F_OFD_GETLK, &range) == 0 && range.l_type == F_RDLCK;
 }
 
 // Locks all bytes from a free ticket on. EAGAIN: another process is taking one, and `wait` is false.
-static inline int ticket_lock_free(int fd, bool wait, bool busy, ticket_content *content, int64_t *ticket) {
+static inline int ticket_lock_free(lock_fd fd, bool wait, bool busy, ticket_content *content, int64_t *ticket) {
   // 1. Nothing at all is locked: the queue is empty.
   *ticket = 0;
   int error = busy ? EAGAIN : ticket_bytes(fd, TICKET_BASE, TICKET_LAST, F_WRLCK, false);
@@ -159,7 +149,7 @@ static inline int ticket_lock_free(int fd, bool wait, bool busy, ticket_content 
 
 // 0, EAGAIN (another process is taking one, and `wait` is false), ESTALE (this sidecar is not at its path), EINTR, …
 // EBUSY: locks of another process leave no ticket.
-static inline int ticket_take(int fd, const lock_identity *identity, bool shared, bool wait, ticket_place *place) {
+static inline int ticket_take(lock_fd fd, const lock_identity *identity, bool shared, bool wait, ticket_place *place) {
   ticket_content content = {0};
   int64_t free;
   // Where there were others the last time, and have been since, the queue is hardly empty.
@@ -179,7 +169,7 @@ static inline int ticket_take(int fd, const lock_identity *identity, bool shared
 }
 
 // The ticket, and what is left of waiting with it.
-static inline void ticket_drop(int fd, ticket_place *place) {
+static inline void ticket_drop(lock_fd fd, ticket_place *place) {
   lock_target all = {.fd = fd, .ofd = true, .start = TICKET_BASE};
   lock_undo(&all);
   place->ticket = NO_TICKET;
@@ -190,20 +180,23 @@ static inline void ticket_drop(int fd, ticket_place *place) {
 // it is ticket_predecessor(). 1. For the predecessor's. 2. When that is dropped, its process may have cancelled while an
 // earlier ticket is still there: so it looks, and waits for the one it finds. Can be begun again after EINTR. The shared
 // locks that are granted on the way block no process, and go with the ticket.
-static inline int ticket_wait_step(int fd, ticket_place *place, off_t *wait_for) {
+static inline int ticket_wait_step(lock_fd fd, ticket_place *place, off_t *wait_for) {
   if (place->first) return 0;
   int error = ticket_bytes(fd, *wait_for, *wait_for, F_RDLCK, true);
   return error != 0 ? error : ticket_is_first(fd, place, wait_for);
 }
 
-static inline off_t ticket_predecessor(const ticket_place *place) { return TICKET_BASE + place->ticket - 1; }
+static inline off_t ticket_predecessor(lock_fd fd, const ticket_place *place) {
+  (void)fd;
+  return TICKET_BASE + place->ticket - 1;
+}
 
 // Removes a sidecar without tickets: it has all of their bytes locked. Only for the holder of the main lock, so that no
 // other process is first meanwhile.
 //   1. B opens the sidecar. 2. A locks all tickets, and removes it. 3. C makes a new sidecar and takes its first ticket.
 //   4. B takes the first ticket of the old one: two are first.
 // So B compares the sidecar with the one at its path after it has taken its ticket, and begins again.
-static inline int ticket_remove_sidecar(int fd, const lock_identity *identity) {
+static inline int ticket_remove_sidecar(lock_fd fd, const lock_identity *identity) {
   int error = ticket_bytes(fd, TICKET_BASE, TICKET_LAST, F_WRLCK, false);
   if (error != 0) return error;
   error = check_identity(identity, fd);
@@ -211,5 +204,6 @@ static inline int ticket_remove_sidecar(int fd, const lock_identity *identity) {
   ticket_bytes(fd, TICKET_BASE, TICKET_LAST, F_UNLCK, false);
   return error;
 }
+#endif
 
 #endif

@@ -1,10 +1,7 @@
 #include "worker.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "cancel.h"
 #include "seats.h"
@@ -30,43 +27,11 @@ struct worker {
   bool listed;
   int result;
   int references;  // the caller's, the thread's, and that of the list
-  pthread_t thread;
+  thread thread;
 };
 
-static pthread_cond_t any_done;
-static pthread_condattr_t monotonic;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-static void initialize(void) {
-  pthread_condattr_init(&monotonic);
-#ifndef __APPLE__
-  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-#endif
-  pthread_cond_init(&any_done, &monotonic);
-  cancel_initialize();
-}
-
-static struct timespec from_now(double ms) {
-  struct timespec at;
-#ifdef __APPLE__
-  clock_gettime(CLOCK_REALTIME, &at);
-#else
-  clock_gettime(CLOCK_MONOTONIC, &at);
-#endif
-  double seconds = ms / 1e3;
-  at.tv_sec += (time_t)seconds;
-  at.tv_nsec += (long)((seconds - (double)(time_t)seconds) * 1e9);
-  if (at.tv_nsec >= 1000000000) {
-    at.tv_sec++;
-    at.tv_nsec -= 1000000000;
-  }
-  return at;
-}
-
-static bool has_passed(const struct timespec *end) {
-  struct timespec now = from_now(0);
-  return now.tv_sec > end->tv_sec || (now.tv_sec == end->tv_sec && now.tv_nsec >= end->tv_nsec);
-}
+static condition any_done;
+static bool is_ready;
 
 // --- with the mutex held -------------------------------------------------------------------------------------------
 
@@ -99,7 +64,7 @@ static bool finish(worker *self, int result) {
   self->state = DONE;
   self->result = result;
   leave_running(self);
-  pthread_cond_broadcast(&any_done);
+  condition_tell_all(&any_done);
   if (group->destroyed || !self->listed) return false;
   bool first = group->ended == NULL;
   self->references++;
@@ -120,15 +85,14 @@ static void interrupt(worker *self) {
 }
 
 static void wait_a_moment(void) {
-  struct timespec end = from_now(SIGNAL_AGAIN_MS);
-  pthread_cond_timedwait(&any_done, &seats_mutex, &end);
+  condition_wait(&any_done, &seats_mutex, now_ms() + SIGNAL_AGAIN_MS);
 }
 
 static bool cancel_locked(worker *self) {
-  struct timespec end = from_now(JOIN_MS);
+  double end = now_ms() + JOIN_MS;
   self->listed = false;
   interrupt(self);
-  while (self->state == PARKED && cancel_is_possible() && !has_passed(&end)) {
+  while (self->state == PARKED && cancel_is_possible() && now_ms() < end) {
     wait_a_moment();
     interrupt(self);
   }
@@ -143,19 +107,19 @@ static void run(void *job) {
   const worker_order *order = &self->order;
   worker_group *group = self->group;
   int result = ECANCELED;
-  self->thread = pthread_self();
+  self->thread = thread_self();
   if (!atomic_load(&self->cancelled)) {
     self->state = PARKED;
-    pthread_mutex_unlock(&seats_mutex);
+    mutex_unlock(&seats_mutex);
     result = order->kind->run(order->call, &self->cancelled);
-    pthread_mutex_lock(&seats_mutex);
+    mutex_lock(&seats_mutex);
   }
   if (finish(self, result)) {
     // Without the mutex: the thread that is woken would only wait for it.
-    pthread_mutex_unlock(&seats_mutex);
+    mutex_unlock(&seats_mutex);
     group->wake(group->data);
-    pthread_mutex_lock(&seats_mutex);
-    if (--group->waking == 0 && group->destroyed) pthread_cond_broadcast(&any_done);
+    mutex_lock(&seats_mutex);
+    if (--group->waking == 0 && group->destroyed) condition_tell_all(&any_done);
   }
   release_locked(self);
 }
@@ -163,7 +127,13 @@ static void run(void *job) {
 // --- the interface -------------------------------------------------------------------------------------------------
 
 worker_group *worker_group_create(void (*wake)(void *), void *data) {
-  pthread_once(&once, initialize);
+  mutex_lock(&seats_mutex);
+  if (!is_ready) {
+    condition_make(&any_done);
+    cancel_initialize();
+  }
+  is_ready = true;
+  mutex_unlock(&seats_mutex);
   worker_group *group = calloc(1, sizeof *group);
   if (group == NULL) return NULL;
   *group = (worker_group){.wake = wake, .data = data, .ended_tail = &group->ended, .references = 1};
@@ -171,32 +141,32 @@ worker_group *worker_group_create(void (*wake)(void *), void *data) {
 }
 
 void worker_group_destroy(worker_group *group) {
-  pthread_mutex_lock(&seats_mutex);
+  mutex_lock(&seats_mutex);
   group->destroyed = true;
-  struct timespec end = from_now(JOIN_MS);
-  while (group->running != NULL && !has_passed(&end)) {
+  double end = now_ms() + JOIN_MS;
+  while (group->running != NULL && now_ms() < end) {
     for (worker *one = group->running; one != NULL; one = one->next) interrupt(one);
     wait_a_moment();
   }
-  while (group->waking > 0) pthread_cond_wait(&any_done, &seats_mutex);
+  while (group->waking > 0) wait_a_moment();
   while (group->ended != NULL) {
     worker *one = group->ended;
     group->ended = one->next;
     release_locked(one);
   }
   release_group(group);
-  pthread_mutex_unlock(&seats_mutex);
+  mutex_unlock(&seats_mutex);
 }
 
 worker *worker_group_take(worker_group *group) {
-  pthread_mutex_lock(&seats_mutex);
+  mutex_lock(&seats_mutex);
   worker *one = group->ended;
   if (one != NULL) {
     group->ended = one->next;
     if (group->ended == NULL) group->ended_tail = &group->ended;
     one->next = NULL;
   }
-  pthread_mutex_unlock(&seats_mutex);
+  mutex_unlock(&seats_mutex);
   return one;
 }
 
@@ -209,7 +179,7 @@ int worker_start(worker_group *group, const worker_order *order, worker **result
   self->references = 2;
 
   seat *woken;
-  pthread_mutex_lock(&seats_mutex);
+  mutex_lock(&seats_mutex);
   int error = seats_assign(run, self, &woken);
   if (error == 0) {
     group->references++;
@@ -217,7 +187,7 @@ int worker_start(worker_group *group, const worker_order *order, worker **result
     if (self->next != NULL) self->next->previous = self;
     group->running = self;
   }
-  pthread_mutex_unlock(&seats_mutex);
+  mutex_unlock(&seats_mutex);
 
   if (error == 0 && woken != NULL) seats_ring(woken);
   if (error != 0) free(self);
@@ -226,19 +196,19 @@ int worker_start(worker_group *group, const worker_order *order, worker **result
 }
 
 bool worker_cancel(worker *self, int *result) {
-  pthread_mutex_lock(&seats_mutex);
+  mutex_lock(&seats_mutex);
   bool ended = cancel_locked(self);
   *result = self->state == DONE ? self->result : ECANCELED;
-  pthread_mutex_unlock(&seats_mutex);
+  mutex_unlock(&seats_mutex);
   return ended;
 }
 
 bool worker_join(worker *self, double ms) {
-  struct timespec end = from_now(ms);
-  pthread_mutex_lock(&seats_mutex);
-  while (self->state != DONE && pthread_cond_timedwait(&any_done, &seats_mutex, &end) != ETIMEDOUT) continue;
+  double end = now_ms() + ms;
+  mutex_lock(&seats_mutex);
+  while (self->state != DONE && now_ms() < end) condition_wait(&any_done, &seats_mutex, end);
   bool done = self->state == DONE;
-  pthread_mutex_unlock(&seats_mutex);
+  mutex_unlock(&seats_mutex);
   return done;
 }
 
@@ -249,14 +219,14 @@ void *worker_call(const worker *self) { return self->order.call; }
 int worker_id(const worker *self) { return self->order.id; }
 
 void worker_release(worker *self) {
-  pthread_mutex_lock(&seats_mutex);
+  mutex_lock(&seats_mutex);
   release_locked(self);
-  pthread_mutex_unlock(&seats_mutex);
+  mutex_unlock(&seats_mutex);
 }
 
 int worker_threads(void) {
-  pthread_mutex_lock(&seats_mutex);
+  mutex_lock(&seats_mutex);
   int count = seats_threads();
-  pthread_mutex_unlock(&seats_mutex);
+  mutex_unlock(&seats_mutex);
   return count;
 }

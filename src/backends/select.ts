@@ -3,7 +3,7 @@ import type { Backend } from '../core/backend.js';
 import { codeOf, LockUnsupportedError, messageOf } from '../errors.js';
 import type { LockFileOptions } from '../files/lock-file.js';
 import type { LockPlace } from '../files/lock-place.js';
-import { loadLocks } from '../native/locks.js';
+import { loadLocks } from '../native/addon.js';
 import type { InternalLockOptions } from '../options.js';
 import { printable } from '../printable.js';
 import { warnOnce } from '../warnings.js';

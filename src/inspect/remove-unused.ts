@@ -3,7 +3,7 @@ import { closeSync, lstatSync, openSync, unlinkSync } from 'node:fs';
 import { MARK, openLockFile } from '../files/lock-file.js';
 import { queueVersionOf } from '../files/queue-header.js';
 import { sidecarOf } from '../files/sibling-files.js';
-import { type Addon, GRANTED, needByteRanges } from '../native/addon.js';
+import { GRANTED, type LockAddon, loadAddon, needByteRanges } from '../native/addon.js';
 import { NativeFile } from '../native/native-file.js';
 
 const ALL_BYTES = { start: 0, length: 0 };
@@ -39,7 +39,7 @@ export function isSidecar(path: string): boolean {
  * @throws {LockUnsupportedError} without the addon; system errors
  */
 export function removeIfUnused(path: string, dryRun: boolean): boolean {
-  const addon = needByteRanges(path, 'removal');
+  const addon = needByteRanges(path, 'removal', loadAddon);
   const sidecar = sidecarOf(path);
   // What is gone already is not made again for the sake of looking.
   if (dryRun && lstatSync(path, { throwIfNoEntry: false }) === undefined) {
@@ -60,7 +60,7 @@ export function removeIfUnused(path: string, dryRun: boolean): boolean {
   }
 }
 
-function removeSidecar(addon: Addon, path: string, dryRun: boolean): boolean {
+function removeSidecar(addon: LockAddon, path: string, dryRun: boolean): boolean {
   const options = { path, mode: 0o666, followSymlinks: false };
   const file = openLockFile(options, { access: 'write' });
   try {

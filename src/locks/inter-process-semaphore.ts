@@ -7,7 +7,7 @@ import { systemClock } from '../core/clock.js';
 import type { LockHandle, PermitHandle } from '../core/handle.js';
 import { LockCore } from '../core/lock-core.js';
 import { LockPlace } from '../files/lock-place.js';
-import { needRangeLocks } from '../native/locks.js';
+import { needByteRanges } from '../native/addon.js';
 import type { AcquireOptions, InterProcessSemaphoreOptions } from '../options.js';
 import { lockPath, semaphoreOptions } from '../validate.js';
 import type { LockInspection } from './file-lock.js';
@@ -39,7 +39,7 @@ export class InterProcessSemaphore implements Disposable {
     const { permits, fairness, ...file } = semaphoreOptions(options);
     this.path = lockPath(path);
     this.permits = permits;
-    const addon = needRangeLocks(this.path, 'a semaphore');
+    const addon = needByteRanges(this.path, 'a semaphore');
     const place = new LockPlace(this.path, file);
     const lockFile = { ...file, path: this.path, dataFile: false };
     this.#core = new PlacedCore(

@@ -4,8 +4,6 @@ import { lockPath } from '../validate.js';
 import { loadBinary, nameBinary } from './binary.js';
 import { type Loaded, loader } from './loader.js';
 
-const isWindows = process.platform === 'win32';
-
 /** What the addon makes of an open descriptor; freed by the garbage collector. */
 export type FileHandle = object & { readonly fileHandle: unique symbol };
 
@@ -27,7 +25,8 @@ export interface LockAddon {
   readonly hasOfd: boolean;
   /** Undefined: none. */
   readonly limits?: Limits;
-  file(fd: number, path: string, follow: boolean, ofd: boolean, start: number, length: number): FileHandle;
+  /** The descriptor stays the caller's. */
+  file(fd: number, path: string, follow: boolean, ofd: boolean, start: number, length: number): FileHandle | number;
   isCurrent(file: FileHandle): number;
   tryLock(file: FileHandle, shared: boolean): number;
   unlock(file: FileHandle): number;
@@ -90,36 +89,12 @@ export interface Addon extends LockAddon {
   threads(): number;
 }
 
+export const loadLocks = loader('native-fallback', (): LockAddon => loadBinary() as LockAddon);
+
 export const loadAddon = loader('native-fallback', (): Addon => {
-  if (isWindows) throw new Error('on Windows it is LockFileEx and nothing else');
+  if (process.platform === 'win32') throw new Error('on Windows it has locks and nothing else');
   return loadBinary() as Addon;
 });
-
-/** What Windows has in its place. Statuses as above; below zero, a negated error of Windows. Length 0: to the end. */
-export interface LockFileEx {
-  tryLock(fd: number, shared: boolean, start: number, length: number): number;
-  unlock(fd: number, shared: boolean, start: number, length: number): number;
-  /** The number of a client; the callback is told that a wait of it has ended. */
-  connect(callback: () => void): number;
-  wait(fd: number, shared: boolean, start: number, length: number, client: number): number;
-  waitSync(fd: number, shared: boolean, start: number, length: number, client: number): number;
-  join(wait: number, ms: number): number | undefined;
-  cancel(wait: number): number | undefined;
-  /** The number of a wait that has ended; -1: there is none. */
-  ended(client: number): number;
-  /** Its status. */
-  end(wait: number): number;
-}
-
-export const loadLockFileEx = loader('native-fallback', (): LockFileEx => {
-  if (!isWindows) throw new Error('only Windows has LockFileEx');
-  return loadBinary() as LockFileEx;
-});
-
-/** Whichever of the two this platform has. */
-export function loadNative(): Loaded<Addon | LockFileEx> {
-  return isWindows ? loadLockFileEx() : loadAddon();
-}
 
 /**
  * Names the file of the addon's binary, for programs that are bundled and carry it along: the package has it as
@@ -130,13 +105,13 @@ export function loadNative(): Loaded<Addon | LockFileEx> {
 export function setNativeBinding(file: string | URL): void {
   const path = lockPath(file);
   nameBinary(path);
-  const { reason } = loadNative();
+  const { reason } = loadLocks();
   if (reason !== undefined) throw new Error(`cannot load '${path}': ${reason}`);
 }
 
 /** The addon, for what cannot be done without its byte-range locks. @throws {LockUnsupportedError} */
-export function needByteRanges(path: string, what: string): Addon {
-  const { api: addon, reason } = loadAddon();
+export function needByteRanges(path: string, what: string, load: () => Loaded<LockAddon> = loadLocks): LockAddon {
+  const { api: addon, reason } = load();
   if (addon === undefined) {
     throw new LockUnsupportedError(path, `${what} needs the addon native-fallback, which did not load: ${reason}`);
   }

@@ -1,4 +1,5 @@
 /** An open file as the addon sees it: one system call, or a few, for each method; what fails is thrown. */
+import { toNamespacedPath } from 'node:path';
 import { systemError } from '../errors.js';
 import type { LockMode } from '../options.js';
 import { CONTENDED, type FileHandle, GRANTED, type LockAddon, type REMOVED, type REPLACED } from './addon.js';
@@ -39,7 +40,10 @@ export class NativeFile implements OpenFileLock {
   ) {
     this.syscall = range === undefined ? 'flock' : 'fcntl';
     this.path = path;
-    this.handle = addon.file(fd, path, followSymlinks, range !== undefined, range?.start ?? 0, range?.length ?? 0);
+    const { start = 0, length = 0 } = range ?? {};
+    const handle = addon.file(fd, toNamespacedPath(path), followSymlinks, range !== undefined, start, length);
+    if (typeof handle === 'number') throw systemError(-handle, 'fstat', path);
+    this.handle = handle;
   }
 
   isCurrent(): boolean {

@@ -1,4 +1,4 @@
-/** The bytes that are locked are named in four files of two languages, and mean the same in all of them. */
+/** The bytes that are locked are named in three files of two languages, and mean the same in all of them. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
@@ -19,22 +19,18 @@ function constant(file: string, name: string): number {
   return new Function(`return ${value}`)() as number;
 }
 
-it('in C and on Windows they are those of byte-layout.ts', () => {
+it('in C they are those of byte-layout.ts', () => {
   const [lock, ticket] = ['native-fallback/src/lock.h', 'native-fallback/src/ticket.h'];
-  const windows = 'src/native/windows/tickets.ts';
   const { FIRST_TICKET, REMOVAL_BYTE, TICKET_MODES } = layout;
   expect(constant(lock, 'PROBE_BYTE')).toBe(REMOVAL_BYTE + 1);
-  expect([constant(ticket, 'TICKET_BASE'), constant(windows, 'BASE')]).toEqual([FIRST_TICKET, FIRST_TICKET]);
+  expect(constant(ticket, 'TICKET_BASE')).toBe(FIRST_TICKET);
   expect(constant(ticket, 'TICKET_MODES')).toBe(TICKET_MODES);
-  expect([constant(ticket, 'TICKET_LAST'), constant(windows, 'LAST')]).toEqual([TICKET_MODES - 1, TICKET_MODES - 1]);
-  expect(constant(windows, 'MOST')).toBe(constant(ticket, 'TICKET_LIMIT'));
+  expect(constant(ticket, 'TICKET_LAST')).toBe(TICKET_MODES - 1);
 });
 
 it('the header of a sidecar is one and the same', () => {
-  for (const file of ['native-fallback/src/ticket.h', 'src/native/windows/tickets.ts']) {
-    const found = /["'](fairlock-queue [^"']*)["']/.exec(readFileSync(join(root, file), 'utf8'))?.[1];
-    expect(found).toBe(`${QUEUE_MAGIC}${QUEUE_VERSION}`);
-  }
+  const found = /"(fairlock-queue [^"]*)"/.exec(readFileSync(join(root, 'native-fallback/src/ticket.h'), 'utf8'))?.[1];
+  expect(found).toBe(`${QUEUE_MAGIC}${QUEUE_VERSION}`);
 });
 
 it('a permit, its number, and the bytes that are neither do not meet', () => {

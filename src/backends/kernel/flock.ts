@@ -2,9 +2,8 @@
 import { LockUnsupportedError } from '../../errors.js';
 import { isCurrent, type LockFileOptions } from '../../files/lock-file.js';
 import type { OpenFile } from '../../files/open-file.js';
-import { CONTENDED, GRANTED, REPLACED } from '../../native/addon.js';
+import { CONTENDED, GRANTED, loadLocks, REPLACED } from '../../native/addon.js';
 import { type FsExtCalls, loadFsExt } from '../../native/fs-ext.js';
-import { loadLocks } from '../../native/locks.js';
 import type { NativeFile, OpenFileLock, TryStatus } from '../../native/native-file.js';
 import type { LockMode } from '../../options.js';
 import { ByAddon, keyOf, type Mechanism } from './mechanism.js';
