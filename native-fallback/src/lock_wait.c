@@ -75,10 +75,9 @@ static const worker_kind kind = {.run = run, .destroy = free};
 
 static char *copy_identity(lock_identity *copy, const lock_identity *identity, char *at) {
   if (identity == NULL) return at;
-  size_t size = strlen(identity->path) + 1;
   *copy = *identity;
-  copy->path = memcpy(at, identity->path, size);
-  return at + size;
+  copy->path = strcpy(at, identity->path);
+  return at + strlen(at) + 1;
 }
 
 int lock_wait_start(worker_group *group, const lock_wait_order *order, worker **result) {

@@ -52,9 +52,12 @@ void free(void *memory) { HeapFree(GetProcessHeap(), 0, memory); }
 size_t strlen(const char *text) { return (size_t)lstrlenA(text); }
 
 void *memcpy(void *restrict to, const void *restrict from, size_t size) {
-  for (volatile char *at = to; size > 0; size--, at++) *at = *(const char *)from, from = (const char *)from + 1;
+  volatile char *at = to;  // else the compiler makes a call of memcpy of it
+  for (const char *byte = from; size > 0; size--) *at++ = *byte++;
   return to;
 }
+
+char *strcpy(char *restrict to, const char *restrict from) { return memcpy(to, from, strlen(from) + 1); }
 
 void *memset(void *memory, int byte, size_t size) {
   for (volatile char *at = memory; size > 0; size--, at++) *at = (char)byte;

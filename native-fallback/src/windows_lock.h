@@ -102,16 +102,25 @@ static inline int lock_is_probed(const lock_target *target, bool has_ofd) {
   return -1;
 }
 
-// Byte by byte: there are as many as permits.
+// Tries that are contended, it may be by other tries, which last some microseconds: a lock lasts longer than all these.
+enum { LOCK_TRIES = 1000 };
+
+static inline int lock_stays_held(const lock_target *target) {
+  int error = EAGAIN;
+  for (int tries = 0; error == EAGAIN && tries < LOCK_TRIES; tries++) error = lock_is_held(target, true);
+  return error;
+}
+
+// Which byte it is, is asked of one after the other.
 static inline off_t lock_conflict(const lock_target *target, int *error) {
-  for (off_t byte = target->start; byte < target->start + target->length; byte++) {
+  *error = lock_stays_held(target);
+  for (off_t byte = target->start; *error == EAGAIN && byte < target->start + target->length; byte++) {
     lock_target one = {.fd = target->fd, .ofd = true, .start = byte, .length = 1};
-    *error = lock_is_held(&one, true);
-    if (*error == EAGAIN) *error = 0;
-    else if (*error == 0) continue;
+    if (lock_stays_held(&one) != EAGAIN) continue;
+    *error = 0;
     return byte;
   }
-  *error = 0;
+  if (*error == EAGAIN) *error = 0;  // released meanwhile
   return -1;
 }
 

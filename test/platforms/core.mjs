@@ -27,6 +27,11 @@ const self = fileURLToPath(import.meta.url);
 
 /** What another process does: holds, or counts. Told by lines on stdin, tells by lines on stdout. */
 async function child(what, path, options, count) {
+  if (what === 'permits') {
+    const semaphore = new InterProcessSemaphore(path, { permits: 2 });
+    for (let i = 0; i < Number(count); i++) (await semaphore.acquire()).release();
+    return console.log('released');
+  }
   const lock = new InterProcessLock(path, JSON.parse(options));
   const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
   if (what === 'count') {
@@ -399,6 +404,16 @@ const checks = [
       second.release();
       (await third).release();
       first.release();
+    },
+    () => !hasRanges() && 'no locks of bytes here',
+  ],
+  [
+    'processes that ask for permits at one moment know that they agree on how many there are',
+    async () => {
+      const file = path();
+      const all = Array.from({ length: 4 }, () => new Process('permits', file, {}, { count: 200 }));
+      for (const one of all) await one.says('released');
+      for (const one of all) await one.kill();
     },
     () => !hasRanges() && 'no locks of bytes here',
   ],

@@ -73,7 +73,7 @@ describe.runIf(hasRedis)('RedisLocks', () => {
     const name = aName();
     const handle = await open(server).lock(name).acquire();
     const waiting = open(server).lock(name).acquire();
-    await until(() => server.ask('ZCARD', `{fairlock/${name}}:queue`) === '2');
+    await until(async () => (await server.askBeside('ZCARD', `{fairlock/${name}}:queue`)) === '2');
     server.ask('CLIENT', 'KILL', 'TYPE', 'normal');
     server.ask('CLIENT', 'KILL', 'TYPE', 'pubsub');
     await until(() =>
@@ -131,7 +131,7 @@ describe.runIf(hasRedis)('RedisLocks', () => {
     const name = aName();
     const handle = await open(server).lock(name).acquire();
     const waiting = Array.from({ length: 10 }, () => open(server).lock(name).acquire());
-    await until(() => server.ask('ZCARD', `{fairlock/${name}}:queue`) === '11');
+    await until(async () => (await server.askBeside('ZCARD', `{fairlock/${name}}:queue`)) === '11');
     const published = (): number =>
       Number(/cmdstat_publish:calls=(\d+)/.exec(server.ask('INFO', 'commandstats'))?.[1] ?? 0);
     const before = published();
@@ -148,7 +148,7 @@ describe.runIf(hasRedis)('RedisLocks', () => {
     expect(server.ask('SET', resource, 'theirs', 'NX', 'PX', '60000')).toBe('OK');
     expect(await locks.lock(resource).tryAcquire()).toBeNull();
     const waiting = locks.lock(resource).acquire();
-    await until(() => server.ask('ZCARD', `{${resource}}:queue`) === '1');
+    await until(async () => (await server.askBeside('ZCARD', `{${resource}}:queue`)) === '1');
     server.ask('DEL', resource);
     const handle = await waiting;
     expect(server.ask('SET', resource, 'theirs', 'NX', 'PX', '60000')).toBe('');

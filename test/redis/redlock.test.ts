@@ -79,22 +79,23 @@ describe.runIf(hasRedis)('redlock', () => {
 
   it('#169, #168: work that takes longer than ttl holds on, and waits are served in their order', async () => {
     const served: number[] = [];
-    const queued = (): number => Number(server.ask('ZCARD', '{fairlock/z}:queue'));
+    const queued = async (): Promise<number> => Number(await server.askBeside('ZCARD', '{fairlock/z}:queue'));
     await open()
       .lock('z')
       .withLock(async (handle) => {
         const waits = [1, 2, 3].map(async (n) => {
-          await until(() => n === 1 || queued() === n); // With the holder.
+          await until(async () => n === 1 || (await queued()) === n); // With the holder.
           const next = await open().lock('z').acquire();
           served.push(n);
           await next.release();
         });
-        const livesUntil = (): number =>
-          Number(server.ask('ZRANGE', '{fairlock/z}:alive', '0', '0', 'WITHSCORES').split('\n')[1] ?? 0);
-        await until(() => livesUntil() > 0);
-        const atFirst = livesUntil();
-        await until(() => livesUntil() > atFirst + TTL);
-        await until(() => queued() === 4); // A waiter that comes after the release finds another queue than it waits for.
+        const livesUntil = async (): Promise<number> => {
+          const first = await server.askBeside('ZRANGE', '{fairlock/z}:alive', '0', '0', 'WITHSCORES');
+          return Number(first.split('\n')[1] ?? 0);
+        };
+        const atFirst = await until(livesUntil);
+        await until(async () => (await livesUntil()) > atFirst + TTL);
+        await until(async () => (await queued()) === 4); // A waiter that comes after the release finds another queue than it waits for.
         handle.check();
         waits.forEach((one) => void one.catch(() => {}));
       });

@@ -1,9 +1,10 @@
 /** A real Redis for tests, on a free port of the loopback, ended with the tests. */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { atFileEnd } from './ends.js';
 import { freePort, makeCertificate } from './servers.js';
 import { until } from './waiting.js';
@@ -91,6 +92,12 @@ export class RedisServer {
   /** By redis-cli. */
   ask(...words: string[]): string {
     const { stdout } = spawnSync('redis-cli', ['-p', String(this.port), ...words], { encoding: 'utf8' });
+    return stdout.trim();
+  }
+
+  /** The same beside clients of this process, which have their leases to renew meanwhile. */
+  async askBeside(...words: string[]): Promise<string> {
+    const { stdout } = await promisify(execFile)('redis-cli', ['-p', String(this.port), ...words]);
     return stdout.trim();
   }
 
