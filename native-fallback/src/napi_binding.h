@@ -12,6 +12,7 @@
 #include "lock_wait.h"
 
 enum { GRANTED = 0, CONTENDED = 1, REPLACED = 2, REMOVED = 3, FIRST = 4 };  // errors are -errno
+enum { FOR_LOCK = 0, FOR_TICKET = 1, JOINED = 2 };  // kinds of waits
 
 // A wait, as JavaScript knows it: by its number, which is its place in the table, counted from 1.
 typedef struct {

@@ -94,8 +94,9 @@ static bool is_object(napi_env env, napi_value value) {
   return type != napi_undefined && type != napi_null;
 }
 
-// Arguments: client, file, sidecar, shared.
-static napi_value start(napi_env env, environment *self, napi_value *arguments, bool ticket_only, bool listed) {
+// wait(client, file | undefined, sidecar | undefined, shared, kind): the number of a wait, or a negative errno.
+static napi_value start(napi_env env, napi_callback_info info) {
+  ARGUMENTS(5);
   if (self->group == NULL) return throw_error(env, "the environment is ending");
   int client = to_int(env, arguments[0]);
   if (client < 0 || client >= self->client_count) return throw_error(env, "client: not connected");
@@ -103,9 +104,10 @@ static napi_value start(napi_env env, environment *self, napi_value *arguments, 
   lock_file *sidecar = is_object(env, arguments[2]) ? to_pointer(env, arguments[2]) : NULL;
   int id = take_slot(self);
   if (id == 0) return number(env, -ENOMEM);
-  lock_wait_order order = {.shared = to_bool(env, arguments[3]), .ticket_only = ticket_only, .place = NO_PLACE};
-  order.listed = listed;
-  order.id = id;
+  int kind = to_int(env, arguments[4]);
+  lock_wait_order order = {.shared = to_bool(env, arguments[3]), .place = NO_PLACE, .id = id};
+  order.ticket_only = kind == FOR_TICKET;
+  order.listed = kind != JOINED;
   if (lock != NULL) {
     order.lock = &lock->identity;
     order.target = lock->target;
@@ -121,29 +123,8 @@ static napi_value start(napi_env env, environment *self, napi_value *arguments, 
   slot->sidecar = sidecar;
   if (sidecar != NULL) sidecar->is_waiting = true;
   slot->client = client;
-  if (listed) keep_alive(self, slot, true);
+  if (order.listed) keep_alive(self, slot, true);
   return number(env, id);
-}
-
-// wait(client, file | undefined, sidecar | undefined, shared): the number of a wait, or a negative errno. For its turn
-// in the ticket queue, then for the lock.
-static napi_value wait_async(napi_env env, napi_callback_info info) {
-  ARGUMENTS(4);
-  return start(env, self, arguments, false, true);
-}
-
-// waitForTicket(client, sidecar, shared): takes a ticket as soon as no other process is taking one.
-static napi_value wait_for_ticket(napi_env env, napi_callback_info info) {
-  ARGUMENTS(3);
-  napi_value no_file = NULL;
-  napi_get_undefined(env, &no_file);
-  return start(env, self, (napi_value[]){arguments[0], no_file, arguments[1], arguments[2]}, true, true);
-}
-
-// waitSync(client, file, sidecar | undefined, shared): a wait to be asked with join().
-static napi_value wait_sync(napi_env env, napi_callback_info info) {
-  ARGUMENTS(4);
-  return start(env, self, arguments, false, false);
 }
 
 // join(wait, ms): its status, and its number is free; or undefined if it still waits after `ms`.
@@ -173,9 +154,7 @@ static napi_value cancel(napi_env env, napi_callback_info info) {
 }
 
 const binding_function wait_functions[] = {
-    {"wait", wait_async},
-    {"waitForTicket", wait_for_ticket},
-    {"waitSync", wait_sync},
+    {"wait", start},
     {"join", join},
     {"cancel", cancel},
     {"connect", connect_client},

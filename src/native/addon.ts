@@ -17,6 +17,13 @@ export const REMOVED = 3;
 /** A ticket was taken, and no other process has one. */
 export const FIRST = 4;
 
+export const FOR_LOCK = 0;
+/** Takes a ticket as soon as no other process is taking one, and no more. */
+export const FOR_TICKET = 1;
+/** Its end is not told, but asked for by `join`. */
+export const JOINED = 2;
+export type WaitKind = typeof FOR_LOCK | typeof FOR_TICKET | typeof JOINED;
+
 /** What the locks of a system cannot do, and why. */
 export type Limits = Readonly<Record<'steal' | 'inherit' | 'directories', string>>;
 
@@ -31,9 +38,14 @@ export interface LockAddon {
   tryLock(file: FileHandle, shared: boolean): number;
   unlock(file: FileHandle): number;
   /** Waits for its turn in the ticket queue, if a sidecar is given, then for the lock, if a file is given. */
-  wait(client: number, file: FileHandle | undefined, sidecar: FileHandle | undefined, shared: boolean): number;
-  waitSync(client: number, file: FileHandle, sidecar: FileHandle | undefined, shared: boolean): number;
-  /** The status of a `waitSync`; undefined: it still waits after `ms`. */
+  wait(
+    client: number,
+    file: FileHandle | undefined,
+    sidecar: FileHandle | undefined,
+    shared: boolean,
+    kind: WaitKind,
+  ): number;
+  /** The status of a wait that is JOINED; undefined: it still waits after `ms`. */
   join(wait: number, ms: number): number | undefined;
   /**
    * The status with which the wait has ended, which is told nowhere else: GRANTED, if that was just before. Undefined: it
@@ -48,8 +60,6 @@ export interface LockAddon {
   tryIfFirst(file: FileHandle, sidecar: FileHandle, shared: boolean): number;
   /** GRANTED or FIRST; CONTENDED: another process is taking a ticket; -EBUSY: the locks of another process leave none. */
   takeTicket(sidecar: FileHandle, shared: boolean): number;
-  /** Takes a ticket as soon as no other process is taking one. */
-  waitForTicket(client: number, sidecar: FileHandle, shared: boolean): number;
   /** GRANTED: no request has an earlier ticket (or, if this one has none, any). Else CONTENDED or REMOVED. */
   isFirst(sidecar: FileHandle): number;
   dropTicket(sidecar: FileHandle): void;

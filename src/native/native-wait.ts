@@ -2,7 +2,7 @@
 import { systemError } from '../errors.js';
 import type { LockMode } from '../options.js';
 import { Deadline } from '../timers.js';
-import { GRANTED, type LockAddon } from './addon.js';
+import { GRANTED, JOINED, type LockAddon, type WaitKind } from './addon.js';
 import type { NativeFile } from './native-file.js';
 
 /** What this copy of the library is called back by, and for which waits. Other copies have their own. */
@@ -52,46 +52,24 @@ export class NativeWait {
   /** Called when a wait that was cancelled is over. */
   #whenUnused: ((wasGranted: boolean) => void) | undefined;
 
-  /** @param id of the wait that has begun, or a negated errno */
-  private constructor(
-    first: NativeFile,
-    client: Client,
-    id: number,
-    /** The addon uses them as long as the wait lasts. */
+  /**
+   * Begins.
+   * @param files the addon uses them as long as the wait lasts
+   * @throws EAGAIN there is no thread to wait on; other system errors
+   */
+  constructor(
     readonly files: WaitedFor,
+    mode: LockMode,
+    kind: WaitKind,
     readonly onEnd: (status: number) => void,
   ) {
-    if (id < 0) throw systemError(-id, first.syscall, first.path);
-    this.#addon = first.addon;
-    this.#client = client;
-    this.#id = id;
-    client.waits.set(id, this);
-  }
-
-  /**
-   * Waits for its turn in the ticket queue, if there is a sidecar, then for the lock, if there is a file.
-   * @throws EAGAIN there is no thread to wait on
-   */
-  static forLock(files: WaitedFor, mode: LockMode, onEnd: (status: number) => void): NativeWait {
     const { file, sidecar } = files;
-    const first = (sidecar ?? file) as NativeFile;
-    const client = clientOf(first.addon);
-    const id = first.addon.wait(client.id, file?.handle, sidecar?.handle, mode === 'shared');
-    return new NativeWait(first, client, id, files, onEnd);
-  }
-
-  /** Takes a ticket as soon as no other process is taking one. @throws as `forLock` */
-  static forTicket(sidecar: NativeFile, mode: LockMode, onEnd: (status: number) => void): NativeWait {
-    const client = clientOf(sidecar.addon);
-    const id = sidecar.addon.waitForTicket(client.id, sidecar.handle, mode === 'shared');
-    return new NativeWait(sidecar, client, id, { sidecar }, onEnd);
-  }
-
-  /** Its end is told by `join`. @throws as `forLock` */
-  static blocking(file: NativeFile, sidecar: NativeFile | undefined, mode: LockMode): NativeWait {
-    const client = clientOf(file.addon);
-    const id = file.addon.waitSync(client.id, file.handle, sidecar?.handle, mode === 'shared');
-    return new NativeWait(sidecar ?? file, client, id, { file, sidecar }, () => {});
+    const { addon, syscall, path } = (sidecar ?? file) as NativeFile;
+    this.#addon = addon;
+    this.#client = clientOf(addon);
+    this.#id = addon.wait(this.#client.id, file?.handle, sidecar?.handle, mode === 'shared', kind);
+    if (this.#id < 0) throw systemError(-this.#id, syscall, path);
+    this.#client.waits.set(this.#id, this);
   }
 
   /** Blocks this thread. Undefined: it still waits after `ms`. */
@@ -133,7 +111,7 @@ const SYNC_SLICE_MS = 50;
 /**
  * A wait that blocks this thread. Below zero: a negated errno. Undefined: not over after `timeout` ms, and cancelled.
  * @param whenUnused of a cancelled wait: see `NativeWait.cancel`
- * @throws as `NativeWait.forLock`
+ * @throws as `new NativeWait`
  */
 export function waitSync(
   file: NativeFile,
@@ -143,7 +121,7 @@ export function waitSync(
   whenUnused: () => void,
 ): number | undefined {
   const deadline = new Deadline(timeout);
-  const wait = NativeWait.blocking(file, sidecar, mode);
+  const wait = new NativeWait({ file, sidecar }, mode, JOINED, () => {});
   for (let left = timeout; left > 0; left = deadline.left) {
     const status = wait.join(Math.min(left, SYNC_SLICE_MS));
     if (status !== undefined) return status;

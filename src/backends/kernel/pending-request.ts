@@ -13,7 +13,7 @@ import type { Done, Grant, PendingAcquire } from '../../core/backend.js';
 import { codeOf, systemError } from '../../errors.js';
 import { MAX_REPLACED } from '../../files/lock-file.js';
 import type { OpenFile } from '../../files/open-file.js';
-import { GRANTED, REPLACED } from '../../native/addon.js';
+import { FOR_LOCK, GRANTED, REPLACED } from '../../native/addon.js';
 import type { NativeFile } from '../../native/native-file.js';
 import { hasStuckWaits, NativeWait } from '../../native/native-wait.js';
 import type { LockMode } from '../../options.js';
@@ -106,7 +106,7 @@ export abstract class PendingRequest implements PendingAcquire {
     onOutcome: (outcome: WaitOutcome) => Grant | null,
   ): NativeWait {
     const sidecar = forTurn ? this.turn.sidecar : undefined;
-    const wait = NativeWait.forLock({ file: file?.nativeFile, sidecar }, mode, (status) => {
+    const wait = new NativeWait({ file: file?.nativeFile, sidecar }, mode, FOR_LOCK, (status) => {
       this.#forget(wait);
       if (status !== GRANTED) file?.unlockAndClose();
       const { syscall, path } = (file?.nativeFile ?? sidecar) as NativeFile;

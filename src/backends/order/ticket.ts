@@ -2,7 +2,7 @@
 import { codeOf, LockMismatchError, systemError } from '../../errors.js';
 import { MAX_REPLACED } from '../../files/lock-file.js';
 import type { OpenFile } from '../../files/open-file.js';
-import { CONTENDED, FIRST, GRANTED, REPLACED } from '../../native/addon.js';
+import { CONTENDED, FIRST, FOR_TICKET, GRANTED, REPLACED } from '../../native/addon.js';
 import type { NativeFile } from '../../native/native-file.js';
 import { NativeWait } from '../../native/native-wait.js';
 import type { LockMode } from '../../options.js';
@@ -126,7 +126,7 @@ export class Ticket implements Turn {
       this.#finish('failed', this.#takeError(-status));
     };
     try {
-      const wait = NativeWait.forTicket(sidecar.nativeFile, this.mode, onEnd);
+      const wait = new NativeWait({ sidecar: sidecar.nativeFile }, this.mode, FOR_TICKET, onEnd);
       this.#endTaking = (whenUnused) => wait.cancel(whenUnused);
     } catch (error) {
       // No thread to wait on: the other process takes some microseconds, so a later try will do.
