@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
-import { isSoak } from './test/support/scale.js';
+import { isPart, isSoak } from './test/support/scale.js';
 import { SkippedReporter } from './test/support/skipped.js';
 
 const report = process.env.VITEST_REPORT;
@@ -17,10 +17,19 @@ class WaitingFirst extends BaseSequencer {
   }
 }
 
-/** Those with a long form: what has none is not run by the soak, since the suite has just done it. */
+/**
+ * Those with a long form: what has none is not run by the soak, since the suite has just done it. In part: those of
+ * whose tests many have one.
+ */
 function withLongForm(): string[] {
   const tests = readdirSync('test', { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.test.ts'));
-  const hasOne = (file: string): boolean => /support\/scale|\/suites\//.test(readFileSync(file, 'utf8'));
+  const hasOne = (file: string): boolean => {
+    const whole = readFileSync(file, 'utf8');
+    const text = whole.slice(whole.lastIndexOf('\nimport '));
+    const count = (what: RegExp): number => text.match(what)?.length ?? 0;
+    const long = count(/\b(rounds|some)\(|\bisSoak\b(?!.* from )/g);
+    return isPart ? long * 4 >= count(/^\s*it[.(]/gm) && long > 0 : /support\/scale|\/suites\//.test(whole);
+  };
   return tests.map((file) => join('test', file)).filter(hasOne);
 }
 

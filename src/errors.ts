@@ -54,7 +54,7 @@ export class LockTimeoutError extends LockError {
       'ERR_LOCK_TIMEOUT',
       `the lock${on(path)} was not granted within ${timeout} ms${held}${more}${queued}${why}${trouble}`,
       path,
-      cause === undefined ? undefined : { cause },
+      because(cause),
     );
     this.holders = holders;
     this.waiters = waiters;
@@ -80,45 +80,35 @@ export class LockDeadlockError extends LockError {
 /** The file, file system or platform cannot give this kind of lock. */
 export class LockUnsupportedError extends LockError {
   constructor(path: string | undefined, why: string, cause?: unknown) {
-    super(
-      'ERR_LOCK_UNSUPPORTED',
-      `cannot lock${path === undefined ? '' : ` '${path}'`}: ${why}`,
-      path,
-      cause === undefined ? undefined : { cause },
-    );
+    super('ERR_LOCK_UNSUPPORTED', `cannot lock${quoted(path)}: ${why}`, path, because(cause));
   }
 }
 
 /** The lock was lost while it was held: the reason of `handle.signal`. */
 export class LockLostError extends LockError {
   constructor(path: string | undefined, why: string, cause?: unknown) {
-    super(
-      'ERR_LOCK_LOST',
-      `the lock${on(path)} was lost while held: ${why}`,
-      path,
-      cause === undefined ? undefined : { cause },
-    );
+    super('ERR_LOCK_LOST', `the lock${on(path)} was lost while held: ${why}`, path, because(cause));
   }
 }
 
 /** The lock object was closed. */
 export class LockClosedError extends LockError {
   constructor(path: string | undefined) {
-    super('ERR_LOCK_CLOSED', `the lock object${path === undefined ? '' : ` for '${path}'`} was closed`, path);
+    super('ERR_LOCK_CLOSED', `the lock object${quoted(path, ' for')} was closed`, path);
   }
 }
 
 /** Another process uses the same path in a way that does not exclude ours. */
 export class LockMismatchError extends LockError {
   constructor(path: string | undefined, why: string) {
-    super('ERR_LOCK_MISMATCH', `will not lock${path === undefined ? '' : ` '${path}'`}: ${why}`, path);
+    super('ERR_LOCK_MISMATCH', `will not lock${quoted(path)}: ${why}`, path);
   }
 }
 
 /** A lock service on the network does not answer, or refuses. */
 export class LockEngineError extends LockError {
   constructor(name: string | undefined, why: string, cause?: unknown) {
-    super('ERR_LOCK_ENGINE', `the lock${on(name)}: ${why}`, name, cause === undefined ? undefined : { cause });
+    super('ERR_LOCK_ENGINE', `the lock${on(name)}: ${why}`, name, because(cause));
   }
 }
 
@@ -129,8 +119,17 @@ export class RecordDamagedError extends LockError {
   }
 }
 
+function quoted(path: string | undefined, before = ''): string {
+  return path === undefined ? '' : `${before} '${path}'`;
+}
+
 function on(path: string | undefined): string {
-  return path === undefined ? '' : ` on '${path}'`;
+  return quoted(path, ' on');
+}
+
+/** No `cause` that is undefined: Node prints it. */
+function because(cause: unknown): ErrorOptions | undefined {
+  return cause === undefined ? undefined : { cause };
 }
 
 /**

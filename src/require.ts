@@ -1,6 +1,7 @@
 /** Loads what may not be there, or not yet, when it is needed: optional packages, and the addon's binary. */
 import module from 'node:module';
 import { pathToFileURL } from 'node:url';
+import { quietly } from './quietly.js';
 
 /**
  * Where this code lies, as a URL. Asked of the engine, since a bundler replaces `import.meta.url`: webpack by the path on
@@ -10,23 +11,16 @@ export const here: string = fileOfThisCode() ?? import.meta.url ?? pathToFileURL
 
 function fileOfThisCode(): string | undefined {
   const { prepareStackTrace, stackTraceLimit } = Error;
-  try {
+  // Where Error is frozen nothing is found, and there is nothing to put back.
+  const file = quietly((): unknown => {
     Error.stackTraceLimit = 1;
     Error.prepareStackTrace = (_error, [site]) => site?.getFileName();
-    const file: unknown = new Error().stack;
-    if (typeof file !== 'string') return undefined;
-    if (file.startsWith('file:')) return file;
-    return /^([a-z]:)?[\\/]/i.test(file) ? pathToFileURL(file).href : undefined;
-  } catch {
-    return undefined; // Error is frozen.
-  } finally {
-    try {
-      Error.stackTraceLimit = stackTraceLimit;
-      Error.prepareStackTrace = prepareStackTrace;
-    } catch {
-      // As before.
-    }
-  }
+    return new Error().stack;
+  });
+  quietly(() => Object.assign(Error, { stackTraceLimit, prepareStackTrace }));
+  if (typeof file !== 'string') return undefined;
+  if (file.startsWith('file:')) return file;
+  return /^([a-z]:)?[\\/]/i.test(file) ? pathToFileURL(file).href : undefined;
 }
 
 /** In CommonJS the build makes `require` of it, where a bundler should follow it. */

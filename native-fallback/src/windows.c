@@ -6,15 +6,16 @@
 
 // Taken from the running program, which need not be called node.exe. A call of an imported function goes by a variable
 // of this name.
-#define NODE_FUNCTIONS(each)                                                                                          \
-  each(napi_add_env_cleanup_hook) each(napi_call_function) each(napi_call_threadsafe_function)                        \
-  each(napi_close_handle_scope) each(napi_create_double) each(napi_create_external) each(napi_create_function)        \
-  each(napi_create_int32) each(napi_create_object) each(napi_create_reference) each(napi_create_string_utf8)          \
-  each(napi_create_threadsafe_function) each(napi_fatal_exception) each(napi_get_and_clear_last_exception)            \
-  each(napi_get_boolean) each(napi_get_cb_info) each(napi_get_global) each(napi_get_reference_value)                  \
-  each(napi_get_value_bool) each(napi_get_value_double) each(napi_get_value_external)        \
-  each(napi_get_value_int32) each(napi_get_value_string_utf8) each(napi_open_handle_scope)                            \
-  each(napi_ref_threadsafe_function) each(napi_set_named_property) each(napi_throw_error) each(napi_typeof)           \
+#define NODE_FUNCTIONS(each)                                                                                \
+  each(napi_add_env_cleanup_hook) each(napi_call_function) each(napi_call_threadsafe_function)              \
+  each(napi_close_handle_scope) each(napi_create_double) each(napi_create_external)                         \
+  each(napi_create_function) each(napi_create_int32) each(napi_create_object) each(napi_create_reference)   \
+  each(napi_create_string_utf8) each(napi_create_threadsafe_function) each(napi_fatal_exception)            \
+  each(napi_get_and_clear_last_exception) each(napi_get_boolean) each(napi_get_cb_info)                     \
+  each(napi_get_global) each(napi_get_reference_value) each(napi_get_value_bool)                            \
+  each(napi_get_value_double) each(napi_get_value_external) each(napi_get_value_int32)                      \
+  each(napi_get_value_string_utf8) each(napi_open_handle_scope) each(napi_ref_threadsafe_function)          \
+  each(napi_set_named_property) each(napi_throw_error) each(napi_typeof)                                    \
   each(napi_unref_threadsafe_function) each(uv_get_osfhandle)
 
 #define VARIABLE(name) void *__imp_##name;

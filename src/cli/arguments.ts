@@ -1,19 +1,17 @@
 /** The arguments as the kernel has them: Node changes bytes that are not UTF-8. */
 import { readFileSync } from 'node:fs';
+import { quietly } from '../quietly.js';
 
 /** The last `count` of them, as words of bytes; undefined where the system does not show them. */
 export function lastArguments(count: number): Buffer[] | undefined {
-  try {
-    const words = [];
-    const bytes = readFileSync('/proc/self/cmdline');
-    for (let start = 0, end = 0; start < bytes.length; start = end + 1) {
-      end = bytes.indexOf(0, start);
-      words.push(bytes.subarray(start, end));
-    }
-    return count === 0 ? [] : words.slice(-count);
-  } catch {
-    return undefined;
+  const bytes = quietly(() => readFileSync('/proc/self/cmdline'));
+  if (bytes === undefined) return undefined;
+  const words = [];
+  for (let start = 0, end = 0; start < bytes.length; start = end + 1) {
+    end = bytes.indexOf(0, start);
+    words.push(bytes.subarray(start, end));
   }
+  return count === 0 ? [] : words.slice(-count);
 }
 
 /** Whether Node has changed the word, which is the last, last but one, … */

@@ -4,10 +4,10 @@
  */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, realpathSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, realpathSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { InterProcessLock, type LockHandle, layers } from '../index.js';
-import { closeCachedFiles, libc, MARK } from '../inspect/index.js';
+import { closeCachedFiles, libc, MARK, read } from '../inspect/index.js';
 import { printable } from '../printable.js';
 import { CliError, FAILURE, NO_INPUT } from './exit-codes.js';
 import { printJson, printLines } from './output.js';
@@ -133,13 +133,7 @@ function fileSystemFinding(folder: string): Finding {
 /** Of the mount whose point is the longest that the path begins with; the last one covers those before it. */
 function fileSystemOf(path: string): string {
   let found = { length: 0, name: 'unknown' };
-  let mounts = '';
-  try {
-    mounts = readFileSync('/proc/self/mountinfo', 'utf8');
-  } catch {
-    // No Linux.
-  }
-  for (const line of mounts.split('\n')) {
+  for (const line of read('/proc/self/mountinfo').split('\n')) {
     const [left = '', right = ''] = line.split(' - ');
     const point = (left.split(' ')[4] ?? '').replace(/\\(\d{3})/g, (_, octal: string) =>
       String.fromCharCode(Number.parseInt(octal, 8)),

@@ -16,6 +16,7 @@ import {
   statAt,
 } from '../inspect/index.js';
 import type { LockParty, Parties } from '../options.js';
+import { quietly } from '../quietly.js';
 import { CliError, UNAVAILABLE } from './exit-codes.js';
 import { reasonOf } from './reasons.js';
 
@@ -89,14 +90,9 @@ export function isLockedWith(mechanism: MechanismName, file: string): boolean {
 
 /** The kernel knows of a lock, and does not show its holder. */
 function unseenHolder(file: string): Party[] {
-  const isHeld = (mechanism: 'flock' | 'fcntl'): boolean => {
-    try {
-      return isLockedWith(mechanism, file);
-    } catch {
-      return false; // Not to be opened, or not to be locked in this way.
-    }
-  };
-  return (['flock', 'fcntl'] as const).filter(isHeld).map((mechanism) => ({ mechanism }));
+  // What fails is not to be opened, or not to be locked in this way.
+  const held = (['flock', 'fcntl'] as const).filter((mechanism) => quietly(() => isLockedWith(mechanism, file)));
+  return held.map((mechanism) => ({ mechanism }));
 }
 
 function named(parties: Parties | undefined, mechanism: Party['mechanism']): Pick<LockStatus, 'holders' | 'waiters'> {
@@ -112,14 +108,7 @@ function person({ pid, command }: LockParty): Pick<Party, 'pid' | 'command' | 's
 }
 
 function lockFolder(path: string): Party[] {
-  const stat = lookQuietly(lockFolderOf({ path, followSymlinks: false }));
+  // Below what is no folder nothing is.
+  const stat = quietly(() => statAt(lockFolderOf({ path, followSymlinks: false }), true));
   return stat?.isDirectory() ? [{ mode: 'exclusive', mechanism: 'lockfile', started: stat.mtime }] : [];
-}
-
-function lookQuietly(path: string): ReturnType<typeof statAt> {
-  try {
-    return statAt(path, true);
-  } catch {
-    return undefined; // Below what is no folder nothing is.
-  }
 }

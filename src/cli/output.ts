@@ -5,6 +5,7 @@
 import { writeSync } from 'node:fs';
 import { messageOf } from '../errors.js';
 import { printable } from '../printable.js';
+import { quietly } from '../quietly.js';
 
 /** A line on stdout. */
 export function print(line: string): void {
@@ -35,11 +36,8 @@ export function say(line: string): void {
  * lose output.
  */
 export function toStderr(text: string): void {
-  try {
-    writeSync(2, text);
-  } catch {
-    // A reader that is gone or does not read is no reason to fail.
-  }
+  // A reader that is gone or does not read is no reason to fail.
+  quietly(() => writeSync(2, text));
 }
 
 let watchesForEnd = false;

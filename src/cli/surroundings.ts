@@ -5,6 +5,7 @@
 import { fstatSync, type Stats, statSync } from 'node:fs';
 import { basename } from 'node:path';
 import { list, read } from '../inspect/index.js';
+import { quietly } from '../quietly.js';
 
 export interface Surroundings {
   /** Descriptors beyond 2 that came in. Node has marked the first of them close-on-exec. */
@@ -73,13 +74,10 @@ function pipesOf(pid: number): string[] {
 }
 
 function describe(fd: number, look: () => Stats): Descriptor[] {
-  try {
-    const stat = look();
-    const { dev, ino, atimeMs, mtimeMs, ctimeMs } = stat;
-    return [{ fd, file: `${dev}:${ino}`, stat, touched: Math.min(atimeMs, mtimeMs, ctimeMs) }];
-  } catch {
-    return []; // The descriptor of the list itself, closed by now.
-  }
+  const stat = quietly(look);
+  if (stat === undefined) return []; // The descriptor of the list itself, closed by now.
+  const { dev, ino, atimeMs, mtimeMs, ctimeMs } = stat;
+  return [{ fd, file: `${dev}:${ino}`, stat, touched: Math.min(atimeMs, mtimeMs, ctimeMs) }];
 }
 
 /**

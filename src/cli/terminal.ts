@@ -1,6 +1,7 @@
 /** The terminal that this process was started at, which is not its own. */
 import { closeSync, fstatSync } from 'node:fs';
 import { statOf } from '../inspect/index.js';
+import { quietly } from '../quietly.js';
 
 /** Whether this process is of the group that a Ctrl-C at its terminal would go to. */
 export function isInForeground(): boolean {
@@ -28,12 +29,6 @@ export function leaveTerminalAsItIs(): void {
   });
   process.once('exit', () => {
     if (isFailing) return;
-    for (const fd of [0, 1, 2]) {
-      try {
-        if (isTerminal(fd)) closeSync(fd);
-      } catch {
-        // Closed.
-      }
-    }
+    for (const fd of [0, 1, 2]) quietly(() => isTerminal(fd) && closeSync(fd));
   });
 }

@@ -1,3 +1,4 @@
+import { quietly } from '../quietly.js';
 /** What is written down of locks while they are traced, and the bars that it comes to. */
 
 /** Names the folder of the records, to the programs that are traced. */
@@ -78,14 +79,9 @@ export function spansOf(record: string, traceEnd: number, name = '?'): Span[] {
 }
 
 function parsed(line: string): Recorded[] {
-  try {
-    const value = JSON.parse(line) as Partial<Recorder & TraceEvent> | null;
-    if (typeof value?.process === 'string' || (typeof value?.at === 'number' && typeof value.path === 'string'))
-      return [value as Recorded];
-  } catch {
-    // Torn.
-  }
-  return [];
+  const value = quietly(() => JSON.parse(line) as Partial<Recorder & TraceEvent> | null);
+  const isEvent = typeof value?.at === 'number' && typeof value.path === 'string';
+  return typeof value?.process === 'string' || isEvent ? [value as Recorded] : [];
 }
 
 /**

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { threadId } from 'node:worker_threads';
 import { commandLine } from '../command-line.js';
 import type { LockGrantEvent } from '../index.js';
+import { quietly } from '../quietly.js';
 import { now, type Recorded, TRACE_FOLDER, type TraceEvent } from './trace-events.js';
 
 const folder = process.env[TRACE_FOLDER];
@@ -19,12 +20,8 @@ let isTorn = false;
 
 function write(line: Recorded): void {
   const text = `${isTorn ? '\n' : ''}${JSON.stringify(line)}\n`;
-  isTorn = true;
-  try {
-    isTorn = writeSync(file as number, text) < Buffer.byteLength(text);
-  } catch {
-    // A full disk, say. The trace is no reason to fail.
-  }
+  // On a full disk, say. The trace is no reason to fail.
+  isTorn = quietly(() => writeSync(file as number, text)) !== Buffer.byteLength(text);
 }
 
 function record(what: TraceEvent['what'], { path, mode, request, hold }: Partial<LockGrantEvent>): void {
@@ -32,11 +29,8 @@ function record(what: TraceEvent['what'], { path, mode, request, hold }: Partial
   const at = now();
   if (file === undefined) {
     const name = `${process.pid}.${threadId}`;
-    try {
-      file = openSync(join(folder, name), 'a');
-    } catch {
-      return;
-    }
+    file = quietly(() => openSync(join(folder, name), 'a'));
+    if (file === undefined) return;
     write({ process: name, command: commandLine(process.argv.slice(1)) });
   }
   if (hold !== undefined && !holds.has(hold)) holds.set(hold, ++count);

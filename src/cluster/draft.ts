@@ -6,8 +6,8 @@ import nodeFs from 'node:fs';
 import { dirname } from 'node:path';
 import { codeOf, LockLostError, messageOf } from '../errors.js';
 import { MARK } from '../inspect/index.js';
+import { quietly } from '../quietly.js';
 import { builtins } from '../require.js';
-import { quietly } from './quietly.js';
 
 const { O_WRONLY, O_CREAT, O_EXCL } = nodeFs.constants;
 const O_NOFOLLOW = nodeFs.constants.O_NOFOLLOW ?? 0;

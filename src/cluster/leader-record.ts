@@ -2,9 +2,9 @@
 import { ownCommand } from '../command-line.js';
 import type { InterProcessLock, LockHandle } from '../index.js';
 import type { LockPlace } from '../inspect/index.js';
+import { quietly } from '../quietly.js';
 import { builtins } from '../require.js';
 import type { RecordFs, RecordOptions } from './draft.js';
-import { quietly } from './quietly.js';
 import { RecordFile } from './record.js';
 import { checkedPlace, isHeld, likeLock, placeFor } from './record-place.js';
 

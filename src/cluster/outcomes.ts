@@ -8,9 +8,9 @@ import { join } from 'node:path';
 import type { LockRecords } from '../engine/lock.js';
 import { codeOf, messageOf } from '../errors.js';
 import type { LockPlace } from '../inspect/index.js';
+import { quietly } from '../quietly.js';
 import { builtins } from '../require.js';
 import { type Draft, type Placing, type RecordFs, type RecordOptions, recordOfDraft } from './draft.js';
-import { quietly } from './quietly.js';
 import { RecordFile } from './record.js';
 import { likeLock } from './record-place.js';
 

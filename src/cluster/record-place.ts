@@ -4,6 +4,7 @@ import { dirname } from 'node:path';
 import { LockMismatchError } from '../errors.js';
 import type { InterProcessLock, LockHandle } from '../index.js';
 import { LockPlace, mountOf, placeOf, statAt } from '../inspect/index.js';
+import { succeeds } from '../quietly.js';
 import { lockOptions } from '../validate.js';
 import type { RecordOptions } from './draft.js';
 
@@ -50,10 +51,5 @@ export function likeLock(place: LockPlace): RecordOptions['like'] {
 }
 
 export function isHeld(handle: LockHandle): boolean {
-  try {
-    handle.check();
-    return true;
-  } catch {
-    return false;
-  }
+  return succeeds(() => handle.check());
 }

@@ -16,9 +16,9 @@ import nodeFs from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { codeOf, RecordDamagedError, systemError } from '../errors.js';
 import { MARK } from '../inspect/index.js';
+import { quietly } from '../quietly.js';
 import { builtins } from '../require.js';
 import { Draft, MOST_BYTES, type RecordFs, type RecordOptions, recordOfDraft } from './draft.js';
-import { quietly } from './quietly.js';
 
 const { O_RDONLY } = nodeFs.constants;
 const O_NONBLOCK = nodeFs.constants.O_NONBLOCK ?? 0;

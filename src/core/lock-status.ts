@@ -2,6 +2,7 @@
 import { commandLine, withoutArguments } from '../command-line.js';
 import { LockTimeoutError } from '../errors.js';
 import type { LockMode, LockParty, Parties, WaitInfo } from '../options.js';
+import { quietly } from '../quietly.js';
 import { clearTimeout, setTimeout } from '../timers.js';
 import type { Backend } from './backend.js';
 import type { FifoQueue, Waiter } from './fifo-queue.js';
@@ -101,21 +102,13 @@ export class LockStatus {
     }
     // Where it is our process but not our thread, it is another Worker.
     const holders = others?.holders ?? [];
-    return holders.length === 0 && this.#isHeldUnseen() ? [UNSEEN] : holders;
+    // There may be a holder that the system does not show.
+    return holders.length === 0 && quietly(() => this.backend.isLocked()) ? [UNSEEN] : holders;
   }
 
   #self(mode: LockMode): LockParty {
     const shared = mode === 'shared' && !this.backend.capabilities.isSemaphore;
     return { pid: process.pid, command: commandLine(process.argv), shared };
-  }
-
-  /** There is a holder, and the system does not show it. */
-  #isHeldUnseen(): boolean {
-    try {
-      return this.backend.isLocked();
-    } catch {
-      return false;
-    }
   }
 }
 

@@ -5,6 +5,7 @@ import { channel } from 'node:diagnostics_channel';
 import type { Backend, Capabilities, Done, Grant, Inspection, PendingAcquire } from '../core/backend.js';
 import type { FifoQueue } from '../core/fifo-queue.js';
 import { keepingAlive } from '../keep-alive.js';
+import { succeeds } from '../quietly.js';
 import type { Engine, EngineGrant, EngineRequest } from './engine.js';
 
 /** Told of each error of a lock service for which a wait goes on, and of `undefined` when the service serves again. */
@@ -143,10 +144,5 @@ export class EngineBackend implements Backend {
 }
 
 function isValid({ engineGrant }: EngineHold): boolean {
-  try {
-    engineGrant.check();
-    return true;
-  } catch {
-    return false;
-  }
+  return succeeds(() => engineGrant.check());
 }

@@ -5,6 +5,7 @@ import type { Handle, LockHandle } from '../core/handle.js';
 import { LockCore } from '../core/lock-core.js';
 import { keepingAlive } from '../keep-alive.js';
 import type { AcquireOptions, LockMode, LockParty } from '../options.js';
+import { quietly } from '../quietly.js';
 import { WeakValues } from '../weak-values.js';
 import type { Engine, EngineRequest } from './engine.js';
 import { EngineBackend, type EngineHold } from './engine-backend.js';
@@ -60,11 +61,8 @@ class Fenced implements FencedHandle {
   /** The engine's grant looks at the clock first: a blocked event loop has not run the timer that would tell. */
   get signal(): AbortSignal {
     const { signal } = this.handle;
-    try {
-      if (!this.released) this.#hold.engineGrant.check();
-    } catch {
-      // The grant has told its listeners, if it is lost for certain.
-    }
+    // It tells its listeners, if it is lost for certain.
+    if (!this.released) quietly(() => this.#hold.engineGrant.check());
     return signal;
   }
   check(): void {

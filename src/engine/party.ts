@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import { threadId } from 'node:worker_threads';
 import { ownCommand } from '../command-line.js';
 import type { LockParty } from '../options.js';
+import { quietly } from '../quietly.js';
 
 /** Without its end. Once: the name of the machine takes a system call. */
 let own: string | undefined;
@@ -14,10 +15,8 @@ export function ownDescription(): string {
 
 /** The text may be another program's. */
 export function describedBy(text: string): Omit<LockParty, 'shared'> {
-  try {
-    const { host, pid, command, since } = JSON.parse(text) as Record<string, unknown>;
-    return { pid: Number(pid), host: String(host), command: String(command), since: new Date(String(since)) };
-  } catch {
-    return { pid: 0 };
-  }
+  const known = quietly(() => JSON.parse(text) as Record<string, unknown> | null);
+  if (!known) return { pid: 0 };
+  const { host, pid, command, since } = known;
+  return { pid: Number(pid), host: String(host), command: String(command), since: new Date(String(since)) };
 }

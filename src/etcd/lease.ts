@@ -28,7 +28,7 @@ export class Lease {
 
   static async grant(connection: Connection, ttl: number): Promise<Lease> {
     const sent = now();
-    const request = { TTL: Math.ceil(ttl / 1000), ID: 0 };
+    const request = { TTL: Math.ceil(ttl / 1000) };
     const { ID, error } = await connection.call<{ ID: string; error: string }>('Lease', 'LeaseGrant', request);
     if (error) throw new Error(error);
     return new Lease(connection, ID, ttl, sent);

@@ -18,8 +18,6 @@ const stream = (requestType: string, responseType: string): object => ({
   responseStream: true,
 });
 
-const HEADER: Field = ['ResponseHeader', 1];
-
 export const API = {
   nested: {
     etcdserverpb: {
@@ -41,87 +39,56 @@ export const API = {
         },
         Auth: { methods: { Authenticate: unary('AuthenticateRequest', 'AuthenticateResponse') } },
         ResponseHeader: message({ revision: ['int64', 3] }),
-        KeyValue: message({
-          key: ['bytes', 1],
-          create_revision: ['int64', 2],
-          mod_revision: ['int64', 3],
-          value: ['bytes', 5],
-          lease: ['int64', 6],
-        }),
+        KeyValue: message({ key: ['bytes', 1], create_revision: ['int64', 2], value: ['bytes', 5] }),
         RangeRequest: message({
-          key: ['bytes', 1],
-          range_end: ['bytes', 2],
-          limit: ['int64', 3],
-          sort_order: ['int32', 5],
-          sort_target: ['int32', 6],
-          keys_only: ['bool', 8],
-          max_create_revision: ['int64', 13],
+          ...{ key: ['bytes', 1], range_end: ['bytes', 2], limit: ['int64', 3], sort_order: ['int32', 5] },
+          ...{ sort_target: ['int32', 6], keys_only: ['bool', 8], max_create_revision: ['int64', 13] },
         }),
-        RangeResponse: message({ header: HEADER, kvs: ['KeyValue', 2, 'repeated'], count: ['int64', 4] }),
+        RangeResponse: message({ kvs: ['KeyValue', 2, 'repeated'], count: ['int64', 4] }),
         PutRequest: message({ key: ['bytes', 1], value: ['bytes', 2], lease: ['int64', 3] }),
-        PutResponse: message({ header: HEADER }),
         DeleteRangeRequest: message({ key: ['bytes', 1] }),
-        DeleteRangeResponse: message({ header: HEADER, deleted: ['int64', 2] }),
+        DeleteRangeResponse: message({}),
         RequestOp: message(
-          {
-            request_range: ['RangeRequest', 1],
-            request_put: ['PutRequest', 2],
-            request_delete_range: ['DeleteRangeRequest', 3],
-          },
-          { request: { oneof: ['request_range', 'request_put', 'request_delete_range'] } },
+          { request_range: ['RangeRequest', 1], request_put: ['PutRequest', 2] },
+          { request: { oneof: ['request_range', 'request_put'] } },
         ),
-        ResponseOp: message(
-          {
-            response_range: ['RangeResponse', 1],
-            response_put: ['PutResponse', 2],
-            response_delete_range: ['DeleteRangeResponse', 3],
-          },
-          { response: { oneof: ['response_range', 'response_put', 'response_delete_range'] } },
-        ),
-        Compare: message(
-          {
-            result: ['int32', 1],
-            target: ['int32', 2],
-            key: ['bytes', 3],
-            create_revision: ['int64', 5],
-            range_end: ['bytes', 64],
-          },
-          { target_union: { oneof: ['create_revision'] } },
-        ),
+        ResponseOp: message({ response_range: ['RangeResponse', 1] }),
+        Compare: message({
+          ...{ result: ['int32', 1], target: ['int32', 2], key: ['bytes', 3], create_revision: ['int64', 5] },
+          range_end: ['bytes', 64],
+        }),
         TxnRequest: message({
           compare: ['Compare', 1, 'repeated'],
           success: ['RequestOp', 2, 'repeated'],
           failure: ['RequestOp', 3, 'repeated'],
         }),
-        TxnResponse: message({ header: HEADER, succeeded: ['bool', 2], responses: ['ResponseOp', 3, 'repeated'] }),
+        TxnResponse: message({
+          header: ['ResponseHeader', 1],
+          succeeded: ['bool', 2],
+          responses: ['ResponseOp', 3, 'repeated'],
+        }),
         WatchRequest: message(
           { create_request: ['WatchCreateRequest', 1], cancel_request: ['WatchCancelRequest', 2] },
           { request_union: { oneof: ['create_request', 'cancel_request'] } },
         ),
         WatchCreateRequest: message({
-          key: ['bytes', 1],
-          range_end: ['bytes', 2],
-          filters: ['int32', 5, 'repeated'],
+          ...{ key: ['bytes', 1], range_end: ['bytes', 2], filters: ['int32', 5, 'repeated'] },
           watch_id: ['int64', 7],
         }),
         WatchCancelRequest: message({ watch_id: ['int64', 1] }),
         WatchResponse: message({
-          header: HEADER,
-          watch_id: ['int64', 2],
-          created: ['bool', 3],
-          canceled: ['bool', 4],
-          cancel_reason: ['string', 6],
+          ...{ watch_id: ['int64', 2], created: ['bool', 3], canceled: ['bool', 4], cancel_reason: ['string', 6] },
           events: ['Event', 11, 'repeated'],
         }),
         Event: message({ type: ['int32', 1], kv: ['KeyValue', 2] }),
-        LeaseGrantRequest: message({ TTL: ['int64', 1], ID: ['int64', 2] }),
-        LeaseGrantResponse: message({ header: HEADER, ID: ['int64', 2], TTL: ['int64', 3], error: ['string', 4] }),
+        LeaseGrantRequest: message({ TTL: ['int64', 1] }),
+        LeaseGrantResponse: message({ ID: ['int64', 2], error: ['string', 4] }),
         LeaseRevokeRequest: message({ ID: ['int64', 1] }),
-        LeaseRevokeResponse: message({ header: HEADER }),
+        LeaseRevokeResponse: message({}),
         LeaseKeepAliveRequest: message({ ID: ['int64', 1] }),
-        LeaseKeepAliveResponse: message({ header: HEADER, ID: ['int64', 2], TTL: ['int64', 3] }),
+        LeaseKeepAliveResponse: message({ TTL: ['int64', 3] }),
         AuthenticateRequest: message({ name: ['string', 1], password: ['string', 2] }),
-        AuthenticateResponse: message({ header: HEADER, token: ['string', 2] }),
+        AuthenticateResponse: message({ token: ['string', 2] }),
       },
     },
   },
@@ -139,7 +106,7 @@ export interface RangeResponse {
 export interface TxnResponse {
   header: { revision: string };
   succeeded: boolean;
-  responses: { response_range?: RangeResponse; response_delete_range?: { deleted: string } }[];
+  responses: { response_range?: RangeResponse }[];
 }
 export interface WatchResponse {
   watch_id: string;

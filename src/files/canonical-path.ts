@@ -2,6 +2,7 @@
 import { readlinkSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { codeOf } from '../errors.js';
+import { quietly } from '../quietly.js';
 
 /** One name for a path however it is spelled: real folders, and for the rest what will be created. */
 export function canonicalPath(path: string, followSymlinks: boolean): string {
@@ -21,11 +22,10 @@ function isSame(one: string, other: string): boolean {
 export function linkTarget(path: string): string {
   let target = path;
   for (let hops = 0; hops < 40; hops++) {
-    try {
-      target = resolve(realFolder(dirname(target)), readlinkSync(target));
-    } catch {
-      return target;
-    }
+    const at = target;
+    const link = quietly(() => readlinkSync(at));
+    if (link === undefined) return target;
+    target = resolve(realFolder(dirname(at)), link);
   }
   return target;
 }

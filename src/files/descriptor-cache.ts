@@ -3,6 +3,7 @@
  * than locking. Few per path, bounded in all, closed after a moment of idleness: an open file keeps its volume from
  * being unmounted. Only files that are nothing but lock files are kept: see OpenFile.keepable.
  */
+import { succeeds } from '../quietly.js';
 import { clearInterval, setInterval, unref } from '../timers.js';
 import type { OpenFile } from './open-file.js';
 
@@ -27,12 +28,8 @@ export class DescriptorCache {
 
   put(key: string, file: OpenFile): void {
     if (!file.keepable || this.#files.length >= PER_PATH) return file.close();
-    try {
-      // First what may throw: a file that is closed must not be in the list.
-      if (!this.registered) register(this);
-    } catch {
-      return file.close();
-    }
+    // First what may throw: a file that is closed must not be in the list.
+    if (!this.registered && !succeeds(() => register(this))) return file.close();
     file.key = key;
     this.#files.push(file);
     this.#used = true;

@@ -1,6 +1,7 @@
 /** Tells when what is locked is no longer what is at its path. Keeps no process alive. */
 import { type FSWatcher, statSync, watch } from 'node:fs';
 import { basename, dirname } from 'node:path';
+import { quietly } from '../quietly.js';
 import { clearInterval, setInterval, unref } from '../timers.js';
 
 /** For what no file event tells of: other file systems than Linux's own, a folder moved away, no watches left. */
@@ -64,7 +65,7 @@ class WatchedFolder {
         this.#checkAll();
         if (this.#checks.size > 0) return;
         clearInterval(this.#timer);
-        closeQuietly(this.#watcher);
+        quietly(() => this.#watcher?.close());
         ended();
       }, CHECK_MS),
     );
@@ -85,20 +86,10 @@ class WatchedFolder {
   }
 }
 
-function closeQuietly(watcher: FSWatcher | undefined): void {
-  try {
-    watcher?.close();
-  } catch {
-    // Closed before.
-  }
-}
-
 /** Watches are a scarce resource and an extra here: without one, the timer does. */
 function watchQuietly(path: string, changed: (name: string | null) => void): FSWatcher | undefined {
-  try {
+  return quietly(() => {
     const watcher = watch(path, { persistent: false }, (_event, name) => changed(name));
-    return watcher.on('error', () => closeQuietly(watcher));
-  } catch {
-    return undefined;
-  }
+    return watcher.on('error', () => quietly(() => watcher.close()));
+  });
 }

@@ -5,6 +5,7 @@
 import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { statAt } from '../files/lock-file.js';
 import type { ByteRange, MechanismName } from '../options.js';
+import { quietly } from '../quietly.js';
 import type { Looking } from './looking.js';
 import { linkOf, list, read } from './proc.js';
 
@@ -121,12 +122,9 @@ function mountIn(info = ''): string | undefined {
 
 /** What /proc tells of the file at a path. Undefined: there is none. */
 function infoOf(path: string, followSymlinks = true): { info: string; realPath: string | undefined } | undefined {
-  let fd: number;
-  try {
-    fd = openSync(path, constants.O_RDONLY | O_PATH | (followSymlinks ? 0 : (constants.O_NOFOLLOW ?? 0)));
-  } catch {
-    return undefined;
-  }
+  const flags = constants.O_RDONLY | O_PATH | (followSymlinks ? 0 : (constants.O_NOFOLLOW ?? 0));
+  const fd = quietly(() => openSync(path, flags));
+  if (fd === undefined) return undefined;
   try {
     return { info: read(`/proc/self/fdinfo/${fd}`), realPath: linkOf(`/proc/self/fd/${fd}`) };
   } finally {
@@ -170,12 +168,8 @@ function ownPosixLocks(path: string): KernelLockLine[] {
 }
 
 function isOpenAs(fd: number, file: { dev: bigint; ino: bigint }): boolean {
-  try {
-    const { dev, ino } = fstatSync(fd, { bigint: true });
-    return dev === file.dev && ino === file.ino;
-  } catch {
-    return false;
-  }
+  const stat = quietly(() => fstatSync(fd, { bigint: true }));
+  return stat?.dev === file.dev && stat.ino === file.ino;
 }
 
 /** @param range undefined: the whole file */

@@ -1,26 +1,15 @@
 /** Looks at /proc and its like, where what is gone or hidden is as good as nothing. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { quietly } from '../quietly.js';
 
 export function read(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return '';
-  }
+  return quietly(() => readFileSync(path, 'utf8')) ?? '';
 }
 
 export function list(path: string): string[] {
-  try {
-    return readdirSync(path);
-  } catch {
-    return [];
-  }
+  return quietly(() => readdirSync(path)) ?? [];
 }
 
 export function linkOf(path: string): string | undefined {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return undefined;
-  }
+  return quietly(() => readlinkSync(path));
 }

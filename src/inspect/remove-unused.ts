@@ -5,6 +5,7 @@ import { queueVersionOf } from '../files/queue-header.js';
 import { sidecarOf } from '../files/sibling-files.js';
 import { GRANTED, type LockAddon, loadAddon, needByteRanges } from '../native/addon.js';
 import { NativeFile } from '../native/native-file.js';
+import { quietly } from '../quietly.js';
 
 const ALL_BYTES = { start: 0, length: 0 };
 
@@ -18,16 +19,16 @@ export function isLockFile(path: string): boolean {
 export function isSidecar(path: string): boolean {
   if (isLockFile(path)) return true;
   if (lstatSync(path, { throwIfNoEntry: false })?.isFile() !== true) return false;
-  try {
+  // One that is not to be read is not known to be ours.
+  const version = quietly(() => {
     const fd = openSync(path, 'r');
     try {
-      return queueVersionOf(fd) !== undefined;
+      return queueVersionOf(fd);
     } finally {
       closeSync(fd);
     }
-  } catch {
-    return false; // Not to be read, so not known to be ours.
-  }
+  });
+  return version !== undefined;
 }
 
 /**

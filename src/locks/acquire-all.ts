@@ -5,6 +5,7 @@ import { releaseAll, SeveralHandle } from '../core/several-handle.js';
 import { LockDeadlockError } from '../errors.js';
 import { statAt } from '../files/lock-file.js';
 import type { AcquireOptions } from '../options.js';
+import { quietly } from '../quietly.js';
 import { Deadline } from '../timers.js';
 import { acquireOptions } from '../validate.js';
 import { queueNameOf } from './placed-core.js';
@@ -79,12 +80,8 @@ function refuseOverlap(first: Keyed, second: Keyed): void {
 
 /** Of a file that is there: the same for all its names. */
 function fileAt(path: string): string | undefined {
-  try {
-    const stat = statAt(path, true);
-    return stat && `${stat.dev}:${stat.ino}`;
-  } catch {
-    return undefined;
-  }
+  const stat = quietly(() => statAt(path, true));
+  return stat && `${stat.dev}:${stat.ino}`;
 }
 
 /** `flock` and `fcntl` do not see each other; of a foreign kind of lock nothing is known. */

@@ -2,6 +2,7 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { messageOf } from '../errors.js';
+import { quietly } from '../quietly.js';
 import { here, requireHere } from '../require.js';
 import { prebuilt } from './prebuilt.js';
 
@@ -28,20 +29,17 @@ export function libc(): string | undefined {
 /** Whether the running program was linked with musl, by the name of its loader: asking for the report takes 10 ms. */
 function isMusl(): boolean {
   if (process.platform !== 'linux') return false;
-  try {
+  const loader = quietly(() => {
     const fd = openSync(process.execPath, 'r');
     try {
       const start = Buffer.alloc(4096);
       readSync(fd, start, 0, start.length, 0);
-      const loader = /\/(ld-musl|ld-linux|ld64)/.exec(start.toString('latin1'))?.[1];
-      if (loader !== undefined) return loader === 'ld-musl';
+      return /\/(ld-musl|ld-linux|ld64)/.exec(start.toString('latin1'))?.[1];
     } finally {
       closeSync(fd);
     }
-  } catch {
-    // Not to be read.
-  }
-  return libc() === 'musl';
+  });
+  return loader === undefined ? libc() === 'musl' : loader === 'ld-musl';
 }
 
 /** Your own build first, then the one that was built for this system and C library. Empty: nothing that may be trusted. */

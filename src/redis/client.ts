@@ -1,5 +1,6 @@
 /** A client of node-redis or ioredis, whichever the application has, as this engine needs it. */
 import { messageOf } from '../errors.js';
+import { quietly } from '../quietly.js';
 import { requireHere } from '../require.js';
 
 /** What of node-redis's client is used (v4, v5). */
@@ -142,12 +143,11 @@ function clusterWire(client: NodeRedisCluster): Wire {
 }
 
 function endNodeRedis(client: Pick<NodeRedis, 'destroy' | 'disconnect'>): void {
-  try {
+  // One that is not connected throws.
+  quietly(() => {
     if (client.destroy !== undefined) client.destroy();
     else client.disconnect?.().catch(() => {});
-  } catch {
-    // It was not connected.
-  }
+  });
 }
 
 function ioRedisWire(client: IoRedis): Wire {

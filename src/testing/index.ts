@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { InterProcessLock, type MechanismName } from '../index.js';
 import { closeCachedFiles } from '../inspect/index.js';
 import { getLockPath, setDefaults } from '../lockutils/index.js';
+import { succeeds } from '../quietly.js';
 
 export {
   type Elsewhere,
@@ -90,20 +91,11 @@ const NATIVE: MechanismName[] = ['flock', 'fcntl'];
 /** The lock files of a folder that this or another process holds. */
 function heldIn(folder: string): string[] {
   const lockOf = (file: string, mechanism: MechanismName) => new InterProcessLock(file, { mechanism, dataFile: true });
-  const here = NATIVE.filter((mechanism) => isSupported(() => lockOf(folder, mechanism)));
+  const here = NATIVE.filter((mechanism) => succeeds(() => lockOf(folder, mechanism)));
   const isHeld = (file: string): boolean => here.some((mechanism) => lockOf(file, mechanism).isLocked());
   return readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => (entry.isFile() ? !entry.name.endsWith('.fairlock-queue') : entry.name.endsWith('.lock')))
     .map((entry) => ({ entry, file: join(entry.parentPath ?? entry.path, entry.name) }))
     .filter(({ entry, file }) => entry.isDirectory() || isHeld(file))
     .map(({ file }) => file);
-}
-
-function isSupported(make: () => InterProcessLock): boolean {
-  try {
-    make();
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -3,11 +3,12 @@
  * (FAIRLOCK_SOAK=part) is a quarter as long, and of many cases of one kind takes a part that the suite does not.
  */
 const soak = process.env.FAIRLOCK_SOAK;
-export const isSoak = soak === '1' || soak === 'part';
+export const isPart = soak === 'part';
+export const isSoak = soak === '1' || isPart;
 
 export function rounds(short: number, long: number): number {
   // A multiple of the short form: tests divide it among processes.
-  if (soak === 'part') return Math.max(1, Math.round((short + (long - short) / 4) / short)) * short;
+  if (isPart) return Math.max(1, Math.round((short + (long - short) / 4) / short)) * short;
   return isSoak ? long : short;
 }
 

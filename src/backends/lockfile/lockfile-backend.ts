@@ -27,6 +27,7 @@ import { type LockPlace, MOST_MOVES, movesTooOften } from '../../files/lock-plac
 import { watchForLoss } from '../../files/loss-watcher.js';
 import { makeFolders } from '../../files/make-folders.js';
 import type { InternalLockOptions, LockMode } from '../../options.js';
+import { quietly } from '../../quietly.js';
 import { builtins, here, requireHere } from '../../require.js';
 import { PollingRequest, pollSync } from '../poll.js';
 import { type TakeoverFs, takeoverFs } from './stale-takeover.js';
@@ -185,13 +186,9 @@ class LockfileGrant implements Grant {
   }
 
   unlock(): void {
-    try {
-      // proper-lockfile leaves the folder of a lock that it thinks is lost. It goes if it is still the one we made.
-      if (this.#loss === undefined) this.unlocker?.();
-      else this.fs.rmdirSync(this.folder);
-    } catch {
-      // The folder is another holder's, or cannot be removed: then it becomes stale.
-    }
+    // proper-lockfile leaves the folder of a lock that it thinks is lost. It goes if it is still the one we made; one that
+    // is another holder's, or cannot be removed, becomes stale.
+    quietly(() => (this.#loss === undefined ? this.unlocker?.() : this.fs.rmdirSync(this.folder)));
   }
 
   check(): void {

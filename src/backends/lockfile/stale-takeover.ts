@@ -14,6 +14,7 @@
  */
 import nodeFs from 'node:fs';
 import { codeOf, systemError } from '../../errors.js';
+import { quietly } from '../../quietly.js';
 import { builtins } from '../../require.js';
 
 export type SyncFs = Pick<typeof nodeFs, 'mkdirSync' | 'rmdirSync' | 'statSync' | 'utimesSync' | 'realpathSync'>;
@@ -83,7 +84,7 @@ export function takeoverFs(staleMs: number, fs: SyncFs = NODE_FS): TakeoverFs {
       if (instance(path) !== stale) throw taken(path);
       fs.rmdirSync(path);
     } finally {
-      for (const one of claims) dropClaim(one);
+      for (const one of claims) quietly(() => fs.rmdirSync(one)); // Another process, which claimed it after us, may have.
     }
   }
 
@@ -98,14 +99,6 @@ export function takeoverFs(staleMs: number, fs: SyncFs = NODE_FS): TakeoverFs {
     const stat = statOrUndefined(name);
     if (stat === undefined || Number(stat.mtimeMs) > Date.now() - staleMs) throw taken(name);
     return [...claim(`${name}-${instanceOf(stat)}`), name];
-  }
-
-  function dropClaim(name: string): void {
-    try {
-      fs.rmdirSync(name);
-    } catch {
-      // Dropped by a process that claimed it after us.
-    }
   }
 
   function statOrUndefined(path: string): nodeFs.BigIntStats | undefined {
