@@ -1,6 +1,7 @@
 /** The arguments as the kernel has them: Node changes bytes that are not UTF-8. */
 import { readFileSync } from 'node:fs';
 import { quietly } from '../quietly.js';
+import { CliError, USAGE } from './exit-codes.js';
 
 /** The last `count` of them, as words of bytes; undefined where the system does not show them. */
 export function lastArguments(count: number): Buffer[] | undefined {
@@ -21,7 +22,9 @@ export function isChanged(word: string, fromEnd: number): boolean {
   return bytes === undefined || !bytes.equals(Buffer.from(word));
 }
 
-/** A command and its arguments, without the `--` before them. */
-export function wordsOfCommand(words: readonly string[]): readonly string[] {
-  return words[0] === '--' ? words.slice(1) : words;
+/** A command and its arguments, without the `--` before them. @throws {CliError} there is none */
+export function commandIn(words: readonly string[], usage: string): [file: string, ...args: string[]] {
+  const [file, ...args] = words[0] === '--' ? words.slice(1) : words;
+  if (file === undefined) throw new CliError(`which command? Usage: ${usage}`, USAGE);
+  return [file, ...args];
 }

@@ -1,5 +1,5 @@
 /** What `fairlock run` is to run, in flock(1)'s forms. */
-import { isChanged, lastArguments, wordsOfCommand } from './arguments.js';
+import { commandIn, isChanged, lastArguments } from './arguments.js';
 import { CliError, USAGE } from './exit-codes.js';
 import type { CommandWords, RunOptions } from './run-call.js';
 
@@ -14,18 +14,13 @@ export function checkedCommand(words: readonly string[], options: RunOptions): C
 
 /** flock(1)'s forms: COMMAND [ARG…] or -c STRING; and `--` before the command. */
 function commandOf(given: readonly string[]): CommandWords {
-  const words = wordsOfCommand(given);
-  const [first, ...rest] = words;
+  const usage = 'fairlock run [OPTION…] FILE -- COMMAND [ARG…] (see fairlock help run)';
+  const [first, ...rest] = commandIn(given, usage);
   if (first === '-c' || first === '--command') {
     if (rest.length !== 1) throw new CliError(`${first} requires exactly one command argument`, USAGE);
     return commandWords([process.env.SHELL || '/bin/sh', '-c'], rest);
   }
-  if (first === undefined)
-    throw new CliError(
-      'which command? Usage: fairlock run [OPTION…] FILE -- COMMAND [ARG…] (see fairlock help run)',
-      USAGE,
-    );
-  return commandWords([], words);
+  return commandWords([], [first, ...rest]);
 }
 
 /** @param last the last words of the command line */

@@ -34,10 +34,8 @@ export async function runOnEngine(engine: EngineChoice, run: Run): Promise<numbe
   const { options, around, signals } = run;
   const command = run.command.text();
   if (!options.fork || options.fair || options.mechanism !== 'auto') {
-    throw new CliError(
-      '--no-fork, --fair and --mechanism are for files, not for --etcd, --postgres and --redis',
-      USAGE,
-    );
+    const why = '--no-fork, --fair and --mechanism are for files, not for --etcd, --postgres and --redis';
+    throw new CliError(why, USAGE);
   }
   const locks = await locksOf(engine);
   try {

@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { wordsOfCommand } from './arguments.js';
+import { commandIn } from './arguments.js';
 import { runCommand } from './child.js';
 import { CANNOT_CREATE, CliError, UNAVAILABLE, USAGE } from './exit-codes.js';
 import { needPlatformThatTells, statusOf } from './lock-status.js';
@@ -37,8 +37,7 @@ export async function trace(words: readonly string[], { out, watch, seconds }: T
     );
     return 0;
   }
-  const [file, ...args] = wordsOfCommand(words);
-  if (file === undefined) throw new CliError('which command? Usage: fairlock trace -- COMMAND [ARG…]', USAGE);
+  const [file, ...args] = commandIn(words, 'fairlock trace -- COMMAND [ARG…]');
   const around = surroundings();
   const signals = new Signals(around.ignored);
   const folder = mkdtempSync(join(tmpdir(), 'fairlock-trace-'));

@@ -2,9 +2,8 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { wordsOfCommand } from './arguments.js';
+import { commandIn } from './arguments.js';
 import { runCommand } from './child.js';
-import { CliError, USAGE } from './exit-codes.js';
 import { Signals } from './signals.js';
 import { surroundings } from './surroundings.js';
 
@@ -12,8 +11,7 @@ const CANNOT_RUN = 126;
 const NOT_FOUND = 127;
 
 export async function wrapper(words: readonly string[]): Promise<number> {
-  const [file, ...args] = wordsOfCommand(words);
-  if (file === undefined) throw new CliError('which command? Usage: fairlock wrapper -- COMMAND [ARG…]', USAGE);
+  const [file, ...args] = commandIn(words, 'fairlock wrapper -- COMMAND [ARG…]');
   const around = surroundings();
   const signals = new Signals(around.ignored);
   const folder = mkdtempSync(join(tmpdir(), 'fairlock-wrapper-'));

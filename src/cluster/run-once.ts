@@ -64,17 +64,8 @@ export async function runOnce<T>(
 ): Promise<T> {
   callback(fn);
   const given = optionsObject<Partial<RunOnceOptions>>(options, ONCE_OPTIONS);
-  const {
-    key,
-    onFailure = 'pass',
-    keepFor,
-    keepLast,
-    mechanism,
-    mode,
-    ignoreUmask,
-    followSymlinks,
-    ...waiting
-  } = given;
+  const { key, onFailure = 'pass', keepFor, keepLast, ...others } = given;
+  const { mechanism, mode, ignoreUmask, followSymlinks, ...waiting } = others;
   if (typeof key !== 'string') throw new TypeError(`key: expected a string, got ${shown(key)}`);
   if (onFailure !== 'pass' && onFailure !== 'retry')
     throw new TypeError(`onFailure: expected 'pass' or 'retry', got ${shown(onFailure)}`);

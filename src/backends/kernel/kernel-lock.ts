@@ -4,7 +4,7 @@ import { MAX_REPLACED } from '../../files/lock-file.js';
 import type { LockPlace } from '../../files/lock-place.js';
 import type { OpenFile } from '../../files/open-file.js';
 import { CONTENDED, GRANTED } from '../../native/addon.js';
-import type { TryStatus } from '../../native/native-file.js';
+import type { NativeFile, TryStatus } from '../../native/native-file.js';
 import type { InternalLockOptions, LockMode } from '../../options.js';
 import type { ProcessOrder } from '../order/process-order.js';
 import type { Sidecar } from '../order/sidecar.js';
@@ -103,8 +103,9 @@ export class KernelLock {
   #ifQueueEmpty(sidecar: Sidecar, file: OpenFile, mode: LockMode): TryStatus {
     // Where files come and go, no sidecar is made while no request is queued. One that is made after this look is of a
     // request that has asked later.
-    if (this.options.unlinkOnRelease && !sidecar.exists()) return file.lock.tryLock(mode);
-    return sidecar.look((open) => file.nativeFile.tryIfQueueEmpty(open, mode));
+    const ask = (open: NativeFile) => file.nativeFile.tryIfQueueEmpty(open, mode);
+    if (!this.options.unlinkOnRelease) return sidecar.look<TryStatus>(ask);
+    return sidecar.lookIfThere<TryStatus>(ask) ?? file.lock.tryLock(mode);
   }
 
   /**

@@ -1,6 +1,6 @@
 /** The sidecar of a lock: the file whose bytes are the tickets. Opened, kept open for the next request, removed. */
 import { lstatSync } from 'node:fs';
-import { LockUnsupportedError } from '../../errors.js';
+import { codeOf, LockUnsupportedError } from '../../errors.js';
 import { canonicalPath } from '../../files/canonical-path.js';
 import { DescriptorCache } from '../../files/descriptor-cache.js';
 import { type LockFileOptions, MAX_REPLACED, openLockFile } from '../../files/lock-file.js';
@@ -25,13 +25,13 @@ export class Sidecar {
   }
 
   /** An open sidecar, to look at the queue without a ticket, or to take one. Returned with `putBack`. */
-  open(): OpenFile {
+  open(creates = true): OpenFile {
     const cached = this.#descriptors.take(this.path, true);
     if (cached !== undefined) return cached;
     const { path, addon } = this;
     const { mode, ignoreUmask = false } = this.options;
     const options = { path, mode, ignoreUmask, followSymlinks: false, isSidecar: true };
-    const file = openLockFile({ ...options, makesFolders: () => this.#isWhereItWas() }, { access: 'write' });
+    const file = openLockFile({ ...options, makesFolders: () => this.#isWhereItWas() }, { access: 'write', creates });
     try {
       file.native = new NativeFile(addon, file.fd, { ...options, range: { start: 0, length: 0 } });
       file.keepable = true; // Its content is ours.
@@ -49,8 +49,18 @@ export class Sidecar {
 
   /** Asks something of the sidecar, again if that was removed meanwhile. */
   look<T>(ask: (sidecar: NativeFile) => T | typeof REMOVED): T {
+    return this.#look(ask, () => this.open()) as T;
+  }
+
+  /** Undefined: there is none, and none is made. */
+  lookIfThere<T>(ask: (sidecar: NativeFile) => T | typeof REMOVED): T | undefined {
+    return this.#look(ask, () => this.#openIfThere());
+  }
+
+  #look<T>(ask: (sidecar: NativeFile) => T | typeof REMOVED, open: () => OpenFile | undefined): T | undefined {
     for (let removed = 0; removed < MAX_REPLACED; removed++) {
-      const sidecar = this.open();
+      const sidecar = open();
+      if (sidecar === undefined) return undefined;
       let answer: T | typeof REMOVED = REMOVED;
       try {
         answer = ask(sidecar.nativeFile);
@@ -68,10 +78,24 @@ export class Sidecar {
     return lstatSync(this.path, { throwIfNoEntry: false }) !== undefined;
   }
 
+  /**
+   * 1. This process sees a sidecar. 2. The last holder of the lock removes it, and the lock file. 3. This process opens it:
+   * to make it anew would leave it to no process.
+   */
+  #openIfThere(): OpenFile | undefined {
+    if (!this.exists()) return undefined;
+    try {
+      return this.open(false);
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return undefined;
+      throw error;
+    }
+  }
+
   /** Removes it. Only for the holder of the main lock. False: a request is queued. */
   remove(): boolean {
-    if (!this.exists()) return true;
-    const file = this.open();
+    const file = this.#openIfThere();
+    if (file === undefined) return true;
     try {
       return file.nativeFile.removeSidecar() !== CONTENDED;
     } finally {

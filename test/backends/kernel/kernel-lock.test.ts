@@ -1,6 +1,8 @@
-import { closeSync, openSync } from 'node:fs';
-import { describe, expect, it } from 'vitest';
-import { InterProcessLock } from '../../../src/index.js';
+import { closeSync, mkdirSync, openSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it, vi } from 'vitest';
+import { Sidecar } from '../../../src/backends/order/sidecar.js';
+import { InterProcessLock, InterProcessReaderWriterLock } from '../../../src/index.js';
 import { needByteRanges } from '../../../src/native/addon.js';
 import { NativeFile } from '../../../src/native/native-file.js';
 import { ASKING, holdBytes } from '../../support/byte-locks.js';
@@ -41,5 +43,22 @@ describe.runIf(hasFcntl && process.platform === 'linux')('a try while another pr
       end();
     }
     closeSync(fd);
+  });
+});
+
+describe.runIf(hasFcntl)('a reader that releases a lock whose file is to be removed', () => {
+  it('leaves nothing where another process removes all of it at that very moment', async () => {
+    const folder = path();
+    mkdirSync(folder);
+    const lock = new InterProcessReaderWriterLock(join(folder, 'lock'), { fairness: 'fifo', unlinkOnRelease: true });
+    const handle = await lock.acquireRead();
+    // The last holder, between the reader's look for a sidecar and its opening it.
+    const look = vi.spyOn(Sidecar.prototype, 'exists').mockImplementationOnce(() => {
+      for (const name of readdirSync(folder)) rmSync(join(folder, name));
+      return true;
+    });
+    handle.release();
+    expect([look.mock.calls.length, readdirSync(folder)]).toEqual([1, []]);
+    look.mockRestore();
   });
 });
