@@ -36,6 +36,13 @@ const MUTANTS = [
     LOCK,
   ],
   [
+    'a look at the queue makes a sidecar where the last holder has just removed it',
+    'src/backends/order/sidecar.ts',
+    'return this.open(false);',
+    'return this.open();',
+    LOCK,
+  ],
+  [
     'a lock is released without unlocking',
     'src/backends/kernel/kernel-grant.ts',
     'file.lock.unlock();\n      // A descriptor',
@@ -187,7 +194,7 @@ const MUTANTS = [
   [
     'engine: a blocked event loop is not noticed',
     'src/engine/engine-lock.ts',
-    'if (!this.released) this.#hold.engineGrant.check();',
+    'if (!this.released) quietly(() => this.#hold.engineGrant.check());',
     '',
     ETCD,
   ],
