@@ -111,7 +111,7 @@ describe.runIf(isSoak && hasParking && process.platform === 'linux')('the core o
 
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-  it.for(some(platforms, 2))('$name', async (platform, { skip }) => {
+  it.for(some(platforms, 3))('$name', async (platform, { skip }) => {
     const { name, runtime, program, startedBy = [], args = [], env, locks, prepare, whyNot } = platform;
     const reason = whyNot?.() ?? install(runtime);
     skip(reason !== undefined, reason);

@@ -1,6 +1,6 @@
 /**
  * Long searches have a short form in the suite and their long form in the soak (`npm run soak`). The soak of `.ci/run`
- * (FAIRLOCK_SOAK=part) is a quarter as long, and of many cases of one kind takes a part that the suite does not.
+ * (FAIRLOCK_SOAK=part) is an eighth as long, and of many cases of one kind takes a part that the suite does not.
  */
 const soak = process.env.FAIRLOCK_SOAK;
 export const isPart = soak === 'part';
@@ -8,7 +8,7 @@ export const isSoak = soak === '1' || isPart;
 
 export function rounds(short: number, long: number): number {
   // A multiple of the short form: tests divide it among processes.
-  if (isPart) return Math.max(1, Math.round((short + (long - short) / 4) / short)) * short;
+  if (isPart) return Math.max(1, Math.round((short + (long - short) / 8) / short)) * short;
   return isSoak ? long : short;
 }
 
