@@ -15,6 +15,11 @@ const SOURCES = {
 };
 const WARNINGS = ['-Wall', '-Wextra', '-Werror'];
 
+// The benchmarks' C uses the same headers, and no test compiles it.
+const baseline = fileURLToPath(new URL('bench/baseline.c', import.meta.url));
+const syntax = ['-fsyntax-only', '-std=gnu11', '-D_GNU_SOURCE', ...WARNINGS, baseline];
+if (spawnSync('cc', syntax, { stdio: 'inherit' }).status !== 0) failed = true;
+
 for (const sanitizer of ['address,undefined', 'thread']) {
   for (const [test, sources] of Object.entries(SOURCES)) {
     const program = join(folder, test);

@@ -38,7 +38,7 @@ static void acquire_fifo(int fd, int line, const lock_identity *sidecar) {
   static ticket_place place = {.ticket = NO_TICKET, .busy_since = NO_TICKET};
   struct stat stat_now;
   must(-ticket_take(line, sidecar, false, true, &place), "take");
-  off_t wait_for = ticket_predecessor(&place);
+  off_t wait_for = ticket_predecessor(line, &place);
   int turn;
   do turn = ticket_wait_step(line, &place, &wait_for);
   while (turn == EAGAIN);
