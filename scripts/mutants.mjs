@@ -38,8 +38,8 @@ const MUTANTS = [
   [
     'a look at the queue makes a sidecar where the last holder has just removed it',
     'src/backends/order/sidecar.ts',
-    'return this.open(false);',
-    'return this.open();',
+    "const file = openToLook(this.#file, { access: 'write' });",
+    'const file = this.open();',
     LOCK,
   ],
   [

@@ -41,7 +41,7 @@ function build(name) {
   const compile = ['cc', '-target', target, ...cflags, ...defines.map((one) => `-D${one}`), '-I', headers];
   const run = (...args) => execFileSync(zig, args, { cwd: addon, stdio: 'inherit' });
   if (name.startsWith('win32')) {
-    // Without a C library, which the compiler would have to build first; ntdll has what works on memory and texts.
+    // Without a C library, which the compiler would have to build first: windows.c has the few functions that are used.
     const shared = ['lock_wait', 'napi_env', 'napi_files', 'napi_waits', 'seats', 'worker'];
     const flags = ['-Os', '-DWIN32_LEAN_AND_MEAN', '-D_FILE_OFFSET_BITS=64', '-DNAPI_EXTERN=__declspec(dllimport)'];
     const objects = [...shared, 'windows'].map((source) => {

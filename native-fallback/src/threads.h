@@ -51,7 +51,7 @@ static inline void condition_tell_all(condition *self) { pthread_cond_broadcast(
 static inline thread thread_self(void) { return pthread_self(); }
 #endif
 
-// 0 or an errno; EAGAIN: there is no thread to be had.
+// 0 or an errno; EAGAIN: the system has no thread left.
 int thread_start(void *(*run)(void *), void *data);
 
 #endif

@@ -6,8 +6,6 @@
 #ifndef FAIRLOCK_WINDOWS_TICKET_H
 #define FAIRLOCK_WINDOWS_TICKET_H
 
-// Tries that are contended by other tries.
-enum { TICKET_TRIES = 1000 };
 // A ticket is dropped by its wait alone, as long as there is one: another thread would wait for that.
 #define TICKET_IS_ITS_WAITS true
 
@@ -35,7 +33,7 @@ static inline int ticket_is_first(lock_fd fd, ticket_place *place, off_t *earlie
   return error;
 }
 
-// The number between `low`, of which it is false, and `high`, of which it is true, from which on it is true.
+// The first byte from which on all are free, up to `end`: behind `low`, at `high` at the latest.
 static inline off_t ticket_search(lock_fd fd, off_t low, off_t high, off_t end, bool shared) {
   while (high - low > 1) {
     off_t middle = low + (high - low) / 2;
@@ -55,21 +53,34 @@ static inline off_t ticket_predecessor(lock_fd fd, const ticket_place *place) {
   return ticket_search(fd, low, high, end, true) - 1;
 }
 
-// The number behind the last ticket, as a guess.
-static inline int64_t ticket_guess(lock_fd fd, ticket_header *header, DWORD *size) {
+// Reads the number behind the last ticket, as a guess. Whether the file is ours to write: not if its content is another
+// program's.
+static inline bool ticket_read(lock_fd fd, ticket_header *header) {
+  DWORD size = 0;
   OVERLAPPED start = {0};
-  if (!ReadFile(fd, header, sizeof *header, size, &start)) *size = 0;
-  bool told = *size == sizeof *header && memcmp(header->magic, TICKET_MAGIC, 16) == 0;
-  return told && header->next > 0 && header->next < TICKET_LIMIT ? header->next : 1;
+  if (!ReadFile(fd, header, sizeof *header, &size, &start)) size = 0;
+  bool is_magic = memcmp(header->magic, TICKET_MAGIC, 16) == 0;
+  bool told = size == sizeof *header && is_magic && header->next > 0 && header->next < TICKET_LIMIT;
+  if (!told) header->next = 1;
+  return size == 0 || is_magic;
 }
 
-// The first byte behind all tickets: no other process takes one.
-static inline off_t ticket_free(lock_fd fd) {
-  ticket_header header;
-  DWORD size = 0;
+// A disk that is full is no reason to fail.
+static inline void ticket_write(lock_fd fd, int64_t next) {
+  ticket_header header = {.next = next};
+  DWORD size;
+  OVERLAPPED start = {0};
+  memcpy(header.magic, TICKET_MAGIC, 16);
+  WriteFile(fd, &header, sizeof header, &size, &start);
+}
+
+// The first byte behind all tickets: no other process takes one. `*ours`: the file was read, and may be written.
+static inline off_t ticket_free(lock_fd fd, bool *ours) {
+  ticket_header header = {0};
   off_t end = TICKET_LAST - 1;
   if (ticket_probe(fd, TICKET_BASE, end, false) == 0) return TICKET_BASE;
-  off_t low = TICKET_BASE + ticket_guess(fd, &header, &size), high = low;
+  *ours = ticket_read(fd, &header);
+  off_t low = TICKET_BASE + header.next, high = low;
   if (ticket_probe(fd, low, end, false) == 0) return low;
   for (off_t step = 1; high < TICKET_BASE + TICKET_LIMIT; step *= 2) {
     high = low + step < end ? low + step : end;
@@ -79,30 +90,19 @@ static inline off_t ticket_free(lock_fd fd) {
   return ticket_search(fd, low, high, end, false);
 }
 
-// A disk that is full is no reason to fail. The content of another program is never written.
-static inline void ticket_write(lock_fd fd, int64_t next) {
-  ticket_header header;
-  DWORD size = 0;
-  OVERLAPPED start = {0};
-  ticket_guess(fd, &header, &size);
-  if (size != 0 && memcmp(header.magic, TICKET_MAGIC, 16) != 0) return;
-  memcpy(header.magic, TICKET_MAGIC, 16);
-  header.next = next;
-  WriteFile(fd, &header, sizeof header, &size, &start);
-}
-
 static inline int ticket_take(lock_fd fd, const lock_identity *identity, bool shared, bool wait, ticket_place *place) {
   (void)shared;
   int error = ticket_bytes(fd, TICKET_LAST, TICKET_LAST, false, wait);
   if (error != 0) return error;
-  off_t found = ticket_free(fd);
+  bool ours = false;
+  off_t found = ticket_free(fd, &ours);
   error = EAGAIN;
-  for (int tries = 0; error == EAGAIN && tries < TICKET_TRIES; tries++) error = ticket_bytes(fd, found, found, false, false);
+  for (int tries = 0; error == EAGAIN && tries < LOCK_TRIES; tries++) error = ticket_bytes(fd, found, found, false, false);
   if (error == EAGAIN) error = EBUSY;
   if (error == 0 && (error = check_identity(identity, fd)) != 0) range_unlock(fd, found, 1);
   if (error == 0) {
     int64_t ticket = found - TICKET_BASE;
-    if (ticket > 0) ticket_write(fd, ticket + 1);
+    if (ours) ticket_write(fd, ticket + 1);
     *place = (ticket_place){.ticket = ticket, .first = ticket == 0, .busy_since = NO_TICKET};
   }
   range_unlock(fd, TICKET_LAST, 1);

@@ -20,7 +20,7 @@ typedef struct {
 typedef struct {
   bool is_at_path;
 } lock_identity;
-enum { LOCKFILE_FAIL_IMMEDIATELY = 1, LOCKFILE_EXCLUSIVE_LOCK = 2, MOST_LOCKS = 64, PROCESSES = 12, STRANGER = 99 };
+enum { LOCKFILE_FAIL_IMMEDIATELY = 1, LOCKFILE_EXCLUSIVE_LOCK = 2, MOST_LOCKS = 64, LOCK_TRIES = 1000, PROCESSES = 12, STRANGER = 99 };
 
 static struct {
   lock_fd fd;

@@ -40,6 +40,7 @@ export function isSidecar(path: string): boolean {
  * @throws {LockUnsupportedError} without the addon; system errors
  */
 export function removeIfUnused(path: string, dryRun: boolean): boolean {
+  // Not by locks alone (Windows): there no file carries the mark.
   const addon = needByteRanges(path, 'removal', loadAddon);
   const sidecar = sidecarOf(path);
   // What is gone already is not made again for the sake of looking.

@@ -101,10 +101,15 @@ export interface Addon extends LockAddon {
 
 export const loadLocks = loader('native-fallback', (): LockAddon => loadBinary() as LockAddon);
 
-export const loadAddon = loader('native-fallback', (): Addon => {
-  if (process.platform === 'win32') throw new Error('on Windows it has locks and nothing else');
-  return loadBinary() as Addon;
-});
+export function loadAddon(): Loaded<Addon> {
+  const { api, reason } = loadLocks();
+  if (api === undefined) return { reason };
+  return isWhole(api) ? { api } : { reason: 'on Windows it has locks and nothing else' };
+}
+
+function isWhole(addon: LockAddon): addon is Addon {
+  return 'exec' in addon;
+}
 
 /**
  * Names the file of the addon's binary, for programs that are bundled and carry it along: the package has it as

@@ -1,9 +1,9 @@
 /** The sidecar of a lock: the file whose bytes are the tickets. Opened, kept open for the next request, removed. */
 import { lstatSync } from 'node:fs';
-import { codeOf, LockUnsupportedError } from '../../errors.js';
+import { LockUnsupportedError } from '../../errors.js';
 import { canonicalPath } from '../../files/canonical-path.js';
 import { DescriptorCache } from '../../files/descriptor-cache.js';
-import { type LockFileOptions, MAX_REPLACED, openLockFile } from '../../files/lock-file.js';
+import { type LockFileOptions, MAX_REPLACED, openLockFile, openToLook } from '../../files/lock-file.js';
 import type { OpenFile } from '../../files/open-file.js';
 import { sidecarOf } from '../../files/sibling-files.js';
 import { CONTENDED, type LockAddon, REMOVED } from '../../native/addon.js';
@@ -25,15 +25,21 @@ export class Sidecar {
   }
 
   /** An open sidecar, to look at the queue without a ticket, or to take one. Returned with `putBack`. */
-  open(creates = true): OpenFile {
+  open(): OpenFile {
     const cached = this.#descriptors.take(this.path, true);
-    if (cached !== undefined) return cached;
-    const { path, addon } = this;
+    return cached ?? this.#prepared(openLockFile(this.#file, { access: 'write' }));
+  }
+
+  get #file(): LockFileOptions {
     const { mode, ignoreUmask = false } = this.options;
-    const options = { path, mode, ignoreUmask, followSymlinks: false, isSidecar: true };
-    const file = openLockFile({ ...options, makesFolders: () => this.#isWhereItWas() }, { access: 'write', creates });
+    const makesFolders = (): boolean => this.#isWhereItWas();
+    return { path: this.path, mode, ignoreUmask, followSymlinks: false, isSidecar: true, makesFolders };
+  }
+
+  #prepared(file: OpenFile): OpenFile {
+    const { path, addon } = this;
     try {
-      file.native = new NativeFile(addon, file.fd, { ...options, range: { start: 0, length: 0 } });
+      file.native = new NativeFile(addon, file.fd, { path, followSymlinks: false, range: { start: 0, length: 0 } });
       file.keepable = true; // Its content is ours.
       checkProtocol(file, path);
       return file;
@@ -84,12 +90,10 @@ export class Sidecar {
    */
   #openIfThere(): OpenFile | undefined {
     if (!this.exists()) return undefined;
-    try {
-      return this.open(false);
-    } catch (error) {
-      if (codeOf(error) === 'ENOENT') return undefined;
-      throw error;
-    }
+    const cached = this.#descriptors.take(this.path, true);
+    if (cached !== undefined) return cached;
+    const file = openToLook(this.#file, { access: 'write' });
+    return file && this.#prepared(file);
   }
 
   /** Removes it. Only for the holder of the main lock. False: a request is queued. */
